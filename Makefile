@@ -1,0 +1,52 @@
+# What a person runs. Each target makes the environment it needs by itself.
+
+PYTHON ?= python3
+PORT ?= 5000
+VENV := .venv
+BIN := $(VENV)/bin
+export SESSION_STORE ?= cookie
+
+.PHONY: demo test check bench lint types wheel clean
+
+## demo: serve the example shop on http://127.0.0.1:$(PORT)
+demo: $(VENV)/demo.stamp
+	PORT=$(PORT) $(BIN)/python -m examples.shop
+
+## test: run all tests
+test: $(VENV)/dev.stamp
+	SESSION_STORE= $(BIN)/python -m pytest
+
+## check: lint, types, tests, and the built wheel in a clean environment
+check: lint types test wheel
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+wheel: $(VENV)/dev.stamp
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet dist/*.whl
+	cd build && wheel/bin/python -c "import flask_buffalo_session as p; print('installed:', p.__file__)"
+
+## bench: compare the cost with Flask's own sessions; rewrites docs/performance.md
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[crypto]'
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,474 @@
+"""Values to bytes and back: MessagePack with extension types, never pickle.
+
+Every value has its own bytes inside a record, so what a request does not touch
+is neither decoded nor encoded, and a value that cannot be read here leaves the
+others alone. ``docs/formats.md`` describes the bytes.
+"""
+
+from __future__ import annotations
+
+import collections
+import collections.abc as c
+import dataclasses
+import datetime as dt
+import enum
+import threading
+import typing as t
+import zlib
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import ormsgpack
+from markupsafe import Markup
+
+from .errors import RejectedError, SessionTypeError
+from .registry import Registry
+from .registry import registry as default_registry
+
+
+@dataclass(slots=True)
+class Record:
+    """What is stored for one session.
+
+    :param created: when the session began, in seconds since the epoch.
+    :param nonce: random bytes that tell two sessions apart which hold the same.
+    :param values: the encoded value of each name.
+    """
+
+    created: int
+    nonce: bytes
+    values: dict[t.Hashable, bytes]
+
+
+class Codec(t.Protocol):
+    """Turns records, and the values in them, into bytes and back.
+
+    Both ways it must be a function: equal values give equal bytes, in every
+    process, because changes are found by comparing bytes.
+    """
+
+    def loads(self, data: bytes) -> Record:
+        """Split a record into its names and their encoded values.
+
+        :raises RejectedError: this is no record, with the reason ``corrupt``.
+        """
+
+    def dumps(self, record: Record) -> bytes:
+        """The opposite of :meth:`loads`.
+
+        :raises SessionTypeError: a name is of a type that cannot be stored.
+        """
+
+    def encode(self, value: t.Any, name: t.Hashable) -> bytes:
+        """
+        :param name: the name the value is kept under, for the error message.
+        :raises SessionTypeError: the value cannot be stored.
+        """
+
+    def decode(self, data: bytes, name: t.Hashable) -> t.Any:
+        """The opposite of :meth:`encode`.
+
+        :raises SessionTypeError: the value is of a type that cannot be read
+            here, because it is not registered or because its own decoder fails.
+        :raises RejectedError: these bytes are no value.
+        """
+
+
+# Without these ormsgpack would store the types below as something similar.
+_EXACT = (
+    ormsgpack.OPT_PASSTHROUGH_BIG_INT
+    | ormsgpack.OPT_PASSTHROUGH_DATACLASS
+    | ormsgpack.OPT_PASSTHROUGH_DATETIME
+    | ormsgpack.OPT_PASSTHROUGH_ENUM
+    | ormsgpack.OPT_PASSTHROUGH_SUBCLASS
+    | ormsgpack.OPT_PASSTHROUGH_TUPLE
+    | ormsgpack.OPT_PASSTHROUGH_UUID
+)
+
+_VERSION = b"\x01"
+
+# Types that MessagePack has, and that hold nothing else.
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
+#: Types whose values cannot change, nor hold one that could.
+IMMUTABLE = _PLAIN | {
+    dt.datetime,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    Decimal,
+    UUID,
+    Markup,
+}
+
+# How deeply values may be nested, and how many extension types one in another.
+# ormsgpack ends at some 250 lists and dicts, but it begins anew in each
+# extension type, where nothing but the end of the C stack would stop it.
+_MAX_DEPTH = 100
+_MAX_EXTENSIONS = 16
+
+
+class NativeCodec:
+    """Python's values, kept exactly, type included.
+
+    :param registry: the classes that can be stored beside them; those of
+        :func:`~flask_buffalo_session.register_type` by default.
+    """
+
+    def __init__(self, registry: Registry = default_registry) -> None:
+        self._registry = registry
+        self._scratch = _Scratch()
+
+    def loads(self, data: bytes) -> Record:
+        if data[:1] != _VERSION:
+            raise RejectedError("corrupt", "a record of an unknown version")
+        body = data[5:]
+        if data[1:5] != zlib.crc32(body).to_bytes(4, "big"):
+            raise RejectedError("corrupt", "a record with a wrong checksum")
+        try:
+            created, nonce, values = ormsgpack.unpackb(body)
+            if type(values) is list:
+                flat = iter(values)
+                values = {
+                    self._name(name): value
+                    for name, value in zip(flat, flat, strict=True)
+                }
+        except (ValueError, TypeError) as error:
+            raise RejectedError("corrupt", "a record that is malformed") from error
+        if not (
+            type(created) is int
+            and 0 <= created <= _LAST_SECOND
+            and type(nonce) is bytes
+            and type(values) is dict
+            and all(type(value) is bytes for value in values.values())
+        ):
+            raise RejectedError("corrupt", "a record of another shape")
+        return Record(created, nonce, values)
+
+    def dumps(self, record: Record) -> bytes:
+        try:
+            body = ormsgpack.packb([record.created, record.nonce, record.values])
+        except TypeError:
+            # Not every name is a plain str.
+            flat: list[bytes] = []
+            for name, value in record.values.items():
+                if type(name) is UnreadName:
+                    flat += bytes(name), value
+                else:
+                    flat += self.encode(name, name), value
+            body = ormsgpack.packb([record.created, record.nonce, flat])
+        return _VERSION + zlib.crc32(body).to_bytes(4, "big") + body
+
+    def encode(self, value: t.Any, name: t.Hashable) -> bytes:
+        try:
+            data = self._pack(value)
+        except (TypeError, RecursionError):
+            # Either a value is at fault, which this finds, or a dict has keys
+            # that ormsgpack does not take.
+            return self._pack(self._lowered(value, _path(name)))
+        if type(value) not in _PLAIN and any(mark in data for mark in _BINARY):
+            # Perhaps there are bytes inside, and ormsgpack takes a bytearray
+            # for the same.
+            return self._pack(self._lowered(value, _path(name)))
+        return data
+
+    def decode(self, data: bytes, name: t.Hashable) -> t.Any:
+        try:
+            return self._unpack(data)
+        except ValueError as error:
+            problem, self._scratch.problem = self._scratch.problem, None
+            if problem is None:
+                raise RejectedError("corrupt", "a value that is malformed") from error
+            raise SessionTypeError(_path(name), _problem_shown(problem)) from problem
+
+    def _pack(self, value: t.Any) -> bytes:
+        return ormsgpack.packb(value, default=self._extension, option=_EXACT)
+
+    def _extension(self, value: t.Any) -> t.Any:
+        """What ormsgpack asks for a value that MessagePack does not have."""
+        tag, content = self._unfolded(value)
+        if not tag:
+            return content
+        if type(content) is bytes:
+            return ormsgpack.Ext(tag, content)
+        with self._scratch:
+            return _container(tag, [self._pack(item) for item in content])
+
+    def _unfolded(self, value: t.Any) -> tuple[int, t.Any]:
+        """An extension's tag and content: bytes, or a list of the values inside.
+        With the tag 0 the content is stored in the value's place.
+        """
+        kind = type(value)
+        if leaf := _LEAVES.get(kind):
+            return leaf.tag, leaf.dump(value)
+        if kind in _COLLECTIONS:
+            return _COLLECTIONS[kind], list(value)
+        if entry := self._registry.by_class.get(kind):
+            return _REGISTERED, [entry.name, entry.dismantle(value)]
+        if hasattr(value, "casefold") and not isinstance(
+            value, str | collections.UserString
+        ):
+            # Not a str, yet it answers as one: a translation that waits for
+            # the language to be known, such as Babel's lazy strings.
+            return 0, str(value)
+        raise TypeError(_advice(kind))
+
+    def _lowered(
+        self,
+        value: t.Any,
+        path: str,
+        parents: tuple[int, ...] = (),
+        extensions: int = 0,
+    ) -> t.Any:
+        """The value made of nothing but what ormsgpack packs as it is. Slower
+        than handing it the whole, but it knows where it is.
+        """
+        kind = type(value)
+        if kind is int or kind is str:
+            return self._lowered_scalar(value, path)
+        if kind in _PLAIN:
+            return value
+        if id(value) in parents:
+            raise SessionTypeError(path, "the value contains itself")
+        if len(parents) >= _MAX_DEPTH or extensions > _MAX_EXTENSIONS:
+            raise SessionTypeError(path, "nested too deeply")
+        parents += (id(value),)
+
+        def lowered(item: t.Any, step: str, tag: int = 0) -> t.Any:
+            return self._lowered(item, path + step, parents, extensions + bool(tag))
+
+        if kind is list:
+            return [lowered(item, f"[{index}]") for index, item in enumerate(value)]
+        if kind is dict:
+            tag = 0 if all(type(key) is str for key in value) else _MAPPING
+            keys = [lowered(key, f" (the key {_shown(key)})", tag) for key in value]
+            items = [lowered(value[key], f"[{_shown(key)}]", tag) for key in value]
+            if not tag:
+                return dict(zip(keys, items, strict=True))
+            parts = [part for pair in zip(keys, items, strict=True) for part in pair]
+        else:
+            try:
+                tag, content = self._unfolded(value)
+            except Exception as error:
+                raise SessionTypeError(path, _problem_shown(error)) from error
+            if not tag:
+                return lowered(content, "")
+            if type(content) is bytes:
+                return ormsgpack.Ext(tag, content)
+            parts = [
+                lowered(item, f"[{index}]" if kind is tuple else "", tag)
+                for index, item in enumerate(content)
+            ]
+        if extensions >= _MAX_EXTENSIONS:
+            raise SessionTypeError(path, "nested too deeply")
+        return _container(tag, [self._pack(part) for part in parts])
+
+    def _lowered_scalar(self, value: int | str, path: str) -> t.Any:
+        try:
+            self._pack(value)
+        except TypeError:
+            raise SessionTypeError(
+                path, "a str with lone surrogates has no UTF-8 form to be stored in"
+            ) from None
+        return value
+
+    def _unpack(self, data: bytes) -> t.Any:
+        return ormsgpack.unpackb(data, ext_hook=self._revived)
+
+    def _revived(self, tag: int, data: bytes) -> t.Any:
+        """What ormsgpack asks for an extension type. It swallows what is raised
+        here, so a problem that is not one of the bytes is left in the scratch.
+        """
+        if load := _LEAF_LOADERS.get(tag):
+            try:
+                return load(data)
+            except ZoneInfoNotFoundError as problem:
+                self._scratch.problem = problem
+                raise
+        with self._scratch:
+            content = self._unpack(data)
+        if tag == _REGISTERED:
+            return self._rebuilt(*content)
+        return _COLLECTION_LOADERS[tag](content)
+
+    def _rebuilt(self, name: str, content: t.Any) -> t.Any:
+        try:
+            entry = self._registry.by_name.get(name)
+            if entry is None:
+                raise LookupError(
+                    f"holds a value registered as {name!r}, and no class is"
+                    " registered by that name here: call register_type for it"
+                    " where the application starts"
+                )
+            return entry.rebuild(content)
+        except Exception as problem:
+            self._scratch.problem = problem
+            raise
+
+    def _name(self, data: bytes) -> t.Hashable:
+        try:
+            return t.cast(t.Hashable, self.decode(data, None))
+        except SessionTypeError:
+            return UnreadName(data)
+
+
+class UnreadName(bytes):
+    """A session name whose type is not registered here, as it is stored."""
+
+
+class _Scratch(threading.local):
+    """What must survive the way through ormsgpack, which neither counts how
+    deep its hooks call it again nor hands on what they raise.
+    """
+
+    depth = 0
+    problem: Exception | None = None
+
+    def __enter__(self) -> None:
+        if self.depth >= _MAX_EXTENSIONS:
+            raise RecursionError
+        self.depth += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.depth -= 1
+
+
+# What MessagePack's three kinds of binary string begin with.
+_BINARY = (b"\xc4", b"\xc5", b"\xc6")
+
+_LAST_SECOND = 253402300799  # of the year 9999, where datetime ends
+
+# Tags of the extension types. They are part of the format: never use one again.
+_BIG_INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID, _MARKUP = range(1, 9)
+_TUPLE, _SET, _FROZENSET, _MAPPING, _REGISTERED = range(16, 21)
+
+
+def _container(tag: int, parts: list[bytes]) -> ormsgpack.Ext:
+    if tag in (_SET, _FROZENSET):
+        # A set's own order depends on PYTHONHASHSEED.
+        parts.sort()
+    return ormsgpack.Ext(tag, ormsgpack.packb([ormsgpack.Fragment(p) for p in parts]))
+
+
+_COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
+
+_COLLECTION_LOADERS: dict[int, c.Callable[[list[t.Any]], t.Any]] = {
+    _TUPLE: tuple,
+    _SET: set,
+    _FROZENSET: frozenset,
+    _MAPPING: lambda flat: dict(zip(flat[::2], flat[1::2], strict=True)),
+}
+
+
+class _Leaf(t.NamedTuple):
+    tag: int
+    dump: c.Callable[[t.Any], bytes]
+    load: c.Callable[[bytes], t.Any]
+
+
+def _dump_int(value: int) -> bytes:
+    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+
+
+def _dump_moment(value: dt.datetime | dt.time) -> bytes:
+    parts: list[t.Any] = [value.replace(tzinfo=None).isoformat(), value.fold]
+    if value.tzinfo is not None:
+        parts.append(_dump_zone(value.tzinfo))
+    return ormsgpack.packb(parts)
+
+
+def _load_moment(kind: t.Any, data: bytes) -> t.Any:
+    text, fold, *zone = ormsgpack.unpackb(data)
+    moment = kind.fromisoformat(text).replace(fold=fold)
+    return moment.replace(tzinfo=_load_zone(zone[0])) if zone else moment
+
+
+def _dump_zone(zone: dt.tzinfo) -> str | list[t.Any]:
+    if type(zone) is dt.timezone:
+        offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
+        return [_dump_timedelta(offset), *name]
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return zone.key
+    raise TypeError(
+        f"a time zone of the class {_class_shown(type(zone))} cannot be stored:"
+        " use zoneinfo.ZoneInfo or datetime.timezone"
+    )
+
+
+def _load_zone(zone: str | list[t.Any]) -> dt.tzinfo:
+    if isinstance(zone, str):
+        return ZoneInfo(zone)
+    offset, *name = zone
+    return dt.timezone(_load_timedelta(offset), *name)
+
+
+def _dump_timedelta(value: dt.timedelta) -> bytes:
+    return ormsgpack.packb([value.days, value.seconds, value.microseconds])
+
+
+def _load_timedelta(data: bytes) -> dt.timedelta:
+    return dt.timedelta(*ormsgpack.unpackb(data))
+
+
+_LEAVES: dict[type, _Leaf] = {
+    int: _Leaf(_BIG_INT, _dump_int, lambda data: int.from_bytes(data, signed=True)),
+    dt.datetime: _Leaf(
+        _DATETIME, _dump_moment, lambda data: _load_moment(dt.datetime, data)
+    ),
+    dt.date: _Leaf(
+        _DATE,
+        lambda value: value.isoformat().encode(),
+        lambda data: dt.date.fromisoformat(data.decode()),
+    ),
+    dt.time: _Leaf(_TIME, _dump_moment, lambda data: _load_moment(dt.time, data)),
+    dt.timedelta: _Leaf(_TIMEDELTA, _dump_timedelta, _load_timedelta),
+    Decimal: _Leaf(
+        _DECIMAL,
+        lambda value: str(value).encode(),
+        lambda data: Decimal(data.decode()),
+    ),
+    UUID: _Leaf(_UUID, lambda value: value.bytes, lambda data: UUID(bytes=data)),
+    Markup: _Leaf(
+        _MARKUP,
+        lambda value: str(value).encode(),
+        lambda data: Markup(data.decode()),  # noqa: S704 - as it was
+    ),
+}
+
+_LEAF_LOADERS = {leaf.tag: leaf.load for leaf in _LEAVES.values()}
+
+
+def _class_shown(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _advice(kind: type) -> str:
+    if kind in (bytearray, memoryview):
+        return f"a {kind.__name__} cannot be stored: use bytes"
+    ready = (
+        dataclasses.is_dataclass(kind)
+        or issubclass(kind, enum.Enum)
+        or (issubclass(kind, tuple) and hasattr(kind, "_make"))
+    )
+    how = "" if ready else ", encode=..., decode=..."
+    return (
+        f"a value of the class {_class_shown(kind)} cannot be stored: add"
+        f" register_type({kind.__name__}{how})"
+    )
+
+
+def _problem_shown(problem: Exception) -> str:
+    if isinstance(problem, TypeError | LookupError) and len(problem.args) == 1:
+        return str(problem.args[0])
+    return f"{type(problem).__name__}: {problem}"
+
+
+def _path(name: t.Hashable) -> str:
+    return f"session[{_shown(name)}]"
+
+
+def _shown(name: object) -> str:
+    text = repr(name)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,105 @@
+"""The extension object."""
+
+from __future__ import annotations
+
+import typing as t
+import weakref
+
+from flask import Blueprint, Flask, Request
+
+from .config import Config
+from .errors import SessionConfigError
+from .interface import BuffaloInterface
+
+T = t.TypeVar("T")
+
+_KEY = "buffalo_session"
+_EXEMPT = "_buffalo_session_exempt"
+
+
+class BuffaloSession:
+    """Gives Flask applications Buffalo's session::
+
+        app = Flask(__name__)
+        BuffaloSession(app)
+
+    One object may serve several applications, with ``init_app``. The arguments
+    win over the settings in ``app.config``, which ``docs/settings.md`` lists.
+
+    :param app: the application, if there is only one.
+    :param name: the cookie's name, the ``SESSION_NAME`` setting.
+    :param store: where sessions are kept, ``SESSION_STORE``.
+    :param format: what they look like, ``SESSION_FORMAT``.
+    :param api: no sessions at all, ``SESSION_API``.
+    :raises SessionConfigError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        name: str | None = None,
+        store: object = None,
+        format: object = None,
+        api: bool | None = None,
+    ) -> None:
+        self._arguments: dict[str, t.Any] = {
+            "name": name,
+            "store": store,
+            "format": format,
+            "api": api,
+        }
+        self._exempt_blueprints: weakref.WeakSet[Blueprint] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read the application's settings and replace its session interface.
+
+        :raises SessionConfigError: a setting is wrong, or the application has
+            such a session already.
+        """
+        if _KEY in app.extensions:
+            raise SessionConfigError(
+                "This application has a BuffaloSession already: call init_app once."
+            )
+        config = Config.of(app, **self._arguments)
+        app.session_interface = BuffaloInterface(app, config, self._is_exempt)
+        app.extensions[_KEY] = self
+        # The one place where Flask, its test client and other extensions look.
+        app.config["SESSION_COOKIE_NAME"] = config.name
+
+    def exempt(self, target: T) -> T:
+        """Give a view or a blueprint no session, as ``SESSION_API`` does for a
+        whole application: it finds nothing, keeps nothing, and neither reads
+        nor sets a cookie. Decided by the route that was matched::
+
+            api = buffalo.exempt(Blueprint("api", __name__))
+
+            @app.get("/health")
+            @buffalo.exempt
+            def health(): ...
+
+        :param target: a view function, a view class or a blueprint.
+        :returns: the same.
+        """
+        if isinstance(target, Blueprint):
+            self._exempt_blueprints.add(target)
+        else:
+            # Kept on the view, so that decorators put around it carry it on.
+            setattr(target, _EXEMPT, True)
+        return target
+
+    def _is_exempt(self, app: Flask, request: Request) -> bool:
+        endpoint = request.endpoint
+        if endpoint is None:
+            return False
+        view = app.view_functions.get(endpoint)
+        return (
+            getattr(view, _EXEMPT, False)
+            or getattr(getattr(view, "view_class", None), _EXEMPT, False)
+            or any(
+                app.blueprints.get(name) in self._exempt_blueprints
+                for name in request.blueprints
+            )
+        )

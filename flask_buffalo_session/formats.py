@@ -1,0 +1,39 @@
+"""What a cookie looks like: a seal and a codec that belong together."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import typing as t
+
+from .codec import Codec, NativeCodec
+from .seal import EncryptedSeal, Seal, SignedSeal
+
+
+@t.runtime_checkable
+class Format(t.Protocol):
+    """How sessions are written, in the cookie and in the store."""
+
+    @property
+    def codec(self) -> Codec:
+        """Turns values into bytes and back."""
+
+    def seal(self, secrets: c.Sequence[bytes], name: str, *, encrypt: bool) -> Seal:
+        """Protects the token.
+
+        :param secrets: newest first, none of them empty.
+        :param name: the cookie's name.
+        :param encrypt: the ``SESSION_ENCRYPT`` setting.
+        :raises SessionConfigError: such a seal cannot be made.
+        """
+
+
+class NativeFormat:
+    """This package's own format, the default: every storable value keeps its
+    type, and the cookie is signed or encrypted.
+    """
+
+    def __init__(self) -> None:
+        self.codec: Codec = NativeCodec()
+
+    def seal(self, secrets: c.Sequence[bytes], name: str, *, encrypt: bool) -> Seal:
+        return EncryptedSeal(secrets, name) if encrypt else SignedSeal(secrets, name)

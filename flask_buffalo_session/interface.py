@@ -1,0 +1,337 @@
+"""Opens and saves sessions for Flask: the cookie, ``Vary`` and the error path."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import time
+import typing as t
+
+import flask
+from blinker import NamedSignal
+from flask import Flask, Request, Response
+from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.http import dump_cookie, http_date
+from werkzeug.sansio.http import parse_cookie
+
+from . import signals
+from .codec import Codec
+from .config import DEVELOPMENT_SECRET, Config, find_secrets, is_weak
+from .errors import (
+    Reason,
+    RejectedError,
+    SessionSecretError,
+    SessionStoreError,
+    SessionTooLargeError,
+)
+from .seal import MAX_TOKEN, Seal, Ticket
+from .sessions import Opened, Session
+from .stores.null import NullStore
+
+# A tenth of a lifetime is what a session's last use may be known too late by,
+# against not having to save it on every request.
+_RENEWALS_IN_A_LIFETIME = 10
+
+_EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+_NOT_PROTECTED = (
+    "The session cannot be written: there is no secret to protect it with. Make one"
+    " with `python -c 'import secrets; print(secrets.token_hex(32))'` and set it as"
+    " SESSION_SECRET, in the environment or in app.config."
+)
+
+
+class BuffaloInterface(SessionInterface):
+    """One application's session interface, and the backing of its sessions.
+
+    :param exempt: says whether the route that was matched has no session.
+    """
+
+    def __init__(
+        self, app: Flask, config: Config, exempt: c.Callable[[Flask, Request], bool]
+    ) -> None:
+        self.config = config
+        self.codec: Codec = config.format.codec
+        self.idle_timeout = config.idle_timeout
+        self.absolute_timeout = config.absolute_timeout
+        self.auth_names = config.auth_names
+        self._app = app
+        self._is_exempt = exempt
+        self._null_store = NullStore()
+        self._seal: Seal | None = None
+        self._development_seal: Seal | None = None
+        self._serving = False
+        self._mark = f"{config.name}="
+        # For each answer to "is it Secure?", what follows the cookie's value.
+        self._attributes = {
+            secure: self._render_attributes(secure) for secure in (False, True)
+        }
+        if not config.null:
+            self._find_secret()
+
+    # Flask's interface
+
+    def open_session(self, app: Flask, request: Request) -> Session:
+        if not self._serving:
+            self._begin_serving()
+        return Session(self, request)
+
+    def is_null_session(self, obj: object) -> bool:
+        return self.config.null
+
+    def save_session(
+        self, app: Flask, session: SessionMixin, response: Response
+    ) -> None:
+        session = t.cast(Session, session)
+        if not session.accessed and not self._renew_untouched(session):
+            return
+        request: Request = session.source
+        if self._is_exempt(app, request):
+            return
+        try:
+            session.save_once()
+        except Exception as error:  # noqa: BLE001 - handed to Flask's handlers
+            session.abandon()
+            self._answer_failure(session, response, error)
+        session.close()
+        _vary_on_cookie(response)
+        if session.cookie is not None:
+            self._set_cookie(response, session, request)
+        if response.is_streamed:
+            # What is written while streaming comes too late to be saved.
+            response.call_on_close(session.check_saved)
+
+    # What a session asks of its application
+
+    def open(self, source: Request) -> Opened:
+        if self.config.null or self._is_exempt(self._app, source):
+            return Opened(self._null_store, None)
+        seal = self._seal_in_force()
+        if seal is None:
+            return Opened(self._null_store, None, SessionSecretError(_NOT_PROTECTED))
+        return Opened(self.config.store, self._ticket(seal, source))
+
+    def seal(
+        self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
+    ) -> str:
+        seal = t.cast(Seal, self._seal_in_force())
+        limit = self.config.max_cookie_size
+        if len(token) > MAX_TOKEN:
+            raise SessionTooLargeError(len(token), MAX_TOKEN, _largest(values))
+        text = seal.seal(token, permanent=permanent)
+        size = len(self._render_cookie(text, permanent=permanent, secure=True))
+        if limit and size > limit:
+            raise SessionTooLargeError(size, limit, _largest(values))
+        return text
+
+    def due(self, issued: int, *, permanent: bool) -> bool:
+        lifetime = self.idle_timeout
+        if permanent:
+            lifetime = min(lifetime, self.config.permanent_lifetime)
+        # Either way: a clock that was set back would put it off for too long.
+        return abs(time.time() - issued) * _RENEWALS_IN_A_LIFETIME >= lifetime
+
+    def tell(
+        self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
+    ) -> None:
+        shown = f" (id hash {session_id[:16]})" if session_id else ""
+        if signal is signals.session_rejected:
+            rejected = "A session was rejected: %s%s."
+            if reason in ("bad-signature", "corrupt"):
+                self._app.logger.warning(rejected, reason, shown)
+            else:
+                self._app.logger.info(rejected, reason, shown)
+            signal.send(self._app, session_id=session_id, reason=reason)
+            return
+        if signal is signals.session_conflict:
+            self._app.logger.warning(
+                "Changes to a session%s were dropped: it has ended meanwhile.", shown
+            )
+        if signal.receivers:
+            signal.send(self._app, session_id=session_id)
+
+    # The incoming cookie
+
+    def _ticket(self, seal: Seal, request: Request) -> Ticket | None:
+        header = request.environ.get("HTTP_COOKIE", "")
+        if self._mark not in header:
+            return None
+        rejected = None
+        # Of several cookies with the same name the first that verifies counts.
+        for text in parse_cookie(header).getlist(self.config.name):
+            try:
+                return seal.unseal(text, max_age=self.idle_timeout)
+            except RejectedError as error:
+                rejected = rejected or error
+        if rejected is not None:
+            self.tell(signals.session_rejected, None, rejected.reason)
+        return None
+
+    def _renew_untouched(self, session: Session) -> bool:
+        """Have a permanent session renewed although the view did not touch it,
+        if its time has come.
+        """
+        if not self.config.refresh_each_request:
+            return False
+        seal = self._seal_in_force()
+        if seal is None:
+            return False
+        header: str = session.source.environ.get("HTTP_COOKIE", "")
+        mark = self._mark + seal.permanent_mark
+        if mark not in header:
+            return False
+        start = header.index(mark) + len(self._mark)
+        issued = seal.issued(header[start:].partition(";")[0])
+        if issued is None or not self.due(issued, permanent=True):
+            return False
+        try:
+            return bool(session.permanent)
+        except SessionStoreError:
+            # The view asked for nothing, so it gets no error either.
+            self._app.logger.warning(
+                "A session could not be renewed: its store cannot answer."
+            )
+            session.accessed = False
+            return False
+
+    # The outgoing cookie
+
+    def _set_cookie(
+        self, response: Response, session: Session, request: Request
+    ) -> None:
+        secure = self.config.cookie_secure or (
+            request.is_secure and not self._app.debug and not self._app.testing
+        )
+        if session.cookie:
+            cookie = self._render_cookie(
+                session.cookie, permanent=session.permanent, secure=secure
+            )
+        else:
+            cookie = (
+                f"{self._mark}; Expires={_EPOCH}; Max-Age=0{self._attributes[secure]}"
+            )
+        response.headers.add("Set-Cookie", cookie)
+        _forbid_caching_cookie(response)
+
+    def _render_cookie(self, text: str, *, permanent: bool, secure: bool) -> str:
+        expires = ""
+        if permanent:
+            end = time.time() + self.config.permanent_lifetime
+            expires = f"; Expires={http_date(end)}"
+        return f"{self._mark}{text}{expires}{self._attributes[secure]}"
+
+    def _render_attributes(self, secure: bool) -> str:
+        config = self.config
+        empty = dump_cookie(
+            config.name,
+            "",
+            domain=config.cookie_domain,
+            path=config.cookie_path,
+            secure=secure,
+            httponly=config.cookie_httponly,
+            samesite=config.cookie_samesite,
+            partitioned=config.cookie_partitioned,
+        )
+        return empty[len(self._mark) :]
+
+    # A save that fails
+
+    def _answer_failure(
+        self, session: Session, response: Response, error: Exception
+    ) -> None:
+        """Let the application's error handlers answer instead of the view.
+
+        Flask itself would only do so for errors raised before the response was
+        there. Without a handler the error goes on, to the handler for 500.
+        """
+        if not flask.has_request_context() or (
+            flask.session._get_current_object() is not session  # type: ignore[attr-defined]
+        ):
+            # A test's session_transaction(), which there is no response for.
+            raise error
+        answer = self._app.make_response(self._app.handle_user_exception(error))
+        self._app.logger.warning("The session could not be saved: %s", error)
+        _replace(response, self._app.process_response(answer))
+
+    # The secret
+
+    def _begin_serving(self) -> None:
+        """Say once what is wrong with the secret, now that it is known whether
+        this is a test or a debugging session.
+        """
+        self._serving = True
+        if self.config.null:
+            return
+        if self._seal is None:
+            self._find_secret()
+        lenient = self._app.debug or self._app.testing
+        if self._seal is None and lenient:
+            self._app.logger.info(
+                "There is no SESSION_SECRET: sessions use the development secret."
+            )
+        elif self._seal is None:
+            self._app.logger.warning(
+                "There is no SESSION_SECRET: sessions are not protected, so they"
+                " stay empty and cannot be written."
+            )
+        elif self._weak and not lenient:
+            self._app.logger.warning(
+                "The session's secret is short or well known: sessions can be forged."
+            )
+
+    def _find_secret(self) -> None:
+        secrets = find_secrets(self._app)
+        if secrets:
+            self._seal = self._make_seal(secrets)
+            self._weak = any(is_weak(secret) for secret in secrets)
+
+    def _seal_in_force(self) -> Seal | None:
+        if self._seal is None:
+            self._find_secret()
+        if self._seal is None and (self._app.debug or self._app.testing):
+            if self._development_seal is None:
+                self._development_seal = self._make_seal((DEVELOPMENT_SECRET,))
+            return self._development_seal
+        return self._seal
+
+    def _make_seal(self, secrets: c.Sequence[bytes]) -> Seal:
+        return self.config.format.seal(
+            secrets, self.config.name, encrypt=self.config.encrypt
+        )
+
+
+def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int]]:
+    sizes = [(name, len(value)) for name, value in values.items()]
+    return sorted(sizes, key=lambda pair: pair[1], reverse=True)[:3]
+
+
+def _vary_on_cookie(response: Response) -> None:
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:
+        response.headers["Vary"] = "Cookie"
+
+
+def _forbid_caching_cookie(response: Response) -> None:
+    # RFC 9111, section 5.2.2.4: a shared cache must not hand the field to others.
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = 'no-cache="Set-Cookie"'
+        return
+    control = response.cache_control
+    if control.no_store or control.private or control.no_cache is True:
+        return
+    fields = str(control.no_cache or "").split(",")
+    named = [field.strip() for field in fields if field.strip()]
+    if "set-cookie" not in (field.lower() for field in named):
+        control.no_cache = ", ".join([*named, "Set-Cookie"])
+
+
+def _replace(response: Response, answer: Response) -> None:
+    """Turn a response, which Flask holds on to, into another one."""
+    close = getattr(response.response, "close", None)
+    if close is not None:
+        close()
+    response.response = answer.response
+    response.status = answer.status
+    response.headers = answer.headers
+    response.direct_passthrough = answer.direct_passthrough
+    response.call_on_close(answer.close)

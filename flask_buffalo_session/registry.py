@@ -1,0 +1,159 @@
+"""Which classes can be stored beside Python's own: :func:`register_type`."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import dataclasses
+import enum
+import typing as t
+
+from .errors import SessionConfigError
+
+T = t.TypeVar("T")
+
+
+class Registered(t.NamedTuple):
+    """How one class is taken apart into values the codec knows, and put
+    together again.
+    """
+
+    name: str
+    cls: type
+    dismantle: c.Callable[[t.Any], t.Any]
+    rebuild: c.Callable[[t.Any], t.Any]
+
+
+class Registry:
+    """The registered classes, found by class when a value is written and by
+    name when it is read.
+    """
+
+    def __init__(self) -> None:
+        self.by_class: dict[type, Registered] = {}
+        self.by_name: dict[str, Registered] = {}
+
+    def add(self, entry: Registered) -> None:
+        known = self.by_name.get(entry.name)
+        # A module that is imported anew defines its classes anew.
+        if known is not None and _identity(known.cls) != _identity(entry.cls):
+            raise SessionConfigError(
+                f"register_type: the name {entry.name!r} belongs to"
+                f" {_identity(known.cls)} and cannot be {_identity(entry.cls)} too."
+            )
+        if known is not None:
+            self.by_class.pop(known.cls, None)
+        self.by_class[entry.cls] = entry
+        self.by_name[entry.name] = entry
+
+
+#: What :func:`register_type` fills, shared by every application of a process,
+#: as the types of Go's ``encoding/gob`` are.
+registry = Registry()
+
+
+@t.overload
+def register_type(
+    cls: type[T],
+    /,
+    *,
+    name: str | None = None,
+    encode: c.Callable[[T], t.Any] | None = None,
+    decode: c.Callable[[t.Any], T] | None = None,
+) -> type[T]: ...
+@t.overload
+def register_type(
+    cls: None = None,
+    /,
+    *,
+    name: str | None = None,
+    encode: c.Callable[[t.Any], t.Any] | None = None,
+    decode: c.Callable[[t.Any], t.Any] | None = None,
+) -> c.Callable[[type[T]], type[T]]: ...
+def register_type(
+    cls: type[t.Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    encode: c.Callable[[t.Any], t.Any] | None = None,
+    decode: c.Callable[[t.Any], t.Any] | None = None,
+) -> t.Any:
+    """Let values of a class be stored; the counterpart of Go's ``gob.Register``.
+
+    Dataclasses, enums and named tuples need nothing more. Call it once, where
+    the class is defined, or use it as a decorator::
+
+        @register_type
+        @dataclass
+        class Item:
+            sku: str
+            count: int = 1
+
+        register_type(Money, name="money", encode=str, decode=Money.parse)
+
+    A dataclass is rebuilt field by field without calling ``__init__``. A field
+    it has gained since takes its default; one it has lost is ignored.
+
+    :param cls: the class. Its subclasses are not included.
+    :param name: what the class is called in stored data. It must not change
+        while there are sessions that hold one. Defaults to the module and the
+        qualified name.
+    :param encode: turns an object into a value that can be stored.
+    :param decode: turns that value into an object again.
+    :returns: the class.
+    :raises SessionConfigError: the class is none of the kinds above and lacks
+        `encode` or `decode`, or `name` belongs to another class.
+    """
+    if cls is None:
+        return lambda cls: register_type(cls, name=name, encode=encode, decode=decode)
+    if not isinstance(cls, type):
+        raise SessionConfigError(f"register_type: {cls!r} is not a class.")
+    if (encode is None) != (decode is None):
+        raise SessionConfigError(
+            f"register_type({cls.__name__}): encode= and decode= go together."
+        )
+    if encode is None or decode is None:
+        encode, decode = _known_kind(cls)
+    registry.add(Registered(name or _identity(cls), cls, encode, decode))
+    return cls
+
+
+def _identity(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _known_kind(
+    cls: type,
+) -> tuple[c.Callable[[t.Any], t.Any], c.Callable[[t.Any], t.Any]]:
+    if issubclass(cls, enum.Flag):
+        # Combinations of flags have a value, but no name of their own.
+        return (lambda flags: flags.value), cls
+    if issubclass(cls, enum.Enum):
+        return (lambda member: member.name), cls.__getitem__
+    if issubclass(cls, tuple) and hasattr(cls, "_make"):
+        return list, cls._make
+    if dataclasses.is_dataclass(cls):
+        return _fields_of, lambda values: _dataclass_from(cls, values)
+    raise SessionConfigError(
+        f"register_type({cls.__name__}): not a dataclass, an enum or a named tuple,"
+        " so encode= and decode= are needed."
+    )
+
+
+def _fields_of(obj: t.Any) -> dict[str, t.Any]:
+    return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
+
+
+def _dataclass_from(cls: type, values: dict[str, t.Any]) -> t.Any:
+    obj: t.Any = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        if field.name in values:
+            value = values[field.name]
+        elif field.default is not dataclasses.MISSING:
+            value = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        else:
+            raise ValueError(f"there is nothing stored for the field {field.name!r}")
+        # Frozen dataclasses refuse plain assignment.
+        object.__setattr__(obj, field.name, value)
+    return obj

@@ -1,0 +1,274 @@
+"""What protects a token on its way through the browser.
+
+A seal turns a token into the text of a cookie and back. Signing, encryption,
+rotation of secrets and age are here and nowhere else. ``docs/formats.md``
+describes the text byte by byte.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+import hashlib
+import hmac
+import os
+import time
+import typing as t
+import zlib
+
+from itsdangerous import BadData, BadSignature, TimestampSigner
+from itsdangerous.encoding import (
+    base64_decode,
+    base64_encode,
+    bytes_to_int,
+    int_to_bytes,
+)
+from itsdangerous.signer import SigningAlgorithm
+
+from .errors import RejectedError, SessionConfigError
+
+
+class Ticket(t.NamedTuple):
+    """What a cookie that verifies says.
+
+    :param issued: when it was sealed, in seconds since the epoch.
+    :param permanent: whether the browser was told to keep it.
+    """
+
+    token: str
+    issued: int
+    permanent: bool
+
+
+class Seal(t.Protocol):
+    """Protects tokens, for one cookie name."""
+
+    #: What the text of a permanent session's cookie begins with, so that it is
+    #: recognized without being verified.
+    permanent_mark: str
+
+    def seal(self, token: str, *, permanent: bool) -> str:
+        """The text for the cookie, of characters that need no quoting."""
+
+    def unseal(self, text: str, *, max_age: int) -> Ticket:
+        """
+        :param text: whatever a client sent.
+        :param max_age: seconds after which a text is no longer accepted.
+        :raises RejectedError: with the reason ``bad-signature``, ``expired``
+            or, for a text with a good signature, ``corrupt``.
+        """
+
+    def issued(self, text: str) -> int | None:
+        """When the text says it was sealed, in seconds since the epoch. Cheap,
+        unverified, and None where it does not say.
+        """
+
+
+# Compressing less than this costs more time than it saves bytes.
+_WORTH_COMPRESSING = 1024
+
+#: The largest token in bytes. More could not be inflated again: a small cookie
+#: must not be able to fill the memory.
+MAX_TOKEN = 1024 * 1024
+
+# The first character of a text: is the cookie permanent? The second: is the
+# token compressed?
+_PERMANENT, _BROWSER = b"p", b"b"
+_DEFLATED, _RAW = b"z", b"r"
+
+
+class SignedSeal:
+    """Signed with HMAC-SHA-256, by itsdangerous: can be read by who has the
+    cookie, but not changed.
+
+    :param secrets: newest first. The first signs, all of them verify.
+    :param name: the cookie's name. Another cookie's text does not verify.
+    :raises SessionConfigError: there is no secret or an empty one.
+    """
+
+    permanent_mark = _PERMANENT.decode()
+
+    def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
+        _check_secrets(secrets)
+        self._signer = _Signer(secrets, salt=_purpose("sign", name))
+
+    def seal(self, token: str, *, permanent: bool) -> str:
+        body = token.encode("latin-1")
+        mark = _RAW
+        if len(body) > _WORTH_COMPRESSING:
+            deflated = zlib.compress(body, 1)
+            if len(deflated) < len(body):
+                body, mark = deflated, _DEFLATED
+        flags = (_PERMANENT if permanent else _BROWSER) + mark
+        return self._signer.sign(flags + base64_encode(body)).decode("ascii")
+
+    def unseal(self, text: str, *, max_age: int) -> Ticket:
+        try:
+            value = self._signer.unsign(text.encode("ascii"))
+        except (BadSignature, UnicodeEncodeError):
+            raise RejectedError("bad-signature", "the signature is wrong") from None
+        value, _, timestamp = value.rpartition(b".")
+        issued = _timestamp(timestamp)
+        _check_age(issued, max_age)
+        try:
+            body = base64_decode(value[2:])
+            if value[1:2] == _DEFLATED:
+                body = _inflate(body)
+            elif value[1:2] != _RAW:
+                raise RejectedError("corrupt", "an unknown kind of payload")
+        except (BadData, zlib.error):
+            raise RejectedError("corrupt", "the payload is malformed") from None
+        return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
+
+    def issued(self, text: str) -> int | None:
+        return _glance(text, -2)
+
+
+class EncryptedSeal:
+    """Encrypted and authenticated with AES-256-GCM, by cryptography: can
+    neither be read nor changed. Not compressed, as the length of compressed
+    text gives away what is in it.
+
+    A secret must be replaced before it has sealed 2**32 cookies, the bound
+    NIST SP 800-38D sets for random nonces.
+
+    :param secrets: newest first. The first encrypts, all of them decrypt.
+    :param name: the cookie's name. Another cookie's text does not verify.
+    :raises SessionConfigError: there is no secret or an empty one, or
+        cryptography is not installed.
+    """
+
+    permanent_mark = _PERMANENT.decode()
+
+    def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
+        _check_secrets(secrets)
+        try:
+            from cryptography.exceptions import InvalidTag
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+            from cryptography.hazmat.primitives.hashes import SHA256
+            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+        except ImportError as error:
+            raise SessionConfigError(
+                "SESSION_ENCRYPT needs cryptography: install"
+                " flask-buffalo-session[crypto]."
+            ) from error
+        purpose = _purpose("encrypt", name)
+        self._ciphers = [
+            AESGCM(HKDF(SHA256(), length=32, salt=None, info=purpose).derive(secret))
+            for secret in secrets
+        ]
+        self._invalid = InvalidTag
+
+    def seal(self, token: str, *, permanent: bool) -> str:
+        flags = (_PERMANENT if permanent else _BROWSER) + _RAW
+        timestamp = base64_encode(int_to_bytes(int(time.time())))
+        nonce = os.urandom(12)
+        sealed = self._ciphers[0].encrypt(
+            nonce, token.encode("latin-1"), flags + timestamp
+        )
+        text = flags + base64_encode(nonce + sealed) + b"." + timestamp
+        return text.decode("ascii")
+
+    def unseal(self, text: str, *, max_age: int) -> Ticket:
+        try:
+            value, _, timestamp = text.encode("ascii").partition(b".")
+            sealed = base64_decode(value[2:])
+            if base64_encode(sealed) != value[2:]:
+                raise BadData("another text for the same bytes")
+        except (BadData, UnicodeEncodeError):
+            raise RejectedError("bad-signature", "not an encrypted cookie") from None
+        body = self._decrypt(sealed[:12], sealed[12:], value[:2] + timestamp)
+        issued = _timestamp(timestamp)
+        _check_age(issued, max_age)
+        return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
+
+    def issued(self, text: str) -> int | None:
+        return _glance(text, -1)
+
+    def _decrypt(self, nonce: bytes, sealed: bytes, associated: bytes) -> bytes:
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(nonce, sealed, associated)
+            except (self._invalid, ValueError):
+                continue
+        raise RejectedError("bad-signature", "it does not decrypt")
+
+
+class _Signer(TimestampSigner):
+    """itsdangerous' signer, except that each key is derived once instead of on
+    every use, that there is one text for a signature, and that the age is left
+    to the caller.
+    """
+
+    def __init__(self, secrets: c.Sequence[bytes], salt: bytes) -> None:
+        super().__init__(
+            list(reversed(secrets)),  # the newest is last here
+            salt=salt,
+            key_derivation="hmac",
+            digest_method=hashlib.sha256,
+            algorithm=_HmacSha256(),
+        )
+        derive = super().derive_key
+        self._keys = {secret: derive(secret) for secret in reversed(self.secret_keys)}
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        if secret_key is None:
+            return self._keys[self.secret_keys[-1]]
+        return self._keys[t.cast(bytes, secret_key)]
+
+    def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
+        # Compared as text, since several texts decode to the same signature.
+        return any(
+            hmac.compare_digest(
+                t.cast(bytes, sig),
+                base64_encode(self.algorithm.get_signature(key, t.cast(bytes, value))),
+            )
+            for key in self._keys.values()
+        )
+
+    def unsign(self, signed_value: str | bytes, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        # The value with its timestamp; TimestampSigner would make a datetime.
+        return super(TimestampSigner, self).unsign(signed_value)
+
+
+class _HmacSha256(SigningAlgorithm):
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        return hmac.digest(key, value, "sha256")
+
+
+def _purpose(use: str, name: str) -> bytes:
+    return f"flask-buffalo-session.v1.{use}.{name}".encode()
+
+
+def _check_secrets(secrets: c.Sequence[bytes]) -> None:
+    if not secrets or not all(secrets):
+        raise SessionConfigError("An empty secret cannot protect a session.")
+
+
+def _timestamp(data: bytes) -> int:
+    try:
+        return bytes_to_int(base64_decode(data))
+    except BadData:
+        raise RejectedError("corrupt", "the timestamp is malformed") from None
+
+
+def _check_age(issued: int, max_age: int) -> None:
+    # A text from the future is not refused: clocks are set back at times, and
+    # only who has the secret could have made one.
+    if time.time() - issued >= max_age + 1:
+        raise RejectedError("expired", "the cookie is too old")
+
+
+def _glance(text: str, part: int) -> int | None:
+    parts = text.split(".")
+    try:
+        return bytes_to_int(base64_decode(parts[part][:16]))
+    except (BadData, IndexError):
+        return None
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    body = inflater.decompress(data, MAX_TOKEN)
+    if not inflater.eof or inflater.unused_data:
+        raise RejectedError("corrupt", "the payload does not end where it should")
+    return body

@@ -1,0 +1,778 @@
+"""The session: Buffalo's method set, what changed, and how it is saved.
+
+Knows neither request nor response. It is handed a :class:`Backing`, so it works
+the same over every store and every format.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+import datetime as dt
+import os
+import random
+import time
+import typing as t
+
+import flask
+from blinker import NamedSignal
+from flask.sessions import SessionMixin
+
+from . import signals
+from .codec import IMMUTABLE, Codec, Record
+from .errors import (
+    Reason,
+    RejectedError,
+    SessionClosedError,
+    SessionConflictError,
+    SessionSecretError,
+    SessionTypeError,
+)
+from .flash import Flash
+from .seal import Ticket
+from .stores.base import Store, storage_key
+
+# What is left in place of a record whose id has been given up, so that requests
+# still under way with the old cookie neither revive it nor start another
+# session in its place. No codec's record begins with a zero byte.
+_RETIRED = b"\x00retired"
+_RETIRED_SECONDS = 60
+
+# How often a save is tried against other requests' saves. Each failure means
+# that another one got through, so this many have to be waiting at once.
+_ATTEMPTS = 200
+
+_NONCE_BYTES = 12
+
+
+class Opened(t.NamedTuple):
+    """What a request's session starts from.
+
+    :param store: where this request keeps its session.
+    :param ticket: the first of the request's cookies that verified, if any.
+    :param refusal: what the first write raises, if it must not be.
+    """
+
+    store: Store
+    ticket: Ticket | None
+    refusal: SessionSecretError | None = None
+
+
+class Backing(t.Protocol):
+    """What a session needs from its application; made once for each."""
+
+    codec: Codec
+    #: Seconds without use after which a session is over.
+    idle_timeout: int
+    #: Seconds since its creation after which it is over in any case.
+    absolute_timeout: int | None
+    #: Names whose change gives the session a new id.
+    auth_names: tuple[t.Hashable, ...]
+
+    def open(self, source: t.Any) -> Opened:
+        """Look at the cookies of the request that the session was opened for."""
+
+    def seal(
+        self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
+    ) -> str:
+        """The cookie's text.
+
+        :raises SessionTooLargeError: no browser would keep it.
+        """
+
+    def due(self, issued: int, *, permanent: bool) -> bool:
+        """Whether a cookie sealed at that second is to be renewed."""
+
+    def tell(
+        self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
+    ) -> None:
+        """Send a signal, and log it where it is a problem."""
+
+
+class _Missing:
+    """Stands where there is no value, None being one."""
+
+
+_MISSING: t.Final = _Missing()
+_GONE: t.Final = _Missing()
+
+
+class Session(SessionMixin):
+    """A mutable mapping with the methods of Buffalo's session.
+
+    Lazy: the cookie is verified and the store asked when the session is first
+    used, so a request that does not use it costs nothing. Changes are found by
+    comparing what would be stored with what was loaded, those inside lists,
+    dicts and other mutable values included.
+
+    Names are any hashable value that can be stored, as Buffalo's are any Go
+    value: ``1`` and ``"1"`` are different names.
+    """
+
+    accessed = False
+    # Class attributes, so that opening a session that stays unused sets none.
+    _loaded = False
+    _closed = False
+    _forced = False
+    _regenerate = False
+    _new = True
+    # An id that was retired: an empty session of which nothing is saved.
+    _void = False
+    _failed: t.Any = None
+
+    #: What the response has to say to the browser: the text of a new cookie,
+    #: "" to remove it, None to leave it alone.
+    cookie: str | None = None
+
+    # Set by the first access.
+    _store: Store
+    _stateless: bool
+    _refusal: SessionSecretError | None
+    _ending: list[tuple[str, bytes]]
+    _token: str | None
+    _data: bytes | None
+    _issued: int | None
+    _permanent: bool
+    _created: int
+    _nonce: bytes
+    # What the store holds, encoded; what has been set, deleted (_GONE) or handed
+    # out and may have been changed since; and, for each of the latter, the
+    # encoded value that it began as.
+    _base: dict[t.Hashable, bytes]
+    _live: dict[t.Hashable, t.Any]
+    _seen: dict[t.Hashable, bytes | None]
+
+    def __init__(self, backing: Backing, source: t.Any) -> None:
+        self._backing = backing
+        self.source = source
+
+    # Buffalo's method set
+
+    def get(self, name: t.Hashable, default: t.Any = None) -> t.Any:
+        """The value kept under `name`, or `default`."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def get_once(self, name: t.Hashable, default: t.Any = None) -> t.Any:
+        """The value kept under `name`, or `default`; deleted as it is handed out.
+
+        On a server-side store the value is taken out of the store there and
+        then, so exactly one of any number of requests at once gets it.
+
+        :raises SessionConflictError: too many requests were at it.
+        :raises SessionStoreError: the store cannot answer.
+        """
+        if name not in self:
+            return default
+        self._check_change()
+        if self._stateless or name not in self._base or self._changed(name):
+            value = self[name]
+            del self[name]
+            return value
+        for attempt in range(_ATTEMPTS):
+            if name not in self._base:
+                return default
+            try:
+                value = self._decoded(name)
+            except KeyError:
+                return default
+            rest = {key: raw for key, raw in self._base.items() if key != name}
+            data = self._dumps(rest)
+            try:
+                self._swap(data)
+            except SessionConflictError:
+                if not self._reload(attempt):
+                    self._drop()
+                    return default
+                continue
+            self._base, self._data = rest, data
+            self._live.pop(name, None)
+            self._seen.pop(name, None)
+            return value
+        raise _lost_too_often()
+
+    def set(self, name: t.Hashable, value: t.Any) -> None:
+        """Set or replace a value. ``session[name] = value`` does the same."""
+        self[name] = value
+
+    def delete(self, name: t.Hashable) -> None:
+        """Delete a value. A missing name is no error and no change."""
+        if name in self:
+            del self[name]
+
+    def clear(self) -> None:
+        """Delete every value and end the session: its id is given up, on saving,
+        and its cookie removed. What is set afterwards begins another session.
+        """
+        self._load()
+        if not self and self._token is None:
+            return
+        self._check_change()
+        if self._token is not None and self._data is not None:
+            self._ending.append((self._token, self._data))
+        self._begin()
+
+    def save(self) -> None:
+        """Save now, and raise now what prevents it.
+
+        Saving at the end of the request is automatic, so a view needs this only
+        to catch the error, or before it streams.
+
+        :raises SessionTooLargeError: the cookie would be over the limit.
+        :raises SessionTypeError: there is a value that cannot be stored.
+        :raises SessionStoreError: the store cannot answer.
+        :raises SessionConflictError: too many requests were at it.
+        :raises SessionClosedError: something was changed after the response had
+            been made.
+        """
+        if not self._loaded or self._void:
+            return
+        try:
+            changes = self._changes()
+            if changes or self._ending or self._forced or self._regenerate:
+                self._check_change()
+            elif not self._due:
+                return
+            if changes or self._token is not None:
+                self._write(changes)
+            while self._ending:
+                ended = self._end(*self._ending[0])
+                del self._ending[0]
+                if self._token is None:
+                    # Who else ended it may have set a newer cookie.
+                    self.cookie = "" if ended else None
+        except Exception:
+            self._failed = self._fingerprint()
+            raise
+        self._failed = None
+        self._forced = self._regenerate = False
+
+    def regenerate(self) -> None:
+        """Keep the values under a new id; the old one is dead once this is
+        saved. Call it where a user's rights change: at login above all.
+        """
+        self._load()
+        self._check_change()
+        self._regenerate = True
+
+    def destroy(self) -> None:
+        """End the session, as :meth:`clear` does."""
+        self.clear()
+
+    @property
+    def flash(self) -> Flash:
+        """Buffalo's flash messages: ``session.flash.add("success", "Saved")``."""
+        return Flash(self)
+
+    # What it is
+
+    @property
+    def id(self) -> str | None:
+        """The hash under which a server-side store keeps the record. Safe to
+        show and to log: the session cannot be taken over with it. None on a
+        cookie store and before the first save.
+        """
+        self._load()
+        if self._token is None or self._stateless:
+            return None
+        return storage_key(self._token)
+
+    @property
+    def new(self) -> bool:
+        """Whether this session began in this request."""
+        self._load()
+        return self._new
+
+    @property
+    def created_at(self) -> dt.datetime:
+        """When the session began, aware, in UTC. A new id does not change it."""
+        self._load()
+        return dt.datetime.fromtimestamp(self._created, dt.UTC)
+
+    @property
+    def modified(self) -> bool:  # type: ignore[override]
+        """Whether there is anything to save. Found out by itself; setting it to
+        True saves even where nothing has changed.
+        """
+        return self._forced or (
+            self._loaded
+            and bool(self._regenerate or self._ending or self._fingerprint())
+        )
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._load()
+        if value:
+            self._check_change()
+        self._forced = value
+
+    # A mutable mapping. Its other methods come with MutableMapping.
+
+    def __getitem__(self, name: t.Hashable) -> t.Any:
+        self._load()
+        value = self._live.get(name, _MISSING)
+        if value is _GONE:
+            raise KeyError(name)
+        if value is not _MISSING:
+            return value
+        if name not in self._base:
+            raise KeyError(name)
+        value = self._decoded(name)
+        if type(value) not in IMMUTABLE:
+            # From here on it may be changed behind our back.
+            self._live[name] = value
+            self._seen[name] = self._base[name]
+        return value
+
+    def __setitem__(self, name: t.Hashable, value: t.Any) -> None:
+        self._load()
+        self._check_change()
+        self._seen.setdefault(name, self._base.get(name))
+        self._live[name] = value
+
+    def __delitem__(self, name: t.Hashable) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._check_change()
+        self._seen.setdefault(name, self._base.get(name))
+        self._live[name] = _GONE
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        value = self._live.get(name, _MISSING)
+        return value is not _GONE and (value is not _MISSING or name in self._base)
+
+    def __iter__(self) -> c.Iterator[t.Any]:
+        self._load()
+        names = dict.fromkeys(self._base) | dict.fromkeys(self._live)
+        return iter([name for name in names if self._live.get(name) is not _GONE])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        # Names only: representations end up in logs.
+        return f"<Session {list(self) if self._loaded else 'not loaded'}>"
+
+    # Loading. This is the one place where the cookie is verified and the store
+    # asked for the first time.
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self.accessed = True
+        store, ticket, self._refusal = self._backing.open(self.source)
+        self._store = store
+        self._stateless = getattr(store, "stateless", False)
+        self._ending = []
+        self._begin()
+        data = None if ticket is None else store.load(ticket.token)
+        self._loaded = True
+        if ticket is None:
+            return
+        if data == _RETIRED:
+            self._void = True
+        else:
+            self._adopt_if_sound(ticket, data)
+
+    def _begin(self) -> None:
+        """Start from nothing."""
+        self._token = self._data = self._issued = None
+        self._permanent = False
+        self._created = int(time.time())
+        self._nonce = b""
+        self._new = True
+        self._base, self._live, self._seen = {}, {}, {}
+
+    def _adopt_if_sound(self, ticket: Ticket, data: bytes | None) -> None:
+        try:
+            if data is None:
+                raise RejectedError("unknown", "the store has no such session")
+            self._adopt(data)
+        except RejectedError as error:
+            self._reject(error.reason, ticket.token)
+        else:
+            self._token = ticket.token
+            self._issued = ticket.issued
+            self._permanent = ticket.permanent
+            self._new = False
+
+    def _adopt(self, data: bytes) -> None:
+        """
+        :raises RejectedError: the record is none, or too old.
+        """
+        record = self._backing.codec.loads(data)
+        limit = self._backing.absolute_timeout
+        if limit is not None and time.time() - record.created >= limit + 1:
+            raise RejectedError("expired", "the session has reached its greatest age")
+        self._data = data
+        self._base = record.values
+        self._created = record.created
+        self._nonce = record.nonce
+
+    def _reject(self, reason: Reason, token: str) -> None:
+        session_id = None if self._stateless else storage_key(token)
+        self._backing.tell(signals.session_rejected, session_id, reason)
+
+    def _decoded(self, name: t.Hashable) -> t.Any:
+        """
+        :raises KeyError: the value is no value, so the session is none either.
+        :raises SessionTypeError: the value's type cannot be read here.
+        """
+        try:
+            return self._backing.codec.decode(self._base[name], name)
+        except RejectedError as error:
+            self._reject(error.reason, self._token or "")
+            live = self._live
+            self._begin()
+            self._live, self._seen = live, dict.fromkeys(live)
+            raise KeyError(name) from None
+
+    # Changes
+
+    def _changes(self) -> _Changes:
+        """What this request changed: for each name the encoded value it began
+        as and the one it has now, None where there is no value.
+
+        :raises SessionTypeError: there is a value that cannot be stored.
+        """
+        changes: _Changes = {}
+        for name in self._live:
+            before, now = self._seen[name], self._encoded(name)
+            if now != before:
+                changes[name] = before, now
+        return changes
+
+    def _changed(self, name: t.Hashable) -> bool:
+        return name in self._live and self._encoded(name) != self._seen[name]
+
+    def _encoded(self, name: t.Hashable) -> bytes | None:
+        value = self._live[name]
+        return None if value is _GONE else self._backing.codec.encode(value, name)
+
+    def _fingerprint(self) -> t.Any:
+        """The changes; where they cannot be stored, the reason."""
+        try:
+            return self._changes()
+        except SessionTypeError as error:
+            return str(error)
+
+    def _check_change(self) -> None:
+        if self._closed:
+            raise SessionClosedError(
+                "The session was changed after its response had been made, so the"
+                " change cannot be saved. Change it in the view, and call"
+                " session.save() before streaming."
+            )
+        if self._refusal is not None:
+            raise self._refusal
+
+    # Saving
+
+    @property
+    def _due(self) -> bool:
+        return self._issued is not None and self._backing.due(
+            self._issued, permanent=self._permanent
+        )
+
+    def _write(self, changes: _Changes) -> None:
+        """Apply what changed here to what is stored now, until nobody else has
+        saved in between.
+        """
+        rotate = self._token is not None and (
+            self._regenerate
+            or any(name in changes for name in self._backing.auth_names)
+        )
+        successor: tuple[str, bytes] | None = None
+        for attempt in range(_ATTEMPTS):
+            values = self._merged(changes)
+            if self._stateless and not values:
+                return self._remove()
+            if rotate or not self._nonce:
+                self._nonce = os.urandom(_NONCE_BYTES)
+            data = self._data
+            if changes or rotate or data is None:
+                data = self._dumps(values)
+            try:
+                if rotate:
+                    # First the new record, then the end of the old one: dying
+                    # in between must not cost the session.
+                    token = self._keep(successor, data)
+                    successor = token, data
+                    if not self._stateless:
+                        self._swap(_RETIRED, _RETIRED_SECONDS)
+                else:
+                    token = self._swap(data)
+            except SessionConflictError:
+                if self._reload(attempt):
+                    continue
+                if successor is not None:
+                    self._store.delete(successor[0])
+                return self._drop()
+            return self._saved(token, data, values, changes)
+        raise _lost_too_often()
+
+    def _merged(self, changes: _Changes) -> dict[t.Hashable, bytes]:
+        values = dict(self._base)
+        for name, (before, mine) in changes.items():
+            theirs = values.get(name)
+            if theirs != before:
+                mine = _merge_encoded(self._backing.codec, name, before, mine, theirs)
+            if mine is None:
+                values.pop(name, None)
+            else:
+                values[name] = mine
+        return values
+
+    def _dumps(self, values: dict[t.Hashable, bytes]) -> bytes:
+        return self._backing.codec.dumps(Record(self._created, self._nonce, values))
+
+    def _keep(self, record: tuple[str, bytes] | None, data: bytes) -> str:
+        token, expected = record or (None, None)
+        return self._store.save(token, data, expected=expected, max_age=self._max_age)
+
+    def _swap(self, data: bytes, max_age: int | None = None) -> str:
+        return self._store.save(
+            self._token,
+            data,
+            expected=self._data,
+            max_age=self._max_age if max_age is None else max_age,
+        )
+
+    @property
+    def _max_age(self) -> int:
+        idle = self._backing.idle_timeout
+        limit = self._backing.absolute_timeout
+        if limit is None:
+            return idle
+        return max(1, min(idle, self._created + limit - int(time.time())))
+
+    def _reload(self, attempt: int) -> bool:
+        """See what another request has saved. False if it ended the session."""
+        _wait(attempt)
+        token = t.cast(str, self._token)
+        data = self._store.load(token)
+        if data is None or data == _RETIRED:
+            return False
+        try:
+            self._adopt(data)
+        except RejectedError as error:
+            self._reject(error.reason, token)
+            return False
+        return True
+
+    def _saved(
+        self,
+        token: str,
+        data: bytes,
+        values: dict[t.Hashable, bytes],
+        changes: _Changes,
+    ) -> None:
+        raw = values.get("_permanent")
+        permanent = raw is not None and bool(
+            self._backing.codec.decode(raw, "_permanent")
+        )
+        fresh = token != self._token
+        if token and (
+            fresh
+            or self._due
+            or permanent != self._permanent
+            or (self._forced and self._stateless)
+        ):
+            self.cookie = self._backing.seal(token, permanent=permanent, values=values)
+            self._issued = int(time.time())
+            self._permanent = permanent
+        created = self._token is None
+        self._token, self._data, self._base = token, data, values
+        for name, (_, now) in changes.items():
+            self._seen[name] = now
+        if created:
+            self._backing.tell(signals.session_created, self.id)
+        if changes or self._forced:
+            self._backing.tell(signals.session_saved, self.id)
+
+    def _remove(self) -> None:
+        """Nothing is left of a session that was nowhere but in its cookie."""
+        if self._token is not None:
+            self._begin()
+            self.cookie = ""
+            self._backing.tell(signals.session_saved, None)
+
+    def _end(self, token: str, data: bytes) -> bool:
+        """Leave nothing but a mark under an id that is given up. False if it
+        had been given up before.
+        """
+        session_id = None if self._stateless else storage_key(token)
+        expected: bytes | None = data
+        for attempt in range(_ATTEMPTS):
+            try:
+                if not self._stateless:
+                    self._store.save(
+                        token, _RETIRED, expected=expected, max_age=_RETIRED_SECONDS
+                    )
+            except SessionConflictError:
+                _wait(attempt)
+                expected = self._store.load(token)
+                if expected is not None and expected != _RETIRED:
+                    continue
+                self._backing.tell(signals.session_conflict, session_id)
+                return False
+            self._backing.tell(signals.session_destroyed, session_id)
+            return True
+        raise _lost_too_often()
+
+    def _drop(self) -> None:
+        """The session has ended meanwhile: what changed here is not saved, and
+        the cookie is left alone, as there may be a newer one.
+        """
+        self._backing.tell(signals.session_conflict, self.id)
+        self.abandon()
+
+    # The end of the request, for the session interface
+
+    def save_once(self) -> None:
+        """Save at the end of the request, unless the view did, and failed, and
+        has changed nothing since: then it knows.
+        """
+        if self._failed is not None and self._failed == self._fingerprint():
+            self.abandon()
+        else:
+            self.save()
+
+    def abandon(self) -> None:
+        """Save nothing any more, and leave the cookie alone."""
+        self._void = True
+        self.cookie = None
+
+    def close(self) -> None:
+        """From here on, changes raise."""
+        self._closed = True
+
+    def check_saved(self) -> None:
+        """
+        :raises SessionClosedError: something was changed after the response had
+            been made.
+        """
+        if self._loaded and not self._void and self._changes():
+            self._check_change()
+
+
+_Changes: t.TypeAlias = dict[t.Hashable, tuple[bytes | None, bytes | None]]
+
+#: The same proxy as :data:`flask.session`, typed as what it is here.
+session = t.cast(Session, flask.session)
+
+
+def _wait(attempt: int) -> None:
+    # Not on the first conflict, as mostly there is no second one.
+    if attempt:
+        time.sleep(random.uniform(0, min(0.05, 0.001 * 2 ** min(attempt, 6))))
+
+
+def _lost_too_often() -> SessionConflictError:
+    return SessionConflictError(
+        f"{_ATTEMPTS} attempts to save the session found it changed by another request"
+    )
+
+
+def _merge_encoded(
+    codec: Codec,
+    name: t.Hashable,
+    base: bytes | None,
+    mine: bytes | None,
+    theirs: bytes | None,
+) -> bytes | None:
+    """Both sides changed a value. What cannot be read here cannot be merged:
+    then the later save, which is this one, wins.
+    """
+
+    def decoded(raw: bytes | None) -> t.Any:
+        return _MISSING if raw is None else codec.decode(raw, name)
+
+    def encoded(value: t.Any) -> bytes | None:
+        return None if value is _MISSING else codec.encode(value, name)
+
+    try:
+        values = decoded(base), decoded(mine), decoded(theirs)
+    except (SessionTypeError, RejectedError):
+        return mine
+    return encoded(merge(*values, same=lambda a, b: encoded(a) == encoded(b)))
+
+
+def merge(
+    base: t.Any, mine: t.Any, theirs: t.Any, *, same: c.Callable[[t.Any, t.Any], bool]
+) -> t.Any:
+    """Three ways: what both sides made of a value that began as `base`. Any of
+    the three may be missing.
+
+    Dicts are merged by key and sets by element. Of lists that were only
+    appended to, both appends are kept; where one side emptied or deleted the
+    list, what the other appended. Of anything else `mine` wins, being later.
+
+    :param same: whether two values are stored as the same bytes.
+    """
+    if same(mine, base):
+        return theirs
+    if same(theirs, base) or same(mine, theirs):
+        return mine
+    kinds = {type(value) for value in (base, mine, theirs) if value is not _MISSING}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind is None or kind not in _MERGERS:
+        return mine
+    values = [kind() if value is _MISSING else value for value in (base, mine, theirs)]
+    merged = _MERGERS[kind](*values, same)
+    return (
+        _MISSING if not merged and (mine is _MISSING or theirs is _MISSING) else merged
+    )
+
+
+def _merge_dicts(
+    base: dict[t.Any, t.Any],
+    mine: dict[t.Any, t.Any],
+    theirs: dict[t.Any, t.Any],
+    same: c.Callable[[t.Any, t.Any], bool],
+) -> dict[t.Any, t.Any]:
+    merged = {}
+    for key in theirs | mine:
+        value = merge(
+            base.get(key, _MISSING),
+            mine.get(key, _MISSING),
+            theirs.get(key, _MISSING),
+            same=same,
+        )
+        if value is not _MISSING:
+            merged[key] = value
+    return merged
+
+
+def _merge_sets(base: t.Any, mine: t.Any, theirs: t.Any, same: t.Any) -> t.Any:
+    return (theirs | (mine - base)) - (base - mine)
+
+
+def _merge_lists(
+    base: list[t.Any],
+    mine: list[t.Any],
+    theirs: list[t.Any],
+    same: c.Callable[[t.Any, t.Any], bool],
+) -> list[t.Any]:
+    def appended(side: list[t.Any]) -> list[t.Any] | None:
+        kept = len(base)
+        return side[kept:] if same(side[:kept], base) else None
+
+    my_tail, their_tail = appended(mine), appended(theirs)
+    if my_tail is not None and their_tail is not None:
+        return theirs + my_tail
+    if not mine and their_tail is not None:
+        return their_tail
+    if not theirs and my_tail is not None:
+        return my_tail
+    return mine
+
+
+_MERGERS: dict[t.Any, c.Callable[..., t.Any]] = {
+    dict: _merge_dicts,
+    set: _merge_sets,
+    frozenset: _merge_sets,
+    list: _merge_lists,
+}

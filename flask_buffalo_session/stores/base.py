@@ -1,0 +1,84 @@
+"""What a store promises.
+
+A store keeps bytes under a token. It knows nothing of HTTP, cookies, values
+and secrets. The promises here are tested by one suite over every store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import typing as t
+
+
+@t.runtime_checkable
+class Store(t.Protocol):
+    """A compare-and-swap register for each session.
+
+    Only a store that cannot answer raises, and then
+    :exc:`~flask_buffalo_session.errors.SessionStoreError`.
+    """
+
+    def load(self, token: str) -> bytes | None:
+        """The record kept under `token`. A token that is missing, expired or
+        malformed is None, never an error.
+
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def save(
+        self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
+    ) -> str:
+        """Keep `data`, but only while the store still holds `expected`.
+
+        :param token: the session's token, or None to be given a new one, which
+            nobody can guess and no other session has.
+        :param data: the record; opaque.
+        :param expected: the record as it was last seen; None while there is
+            nothing yet, or nothing any more.
+        :param max_age: seconds after which the record is gone by itself.
+        :returns: the token for the cookie.
+        :raises SessionConflictError: the store holds something else; nothing
+            was written.
+        :raises SessionStoreError: the store cannot answer; what was stored
+            before stays.
+        """
+
+    def delete(self, token: str) -> None:
+        """Forget the record. A missing token is no error.
+
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+
+@t.runtime_checkable
+class Stateless(t.Protocol):
+    """A store that keeps nothing itself: all there is travels in the token, so
+    a session has no id, cannot be ended elsewhere and is gone with its cookie.
+    """
+
+    stateless: t.Literal[True]
+
+
+@t.runtime_checkable
+class Prunable(t.Protocol):
+    """A store whose expired records take up room until they are removed."""
+
+    def prune(self) -> int:
+        """Remove expired records.
+
+        :returns: how many there were.
+        """
+
+
+def new_token() -> str:
+    """A token with 256 random bits, in characters that need no quoting."""
+    return secrets.token_urlsafe(32)
+
+
+def storage_key(token: str) -> str:
+    """The key to keep a token's record under. A hash, so that who reads the
+    store cannot take over the sessions in it, and so that no token, whatever
+    characters it is made of, reaches beyond the store.
+    """
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
