@@ -279,7 +279,7 @@ class Session(SessionMixin):
         return storage_key(self._token)
 
     @property
-    def new(self) -> bool:
+    def new(self) -> bool:  # type: ignore[override]
         """Whether this session began in this request."""
         self._load()
         return self._new
@@ -291,7 +291,7 @@ class Session(SessionMixin):
         return dt.datetime.fromtimestamp(self._created, dt.UTC)
 
     @property
-    def modified(self) -> bool:  # type: ignore[override]
+    def modified(self) -> bool:
         """Whether there is anything to save. Found out by itself; setting it to
         True saves even where nothing has changed.
         """
@@ -667,7 +667,8 @@ session = t.cast(Session, flask.session)
 def _wait(attempt: int) -> None:
     # Not on the first conflict, as mostly there is no second one.
     if attempt:
-        time.sleep(random.uniform(0, min(0.05, 0.001 * 2 ** min(attempt, 6))))
+        longest = min(0.05, 0.001 * 2 ** min(attempt, 6))
+        time.sleep(random.uniform(0, longest))  # noqa: S311 - only to spread out
 
 
 def _lost_too_often() -> SessionConflictError:
