@@ -32,8 +32,10 @@ class Flash:
 
     def delete(self, kind: str) -> None:
         """Delete a kind. A missing one is no error."""
-        if kind in self._session.get(FLASH_NAME, {}):
-            del self._messages()[kind]
+        messages = self._session.get(FLASH_NAME, {})
+        messages.pop(kind, None)
+        if not messages:
+            self.clear()
 
     def clear(self) -> None:
         """Delete every message."""

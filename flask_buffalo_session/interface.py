@@ -184,14 +184,15 @@ class BuffaloInterface(SessionInterface):
         if issued is None or not self.due(issued, permanent=True):
             return False
         try:
-            return bool(session.permanent)
+            if session.permanent:
+                session.save()
         except SessionStoreError:
             # The view asked for nothing, so it gets no error either.
             self._app.logger.warning(
                 "A session could not be renewed: its store cannot answer."
             )
-            session.accessed = False
-            return False
+            session.abandon()
+        return session.cookie is not None
 
     # The outgoing cookie
 
@@ -319,10 +320,14 @@ def _forbid_caching_cookie(response: Response) -> None:
     control = response.cache_control
     if control.no_store or control.private or control.no_cache is True:
         return
-    fields = str(control.no_cache or "").split(",")
-    named = [field.strip() for field in fields if field.strip()]
-    if "set-cookie" not in (field.lower() for field in named):
-        control.no_cache = ", ".join([*named, "Set-Cookie"])
+    fields = [field for field in str(control.no_cache or "").split(",") if field]
+    if "set-cookie" in (field.strip().lower() for field in fields):
+        return
+    control.no_cache = None
+    # Written by hand, as Werkzeug leaves out the quotes, which belong here.
+    others = [control.to_header()] if control else []
+    named = ", ".join([*fields, "Set-Cookie"])
+    response.headers["Cache-Control"] = ", ".join([*others, f'no-cache="{named}"'])
 
 
 def _replace(response: Response, answer: Response) -> None:

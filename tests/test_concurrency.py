@@ -1,0 +1,448 @@
+"""Two requests at once, interleaved by hand: each of these tests fails on a
+store or a session that does not keep the promise, every time.
+"""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Counting, Desk
+
+from flask_buffalo_session import Store
+from flask_buffalo_session.errors import SessionConflictError, SessionStoreError
+from flask_buffalo_session.sessions import Session
+
+
+@pytest.fixture
+def desk(server_store: Store) -> Desk:
+    return Desk(server_store)
+
+
+def two(desk: Desk, cookie: str) -> tuple[Session, Session]:
+    """Two requests with the same cookie that have both loaded the session."""
+    sessions = desk.session(cookie), desk.session(cookie)
+    for session in sessions:
+        list(session)
+    return sessions
+
+
+class TestDifferentNames:
+    def test_both_writes_survive(self, desk: Desk) -> None:
+        """Setting different names."""
+        cookie = desk.stored(a=1)
+        first, second = two(desk, cookie)
+        first["x"] = 1
+        second["y"] = 2
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"a": 1, "x": 1, "y": 2}
+
+    def test_a_deletion_is_not_undone(self, desk: Desk) -> None:
+        """By a save that did not touch the name."""
+        cookie = desk.stored(a=1, b=2)
+        first, second = two(desk, cookie)
+        second["b"] = 3
+        del first["a"]
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"b": 3}
+
+    def test_a_name_that_was_only_read_is_not_written_back(self, desk: Desk) -> None:
+        """Having handed out the old value is no claim to it."""
+        cookie = desk.stored(cart=[1], b=1)
+        first, second = two(desk, cookie)
+        assert second["cart"] == [1]
+        first["cart"].append(2)
+        first.save()
+        second["b"] = 2
+        second.save()
+        assert desk.values(cookie) == {"cart": [1, 2], "b": 2}
+
+    def test_a_request_that_only_reads_writes_nothing(self, desk: Desk) -> None:
+        """Whatever the other did meanwhile."""
+        cookie = desk.stored(a=[1])
+        first, second = two(desk, cookie)
+        assert second["a"] == [1]
+        first["a"].append(2)
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"a": [1, 2]}
+
+    def test_an_untouched_session_writes_nothing(self, desk: Desk) -> None:
+        """Not even to extend its life."""
+        cookie = desk.stored(a=1)
+        untouched = desk.session(cookie)
+        writer = desk.session(cookie)
+        writer["a"] = 2
+        writer.save()
+        untouched.save()
+        assert desk.values(cookie) == {"a": 2}
+
+    def test_many_conflicts_in_a_row_are_survived(self, desk: Desk) -> None:
+        """Each attempt merges anew, until one gets through."""
+        cookie = desk.stored(a=0)
+        loser = desk.session(cookie)
+        loser["mine"] = 1
+        save, rounds = desk.store.save, iter(range(5))
+
+        def interrupted(*args: object, **kwargs: object) -> str:
+            if (number := next(rounds, None)) is not None:
+                desk.store.save = save  # type: ignore[method-assign]
+                other = desk.session(cookie)
+                other[f"other{number}"] = number
+                other.save()
+                desk.store.save = interrupted  # type: ignore[method-assign, assignment]
+            return save(*args, **kwargs)  # type: ignore[arg-type]
+
+        desk.store.save = interrupted  # type: ignore[method-assign, assignment]
+        loser.save()
+        assert desk.values(cookie) == {
+            "a": 0,
+            "mine": 1,
+            **{f"other{number}": number for number in range(5)},
+        }
+
+    def test_what_the_other_saved_is_seen_after_saving(self, desk: Desk) -> None:
+        """A session that has merged shows what is stored."""
+        cookie = desk.stored(a=1)
+        first, second = two(desk, cookie)
+        first["x"] = 1
+        first.save()
+        second["y"] = 1
+        second.save()
+        assert dict(second) == {"a": 1, "x": 1, "y": 1}
+
+    def test_an_edit_after_a_merging_save_keeps_both(self, desk: Desk) -> None:
+        """The value in hand is older than the store's; only the edit counts."""
+        cookie = desk.stored(cart=[1], b=1)
+        first, second = two(desk, cookie)
+        cart = second["cart"]
+        first["cart"].append(2)
+        first.save()
+        second["b"] = 2
+        second.save()
+        cart.append(3)
+        second.save()
+        assert desk.values(cookie) == {"cart": [1, 2, 3], "b": 2}
+
+
+class TestTheSameName:
+    def test_two_appends_are_both_kept(self, desk: Desk) -> None:
+        """Two ``flash()`` calls both arrive, also where there was no list."""
+        cookie = desk.stored(a=1)
+        for expected in (["x", "y"], ["x", "y", "x", "y"]):
+            first, second = two(desk, cookie)
+            first.setdefault("_flashes", []).append("x")
+            second.setdefault("_flashes", []).append("y")
+            first.save()
+            second.save()
+            assert desk.values(cookie)["_flashes"] == expected
+
+    def test_taking_all_keeps_what_the_other_adds(self, desk: Desk) -> None:
+        """One shows the messages, the other adds one."""
+        cookie = desk.stored(_flashes=["old"])
+        first, second = two(desk, cookie)
+        first.pop("_flashes")
+        second["_flashes"].append("new")
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"_flashes": ["new"]}
+
+    def test_adding_keeps_what_the_other_adds_while_taking_all(
+        self, desk: Desk
+    ) -> None:
+        """The same the other way round."""
+        cookie = desk.stored(_flashes=["old"])
+        first, second = two(desk, cookie)
+        first.pop("_flashes")
+        second["_flashes"].append("new")
+        second.save()
+        first.save()
+        assert desk.values(cookie) == {"_flashes": ["new"]}
+
+    def test_buffalo_flashes_are_merged_by_kind(self, desk: Desk) -> None:
+        """Dicts by key, the lists in them by what was appended."""
+        cookie = desk.stored(a=1)
+        first, second = two(desk, cookie)
+        first.flash.add("info", "one")
+        second.flash.add("info", "two")
+        second.flash.add("danger", "three")
+        first.save()
+        second.save()
+        assert desk.session(cookie).flash.take() == {
+            "info": ["one", "two"],
+            "danger": ["three"],
+        }
+
+    def test_a_cart_is_merged_by_key(self, desk: Desk) -> None:
+        """Two tabs put different things into it."""
+        cookie = desk.stored(cart={"tea": 1, "cup": 1})
+        first, second = two(desk, cookie)
+        first["cart"]["tea"] = 2
+        del first["cart"]["cup"]
+        second["cart"]["milk"] = 1
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"cart": {"tea": 2, "milk": 1}}
+
+    def test_sets_are_merged_by_element(self, desk: Desk) -> None:
+        """Added by one, removed by the other."""
+        cookie = desk.stored(seen={1, 2})
+        first, second = two(desk, cookie)
+        first["seen"].add(3)
+        second["seen"].discard(1)
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"seen": {2, 3}}
+
+    def test_otherwise_the_later_save_wins(self, desk: Desk) -> None:
+        """There is nothing to merge in a number."""
+        cookie = desk.stored(a=1)
+        first, second = two(desk, cookie)
+        first["a"] = 2
+        second["a"] = 3
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"a": 3}
+
+
+class TestEnded:
+    @pytest.mark.parametrize("ending", ["clear", "destroy", "regenerate"])
+    def test_a_slow_request_does_not_bring_it_back(
+        self, desk: Desk, ending: str
+    ) -> None:
+        """Its write is dropped, told of, and sets no cookie."""
+        cookie = desk.stored(user_id=1)
+        slow, logout = two(desk, cookie)
+        slow["seen"] = True
+        getattr(logout, ending)()
+        logout.save()
+        desk.told.clear()
+        slow.save()
+        assert slow.cookie is None
+        assert desk.told == [("conflict", None)]
+        assert desk.values(cookie) == {}
+        slow["more"] = 1
+        slow.save()
+        assert slow.cookie is None
+        assert desk.values(cookie) == {}
+
+    def test_a_slow_request_does_not_revive_an_expired_session(
+        self, desk: Desk
+    ) -> None:
+        """Gone while the request was under way."""
+        cookie = desk.stored(a=1)
+        slow = desk.session(cookie)
+        slow["a"] = 2
+        desk.store.delete(cookie)
+        slow.save()
+        assert slow.cookie is None
+        assert ("conflict", None) in desk.told
+        assert desk.store.load(cookie) is None
+
+    def test_a_renewal_does_not_revive_it(self, desk: Desk) -> None:
+        """Reading alone, when the cookie is due."""
+        desk.renewal_due = True
+        cookie = desk.stored(a=1)
+        slow, logout = two(desk, cookie)
+        logout.clear()
+        logout.save()
+        slow.save()
+        assert slow.cookie is None
+        assert desk.values(cookie) == {}
+
+    def test_logging_out_beats_a_write_in_between(self, desk: Desk) -> None:
+        """The session ends although it changed after it was loaded."""
+        cookie = desk.stored(user_id=1)
+        writer, logout = two(desk, cookie)
+        writer["seen"] = True
+        writer.save()
+        logout.clear()
+        logout.save()
+        assert logout.cookie == ""
+        assert desk.values(cookie) == {}
+
+    def test_two_logouts_leave_a_newer_cookie_alone(self, desk: Desk) -> None:
+        """The second finds it done, and the browser may have logged in again."""
+        cookie = desk.stored(user_id=1)
+        first, second = two(desk, cookie)
+        first.clear()
+        first.save()
+        second.clear()
+        second.save()
+        assert first.cookie == ""
+        assert second.cookie is None
+
+    def test_a_login_after_clear_is_kept_though_the_old_session_ended(
+        self, desk: Desk
+    ) -> None:
+        """The new session does not depend on the old one."""
+        cookie = desk.stored(user_id=1)
+        first, second = two(desk, cookie)
+        first.destroy()
+        first.save()
+        second.clear()
+        second["user_id"] = 2
+        second.save()
+        assert second.cookie
+        assert desk.values(second.cookie) == {"user_id": 2}
+
+    def test_regenerating_keeps_a_write_in_between(self, desk: Desk) -> None:
+        """What was saved under the old id moves to the new one."""
+        cookie = desk.stored(a=1)
+        writer, login = two(desk, cookie)
+        login.regenerate()
+        login["user_id"] = 1
+        writer["b"] = 2
+        writer.save()
+        login.save()
+        assert login.cookie
+        assert desk.values(login.cookie) == {"a": 1, "b": 2, "user_id": 1}
+        assert desk.values(cookie) == {}
+
+    def test_of_two_that_regenerate_one_does(self, desk: Desk) -> None:
+        """There are never two live successors."""
+        cookie = desk.stored(a=1)
+        first, second = two(desk, cookie)
+        made: list[str] = []
+        save = desk.store.save
+
+        def noting(token: str | None, *args: object, **kwargs: object) -> str:
+            result = save(token, *args, **kwargs)  # type: ignore[arg-type]
+            if token is None:
+                made.append(result)
+            return result
+
+        desk.store.save = noting  # type: ignore[method-assign, assignment]
+        first.regenerate()
+        second.regenerate()
+        first.save()
+        second.save()
+        assert second.cookie is None
+        assert [desk.values(token) for token in made] == [{"a": 1}, {}]
+
+    def test_a_store_that_fails_while_regenerating_costs_nothing(
+        self, desk: Desk
+    ) -> None:
+        """Whichever of the two writes it is, the old session goes on."""
+        for failing in (1, 2):
+            cookie = desk.stored(a=1)
+            session = desk.session(cookie)
+            session.regenerate()
+            save, count = desk.store.save, iter(range(1, 9))
+
+            def breaking(
+                *args: object,
+                save: object = save,
+                count: object = count,
+                failing: int = failing,
+                **kwargs: object,
+            ) -> str:
+                if next(count) == failing:  # type: ignore[call-overload]
+                    raise SessionStoreError("memory", "away")
+                return save(*args, **kwargs)  # type: ignore[operator, no-any-return]
+
+            desk.store.save = breaking  # type: ignore[method-assign]
+            with pytest.raises(SessionStoreError):
+                session.save()
+            desk.store.save = save  # type: ignore[method-assign]
+            assert session.cookie is None
+            assert desk.values(cookie) == {"a": 1}
+
+
+class TestGetOnce:
+    def test_one_of_two_gets_it(self, desk: Desk) -> None:
+        """Though both had loaded the session before."""
+        cookie = desk.stored(ticket="prize")
+        first, second = two(desk, cookie)
+        assert first.get_once("ticket") == "prize"
+        assert second.get_once("ticket", "none") == "none"
+
+    def test_it_is_claimed_at_the_call(self, desk: Desk) -> None:
+        """Not at the end of the request, and whatever becomes of the request."""
+        cookie = desk.stored(ticket="prize", a=1)
+        first = desk.session(cookie)
+        first["a"] = 2
+        assert first.get_once("ticket") == "prize"
+        assert desk.values(cookie) == {"a": 1}
+        first.save()
+        assert desk.values(cookie) == {"a": 2}
+
+    def test_one_that_had_read_it_before_loses_too(self, desk: Desk) -> None:
+        """A value read earlier is no claim."""
+        cookie = desk.stored(ticket=["prize"])
+        first, second = two(desk, cookie)
+        assert second["ticket"] == ["prize"]
+        assert first.get_once("ticket") == ["prize"]
+        assert second.get_once("ticket") is None
+
+    def test_what_the_other_wrote_meanwhile_survives_the_claim(
+        self, desk: Desk
+    ) -> None:
+        """Claiming changes nothing but the one name."""
+        cookie = desk.stored(ticket="prize")
+        first, second = two(desk, cookie)
+        first["x"] = 1
+        first.save()
+        assert second.get_once("ticket") == "prize"
+        assert desk.values(cookie) == {"x": 1}
+
+    def test_a_newer_value_is_what_is_claimed(self, desk: Desk) -> None:
+        """What is handed out is what was taken out of the store."""
+        cookie = desk.stored(ticket="old")
+        first, second = two(desk, cookie)
+        first["ticket"] = "new"
+        first.save()
+        assert second.get_once("ticket") == "new"
+        assert desk.values(cookie) == {}
+
+    def test_nothing_is_claimed_of_a_session_that_ended(self, desk: Desk) -> None:
+        """The value went with it."""
+        cookie = desk.stored(ticket="prize")
+        first, second = two(desk, cookie)
+        first.destroy()
+        first.save()
+        assert second.get_once("ticket", "none") == "none"
+        second.save()
+        assert second.cookie is None
+        assert desk.values(cookie) == {}
+
+    def test_a_claim_that_fails_hands_out_nothing(self, desk: Desk) -> None:
+        """The error comes out and the value stays for another request."""
+        cookie = desk.stored(ticket="prize")
+        session = desk.session(cookie)
+        list(session)
+        save = desk.store.save
+
+        def failing(*args: object, **kwargs: object) -> str:
+            raise SessionStoreError("memory", "away")
+
+        desk.store.save = failing  # type: ignore[method-assign]
+        with pytest.raises(SessionStoreError):
+            session.get_once("ticket")
+        desk.store.save = save  # type: ignore[method-assign]
+        assert desk.values(cookie) == {"ticket": "prize"}
+
+
+def test_losing_too_often_is_an_error(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounded retries: nothing is overwritten and nothing hangs."""
+    monkeypatch.setattr("flask_buffalo_session.sessions._ATTEMPTS", 3)
+    cookie = desk.stored(a=1, ticket="prize")
+    store = Counting(desk.store)
+    desk.store = store
+    for use in (
+        lambda session: session.get_once("ticket"),
+        lambda session: (session.set("a", 2), session.save()),
+        lambda session: (session.regenerate(), session.save()),
+        lambda session: (session.clear(), session.save()),
+    ):
+        session = desk.session(cookie)
+        list(session)
+        store.calls.clear()
+        store.failing["save"] = SessionConflictError("changed")
+        with pytest.raises(SessionConflictError, match="3 attempts"):
+            use(session)
+        assert store.calls == ["save", "load"] * 3
+        store.failing.clear()
+        assert desk.values(cookie) == {"a": 1, "ticket": "prize"}
