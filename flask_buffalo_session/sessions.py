@@ -122,6 +122,8 @@ class Session(SessionMixin):
     #: What the response has to say to the browser: the text of a new cookie,
     #: "" to remove it, None to leave it alone.
     cookie: str | None = None
+    # The same as of the last save that succeeded as a whole.
+    _settled: str | None = None
 
     # Set by the first access.
     _store: Store
@@ -247,6 +249,7 @@ class Session(SessionMixin):
             raise
         self._failed = None
         self._forced = self._regenerate = False
+        self._settled = self.cookie
 
     def regenerate(self) -> None:
         """Keep the values under a new id; the old one is dead once this is
@@ -627,6 +630,7 @@ class Session(SessionMixin):
         the cookie is left alone, as there may be a newer one.
         """
         self._backing.tell(signals.session_conflict, self.id)
+        self._settled = None
         self.abandon()
 
     # The end of the request, for the session interface
@@ -641,9 +645,9 @@ class Session(SessionMixin):
             self.save()
 
     def abandon(self) -> None:
-        """Save nothing any more, and leave the cookie alone."""
+        """Save nothing any more: the response speaks of what is saved."""
         self._void = True
-        self.cookie = None
+        self.cookie = self._settled
 
     def close(self) -> None:
         """From here on, changes raise."""

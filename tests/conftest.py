@@ -113,7 +113,7 @@ class Desk:
         return token
 
     def due(self, issued: int, *, permanent: bool) -> bool:
-        return self.renewal_due
+        return self.renewal_due and issued == 0
 
     def tell(
         self, signal: t.Any, session_id: str | None, reason: str | None = None

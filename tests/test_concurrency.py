@@ -272,6 +272,19 @@ class TestEnded:
         assert first.cookie == ""
         assert second.cookie is None
 
+    def test_logging_out_of_an_expired_session_leaves_the_cookie_alone(
+        self, desk: Desk
+    ) -> None:
+        """There is nothing to end, and nothing is left under the old id."""
+        cookie = desk.stored(user_id=1)
+        session = desk.session(cookie)
+        session.clear()
+        desk.store.delete(cookie)
+        session.save()
+        assert session.cookie is None
+        assert ("conflict", None) in desk.told
+        assert desk.store.load(cookie) is None
+
     def test_a_login_after_clear_is_kept_though_the_old_session_ended(
         self, desk: Desk
     ) -> None:

@@ -19,6 +19,7 @@ from flask import (
     get_flashed_messages,
     got_request_exception,
     render_template_string,
+    request_finished,
     stream_with_context,
 )
 from flask import session as flask_session
@@ -644,12 +645,25 @@ class TestErrorPath:
         assert "The session needs" in caplog.text
 
     def test_the_answer_passes_the_applications_hooks(self) -> None:
-        """``after_request`` sees the handler's response, as with any error, and
-        the view's response is closed.
+        """``after_request`` sees the handler's response, as with any error; both
+        responses are closed, and no more is left of the view's.
         """
         app = self.app("cookie")
-        app.register_error_handler(SessionError, lambda _: "handled")
         closed: list[str] = []
+        finished: list[bytes] = []
+
+        class Body:
+            def __iter__(self) -> t.Iterator[bytes]:
+                yield b"view"
+
+            def close(self) -> None:
+                closed.append("the view's body")
+
+        @app.errorhandler(SessionError)
+        def handler(_: SessionError) -> Response:
+            response = Response("handled")
+            response.call_on_close(lambda: closed.append("the answer"))
+            return response
 
         @app.after_request
         def after(response: Response) -> Response:
@@ -658,24 +672,57 @@ class TestErrorPath:
 
         @app.get("/")
         def view() -> Response:
-            def generate() -> t.Iterator[str]:
-                try:
-                    yield "view"
-                finally:
-                    closed.append("generator")
-
             session["large"] = LARGE
-            generator = generate()
-            next(generator)
-            response = Response(generator)
-            response.call_on_close(lambda: closed.append("response"))
+            response = Response(Body(), direct_passthrough=True)
+            response.call_on_close(lambda: closed.append("the view's response"))
             return response
 
+        def receive(sender: object, response: Response) -> None:
+            finished.append(response.data)
+
+        request_finished.connect(receive, app)
         response = app.test_client().get("/")
         assert response.text == "handled"
         assert response.headers["X-Hook"] == "1"
+        assert finished == [b"handled"]
+        assert closed == ["the view's body"]
         response.close()
-        assert closed == ["generator", "response"]
+        assert sorted(closed[1:]) == ["the answer", "the view's response"]
+
+    def test_what_a_handler_changes_is_not_saved(self, store: Store) -> None:
+        """Saving is not tried a second time for the same response."""
+        app = self.app(Counting(store))
+
+        @app.errorhandler(SessionTypeError)
+        def handler(_: SessionTypeError) -> str:
+            session.clear()
+            session["b"] = 2
+            flash("x")
+            return "handled"
+
+        client = app.test_client()
+        client.get("/a")
+        app.config["SESSION_STORE"].calls.clear()
+        response = client.get("/type")
+        assert response.text == "handled"
+        assert "Set-Cookie" not in response.headers
+        assert app.config["SESSION_STORE"].calls == ["load"]
+        assert client.get("/get").text == "{'a': 1}"
+
+    def test_a_session_that_could_not_be_inflated_again_is_too_large(self) -> None:
+        """However small it gets by compression."""
+        app = self.app("cookie")
+        app.register_error_handler(
+            SessionTooLargeError, lambda error: (repr(error.largest), 413)
+        )
+
+        @app.get("/")
+        def view() -> str:
+            session["zeros"] = "0" * 2_000_000
+            return "view"
+
+        response = app.test_client().get("/")
+        assert (response.status_code, response.text) == (413, "[('zeros', 2000005)]")
 
     def test_no_limit_is_no_error(self) -> None:
         """``MAX_COOKIE_SIZE = 0``, as with Werkzeug."""

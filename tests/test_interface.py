@@ -361,6 +361,18 @@ class TestRenewal:
             assert "Set-Cookie" not in response.headers
         assert counting.calls == []
 
+    def test_a_permanent_lifetime_shorter_than_the_idle_time_counts(
+        self, store: Store, clock: Clock
+    ) -> None:
+        """The browser would drop the cookie before it is renewed otherwise."""
+        client = client_of(
+            store, **self.config(PERMANENT_SESSION_LIFETIME=timedelta(seconds=100))
+        )
+        client.get("/permanent")
+        for _ in range(3):
+            clock.tick(60)
+            assert "Expires=" in cookie_of(client.get("/untouched"))
+
     def test_becoming_permanent_sets_the_cookie_anew(self, store: Store) -> None:
         """The browser has to be told, on a server-side store too."""
         client = client_of(store)
@@ -383,11 +395,13 @@ class TestRenewal:
     def test_a_clock_that_steps_by_an_hour_is_no_error(
         self, store: Store, clock: Clock, step: int
     ) -> None:
-        """Sessions younger than their time-out live on."""
-        client = client_of(store, SESSION_IDLE_TIMEOUT=86400)
+        """Sessions younger than their time-out live on, and slide again."""
+        client = client_of(store, SESSION_IDLE_TIMEOUT=18000)
         client.get("/set/a/1")
         clock.tick(step)
-        assert client.get("/get").text == "{'a': '1'}"
+        response = client.get("/get")
+        assert response.text == "{'a': '1'}"
+        assert cookie_of(response)
         client.get("/set/b/2")
         clock.tick(-step)
         assert client.get("/get").text == "{'a': '1', 'b': '2'}"

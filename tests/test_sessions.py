@@ -12,7 +12,7 @@ from conftest import Clock, Counting, Desk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_buffalo_session import Store, register_type
+from flask_buffalo_session import CookieStore, MemoryStore, Store, register_type
 from flask_buffalo_session.errors import (
     SessionClosedError,
     SessionStoreError,
@@ -77,6 +77,15 @@ class TestMethods:
         session = desk.session(desk.stored(a=[1]))
         session["a"].append(2)
         assert session.get_once("a") == [1, 2]
+
+    def test_get_once_of_a_value_read_before(self, desk: Desk) -> None:
+        """Gone from this session too, though it was in hand."""
+        session = desk.session(desk.stored(a=[1]))
+        value = session["a"]
+        assert session.get_once("a") == [1]
+        assert "a" not in session
+        value.append(2)
+        assert session.get_once("a") is None
 
     def test_get_once_of_a_missing_name_saves_nothing(self, desk: Desk) -> None:
         """Asking costs no write."""
@@ -365,6 +374,15 @@ class TestChanges:
         assert calls(desk) == ["save"]
         assert not session.modified
 
+    def test_setting_modified_sends_a_cookie_sessions_cookie_again(self) -> None:
+        """There it is the cookie that is saved."""
+        desk = Desk(CookieStore())
+        cookie = desk.stored(a=1)
+        session = desk.session(cookie)
+        session.modified = True
+        session.save()
+        assert session.cookie == cookie
+
     def test_setting_modified_on_nothing_creates_nothing(self, desk: Desk) -> None:
         """An empty new session is not worth a record."""
         session = desk.session()
@@ -505,6 +523,52 @@ class TestSaving:
         session.save_once()
         assert desk.values(session.cookie or cookie) == {"a": 1, "b": 2}
 
+    def test_what_an_explicit_save_saved_outlives_a_later_failure(
+        self, desk: Desk
+    ) -> None:
+        """Its cookie is sent, or nobody could find it again."""
+        session = desk.session()
+        session["a"] = 1
+        session.save()
+        cookie = session.cookie
+        assert cookie
+        session["b"] = object()
+        with pytest.raises(SessionTypeError):
+            session.save_once()
+        session.abandon()
+        assert session.cookie == cookie
+        assert desk.values(cookie) == {"a": 1}
+
+    def test_a_new_session_whose_predecessor_cannot_be_ended_sets_no_cookie(
+        self, server_store: Store
+    ) -> None:
+        """Until saving has succeeded as a whole."""
+        store = Counting(server_store)
+        desk = Desk(store)
+        cookie = desk.stored(a=1)
+        session = desk.session(cookie)
+        session.clear()
+        session["b"] = 2
+        end = session._end
+
+        def failing(token: str, data: bytes) -> bool:
+            raise SessionStoreError("memory", "away")
+
+        session._end = failing  # type: ignore[method-assign]
+        with pytest.raises(SessionStoreError):
+            session.save()
+        session._end = end  # type: ignore[method-assign]
+        again = session.cookie
+        session.abandon()
+        assert session.cookie is None
+        assert desk.values(cookie) == {"a": 1}
+        session._void = False
+        session.cookie = again
+        session.save()
+        assert session.cookie
+        assert desk.values(session.cookie) == {"b": 2}
+        assert desk.values(cookie) == {}
+
     def test_changes_after_the_response_raise(self, desk: Desk) -> None:
         """Every way to change raises; reading goes on."""
         session = desk.session(desk.stored(a=1, cart=[]))
@@ -608,6 +672,19 @@ class TestIds:
         assert desk.values(session.cookie) == {"a": 1}
         if not desk.store.stateless:
             assert desk.values(cookie) == {}
+
+    def test_regenerate_is_done_once(self, desk: Desk) -> None:
+        """A later save of the same request keeps the new id."""
+        session = desk.session(desk.stored(a=1))
+        session.regenerate()
+        session.save()
+        cookie = session.cookie
+        session.save()
+        assert session.cookie == cookie
+        if not desk.store.stateless:
+            session["b"] = 1
+            session.save()
+            assert session.cookie == cookie
 
     def test_regenerate_kills_the_old_id_of_an_empty_session_too(
         self, server_store: Store
@@ -742,6 +819,19 @@ class TestTimeouts:
         clock.tick(22)
         assert desk.values(cookie) == {}
 
+    def test_the_store_may_forget_it_when_its_greatest_age_is_reached(
+        self, clock: Clock
+    ) -> None:
+        """The shorter of both times is what the store is told."""
+        desk = Desk(MemoryStore(), idle_timeout=80, absolute_timeout=100)
+        cookie = desk.stored(a=1)
+        clock.tick(70)
+        session = desk.session(cookie)
+        session["a"] = 2
+        session.save()
+        clock.tick(32)
+        assert desk.store.load(cookie) is None
+
     def test_a_session_in_use_is_renewed_when_it_is_due(
         self, desk: Desk, clock: Clock
     ) -> None:
@@ -760,6 +850,8 @@ class TestTimeouts:
         session.save()
         assert calls(desk) == ["load", "save"]
         assert session.cookie == cookie
+        session.save()
+        assert calls(desk) == []
         clock.tick(60)
         assert desk.values(cookie) == {"a": 1}
         assert "saved" not in [told for told, _ in desk.told[2:]]
@@ -811,9 +903,10 @@ class TestRecords:
             None, desk.codec.dumps(record), expected=None, max_age=3600
         )
         session = desk.session(token)
+        session["set before"] = 1
         assert session.get("a", "none") == "none"
         assert desk.told == [("rejected", "corrupt")]
-        assert dict(session) == {}
+        assert dict(session) == {"set before": 1}
         session["c"] = 1
         session.save()
         assert session.cookie not in (None, "", token)

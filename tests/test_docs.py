@@ -1,0 +1,53 @@
+"""The examples in the documentation run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page from top to bottom, as a reader would type it in."""
+    monkeypatch.setenv("SESSION_SECRET", "x" * 32)
+    namespace: dict[str, object] = {"__name__": f"docs_{page.stem}"}
+    for block in BLOCK.findall(page.read_text()):
+        exec(compile(block, str(page), "exec"), namespace)  # noqa: S102
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Those to files of this project."""
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_first_example_does_what_the_readme_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cart is kept and the flash shown once."""
+    monkeypatch.setenv("SESSION_SECRET", "x" * 32)
+    namespace: dict[str, object] = {"__name__": "readme"}
+    exec(BLOCK.findall((ROOT / "README.md").read_text())[0], namespace)  # noqa: S102
+    client = namespace["app"].test_client()  # type: ignore[attr-defined]
+    client.post("/login")
+    client.post("/cart/tea")
+    client.post("/cart/milk")
+    assert client.get("/").text == "Welcome back! ['tea', 'milk']"
+    assert client.get("/").text == " ['tea', 'milk']"
+
+
+def test_every_setting_is_documented() -> None:
+    """Whatever the configuration reads is in the table."""
+    read = (ROOT / "flask_buffalo_session/config.py").read_text()
+    settings = set(re.findall(r'"((?:SESSION|PERMANENT|MAX)_[A-Z_]+)"', read))
+    documented = (ROOT / "docs/settings.md").read_text()
+    assert len(settings) > 15
+    assert [name for name in sorted(settings) if f"`{name}`" not in documented] == []
