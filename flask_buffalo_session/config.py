@@ -287,7 +287,9 @@ def _format(value: t.Any) -> Format:
 
 def _auth_names(read: _Reader) -> tuple[t.Hashable, ...]:
     value = read.given("SESSION_AUTH_NAMES", None, DEFAULT_AUTH_NAMES)
-    if not isinstance(value, list | tuple | set | frozenset):
+    if not isinstance(value, list | tuple | set | frozenset) or not all(
+        isinstance(name, c.Hashable) for name in value
+    ):
         raise wrong("SESSION_AUTH_NAMES", value, "a list or tuple of session names")
     return tuple(value)
 

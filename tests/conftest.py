@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_buffalo_session import BuffaloSession, CookieStore, MemoryStore, Store
-from flask_buffalo_session.codec import NativeCodec
+from flask_buffalo_session.codec import Codec, NativeCodec
 from flask_buffalo_session.seal import Ticket
 from flask_buffalo_session.sessions import Opened, Session
 
@@ -97,7 +97,8 @@ class Desk:
 
     def __init__(self, store: Store, **settings: t.Any) -> None:
         self.store = store
-        self.codec = NativeCodec()
+        self.stateless: bool = getattr(store, "stateless", False)
+        self.codec: Codec = NativeCodec()
         self.idle_timeout: int = settings.get("idle_timeout", 3600)
         self.absolute_timeout: int | None = settings.get("absolute_timeout")
         self.auth_names: tuple[t.Hashable, ...] = settings.get("auth_names", ())

@@ -4,11 +4,14 @@ store or a session that does not keep the promise, every time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from conftest import Counting, Desk
 
-from flask_buffalo_session import Store
+from flask_buffalo_session import Store, register_type
 from flask_buffalo_session.errors import SessionConflictError, SessionStoreError
+from flask_buffalo_session.registry import registry
 from flask_buffalo_session.sessions import Session
 
 
@@ -90,10 +93,10 @@ class TestDifferentNames:
                 other = desk.session(cookie)
                 other[f"other{number}"] = number
                 other.save()
-                desk.store.save = interrupted  # type: ignore[method-assign, assignment]
+                desk.store.save = interrupted  # type: ignore[method-assign]
             return save(*args, **kwargs)  # type: ignore[arg-type]
 
-        desk.store.save = interrupted  # type: ignore[method-assign, assignment]
+        desk.store.save = interrupted  # type: ignore[method-assign]
         loser.save()
         assert desk.values(cookie) == {
             "a": 0,
@@ -204,6 +207,29 @@ class TestTheSameName:
         second.save()
         assert desk.values(cookie) == {"a": 3}
 
+    def test_what_cannot_be_read_here_is_not_merged(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another release wrote a class this one does not know: the later save
+        wins, and nothing fails.
+        """
+        entry = registry.by_name["tests.Point"]
+        cookie = desk.stored(p=[Point(1)])
+        first, second = two(desk, cookie)
+        first["p"].append(Point(2))
+        first.save()
+        second["p"] = ["unread"]
+        monkeypatch.delitem(registry.by_name, "tests.Point")
+        second.save()
+        assert desk.values(cookie) == {"p": ["unread"]}
+        monkeypatch.setitem(registry.by_name, "tests.Point", entry)
+
+
+@register_type(name="tests.Point")
+@dataclass
+class Point:
+    x: int
+
 
 class TestEnded:
     @pytest.mark.parametrize("ending", ["clear", "destroy", "regenerate"])
@@ -238,6 +264,20 @@ class TestEnded:
         assert slow.cookie is None
         assert ("conflict", None) in desk.told
         assert desk.store.load(cookie) is None
+
+    def test_a_record_that_was_damaged_meanwhile_is_left_alone(
+        self, desk: Desk
+    ) -> None:
+        """There is nothing to apply the change to."""
+        cookie = desk.stored(a=1)
+        slow = desk.session(cookie)
+        slow["a"] = 2
+        stored = desk.store.load(cookie)
+        desk.store.save(cookie, b"damaged", expected=stored, max_age=60)
+        slow.save()
+        assert slow.cookie is None
+        assert desk.told[-2:] == [("rejected", "corrupt"), ("conflict", None)]
+        assert desk.store.load(cookie) == b"damaged"
 
     def test_a_renewal_does_not_revive_it(self, desk: Desk) -> None:
         """Reading alone, when the cookie is due."""
@@ -325,7 +365,7 @@ class TestEnded:
                 made.append(result)
             return result
 
-        desk.store.save = noting  # type: ignore[method-assign, assignment]
+        desk.store.save = noting  # type: ignore[method-assign]
         first.regenerate()
         second.regenerate()
         first.save()

@@ -163,7 +163,7 @@ class TestFlashing:
         assert client.get("/show").text == "['translated']"
 
 
-class User(UserMixin):
+class User(UserMixin):  # type: ignore[misc]
     def __init__(self, name: str) -> None:
         self.id = name
 
@@ -187,7 +187,7 @@ class TestFlaskLogin:
             return ""
 
         @app.get("/me")
-        @login_required
+        @login_required  # type: ignore[untyped-decorator]
         def me() -> str:
             return t.cast(str, current_user.id)
 
@@ -227,7 +227,7 @@ def test_flask_wtf_csrf(store: Store) -> None:
 
     @app.get("/")
     def form() -> str:
-        return generate_csrf()
+        return str(generate_csrf())
 
     @app.post("/")
     def submit() -> str:

@@ -581,6 +581,16 @@ class TestSecret:
         setattr(app, mode, False)
         assert client.get("/get").text == "{}"
 
+    def test_without_a_secret_an_untouched_permanent_cookie_is_left_alone(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """There is nothing to renew it with."""
+        client = client_of(SESSION_SECRET=None)
+        client.set_cookie(NAME, "prAA.AA.AA")
+        response = client.get("/untouched")
+        assert response.status_code == 200
+        assert "Set-Cookie" not in response.headers
+
     def test_a_secret_that_is_set_late_is_found(self) -> None:
         """Between ``init_app`` and the first request, and after it."""
         app = with_views(make_app(SESSION_SECRET=None))
@@ -678,6 +688,36 @@ class TestSignals:
         assert len({data["session_id"] for _, _, data in got[:3]}) == 1
         assert len(got[0][2]["session_id"]) == 64
         assert got[3][2] == {"session_id": None, "reason": "bad-signature"}
+
+
+def test_a_dropped_change_is_a_warning(
+    server_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It names the hash of the id; the response sets no cookie."""
+    app = with_views(make_app(server_store))
+    conflicts: list[str] = []
+
+    def receive(sender: object, session_id: str) -> None:
+        conflicts.append(session_id)
+
+    signals.session_conflict.connect(receive, app)
+
+    @app.get("/slow")
+    def slow() -> str:
+        session["late"] = 1
+        app.test_client(use_cookies=False).get("/clear", headers={"Cookie": cookie})
+        return "slow"
+
+    client = app.test_client()
+    cookie = cookie_of(client.get("/set/a/1")).partition(";")[0]
+    caplog.clear()
+    response = client.get("/slow")
+    assert response.text == "slow"
+    assert "Set-Cookie" not in response.headers
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert conflicts[0][:16] in record.getMessage()
+    assert client.get("/get").text == "{}"
 
 
 def test_two_applications_share_one_extension_object() -> None:

@@ -95,7 +95,7 @@ def changed_texts(good: str) -> dict[str, str]:
         "empty": "",
         "one dot": ".",
         "not ASCII": "gr\u00fc\u00dfe\U0001f403",
-        "Flask's own": t.cast(str, foreign.dumps({"user": "admin"})),
+        "Flask's own": str(foreign.dumps({"user": "admin"})),
         "a pickle": base64.urlsafe_b64encode(pickle.dumps({"user": "x"})).decode(),
         "plain JSON": base64.urlsafe_b64encode(b'{"user":"admin"}').decode(),
         "with another secret": SignedSeal([b"other" * 9], NAME).seal(
@@ -324,7 +324,7 @@ def test_sessions_of_another_application_do_not_verify() -> None:
     assert MemoryStore() is not MemoryStore()
     from flask_buffalo_session import BuffaloSession
 
-    texts = []
+    texts: list[str] = []
     for app in (one, other):
         BuffaloSession(app)
 
