@@ -49,6 +49,7 @@ class BuffaloSession:
             "format": format,
             "api": api,
         }
+        self._any_exempt = False
         self._exempt_blueprints: weakref.WeakSet[Blueprint] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
@@ -83,6 +84,7 @@ class BuffaloSession:
         :param target: a view function, a view class or a blueprint.
         :returns: the same.
         """
+        self._any_exempt = True
         if isinstance(target, Blueprint):
             self._exempt_blueprints.add(target)
         else:
@@ -91,6 +93,8 @@ class BuffaloSession:
         return target
 
     def _is_exempt(self, app: Flask, request: Request) -> bool:
+        if not self._any_exempt:
+            return False
         endpoint = request.endpoint
         if endpoint is None:
             return False

@@ -11,7 +11,6 @@ from blinker import NamedSignal
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.http import dump_cookie, http_date
-from werkzeug.sansio.http import parse_cookie
 
 from . import signals
 from .codec import Codec
@@ -157,9 +156,12 @@ class BuffaloInterface(SessionInterface):
             return None
         rejected = None
         # Of several cookies with the same name the first that verifies counts.
-        for text in parse_cookie(header).getlist(self.config.name):
+        for pair in header.split(";"):
+            name, _, text = pair.partition("=")
+            if name.strip() != self.config.name:
+                continue
             try:
-                return seal.unseal(text, max_age=self.idle_timeout)
+                return seal.unseal(text.strip(), max_age=self.idle_timeout)
             except RejectedError as error:
                 rejected = rejected or error
         if rejected is not None:
@@ -204,7 +206,7 @@ class BuffaloInterface(SessionInterface):
         )
         if session.cookie:
             cookie = self._render_cookie(
-                session.cookie, permanent=session.permanent, secure=secure
+                session.cookie, permanent=session.cookie_permanent, secure=secure
             )
         else:
             cookie = (
@@ -306,16 +308,17 @@ def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int
 
 
 def _vary_on_cookie(response: Response) -> None:
-    if "Vary" in response.headers:
+    # The header is mostly not there, and then this is the cheapest way.
+    if response.headers.getlist("Vary"):
         response.vary.add("Cookie")
     else:
-        response.headers["Vary"] = "Cookie"
+        response.headers.add("Vary", "Cookie")
 
 
 def _forbid_caching_cookie(response: Response) -> None:
     # RFC 9111, section 5.2.2.4: a shared cache must not hand the field to others.
-    if "Cache-Control" not in response.headers:
-        response.headers["Cache-Control"] = 'no-cache="Set-Cookie"'
+    if not response.headers.getlist("Cache-Control"):
+        response.headers.add("Cache-Control", 'no-cache="Set-Cookie"')
         return
     control = response.cache_control
     if control.no_store or control.private or control.no_cache is True:

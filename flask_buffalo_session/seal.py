@@ -14,15 +14,11 @@ import os
 import time
 import typing as t
 import zlib
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
 
-from itsdangerous import BadData, BadSignature, TimestampSigner
-from itsdangerous.encoding import (
-    base64_decode,
-    base64_encode,
-    bytes_to_int,
-    int_to_bytes,
-)
-from itsdangerous.signer import SigningAlgorithm
+from itsdangerous import BadSignature, Signer
+from itsdangerous.encoding import bytes_to_int, int_to_bytes
 
 from .errors import RejectedError, SessionConfigError
 
@@ -99,7 +95,8 @@ class SignedSeal:
             if len(deflated) < len(body):
                 body, mark = deflated, _DEFLATED
         flags = (_PERMANENT if permanent else _BROWSER) + mark
-        return self._signer.sign(flags + base64_encode(body)).decode("ascii")
+        value = flags + base64_encode(body) + b"." + _now()
+        return self._signer.sign(value).decode("ascii")
 
     def unseal(self, text: str, *, max_age: int) -> Ticket:
         try:
@@ -115,7 +112,7 @@ class SignedSeal:
                 body = _inflate(body)
             elif value[1:2] != _RAW:
                 raise RejectedError("corrupt", "an unknown kind of payload")
-        except (BadData, zlib.error):
+        except (Base64Error, zlib.error):
             raise RejectedError("corrupt", "the payload is malformed") from None
         return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
 
@@ -160,7 +157,7 @@ class EncryptedSeal:
 
     def seal(self, token: str, *, permanent: bool) -> str:
         flags = (_PERMANENT if permanent else _BROWSER) + _RAW
-        timestamp = base64_encode(int_to_bytes(int(time.time())))
+        timestamp = _now()
         nonce = os.urandom(12)
         sealed = self._ciphers[0].encrypt(
             nonce, token.encode("latin-1"), flags + timestamp
@@ -172,10 +169,10 @@ class EncryptedSeal:
         try:
             value, _, timestamp = text.encode("ascii").partition(b".")
             sealed = base64_decode(value[2:])
-            if base64_encode(sealed) != value[2:]:
-                raise BadData("another text for the same bytes")
-        except (BadData, UnicodeEncodeError):
+        except (Base64Error, UnicodeEncodeError):
             raise RejectedError("bad-signature", "not an encrypted cookie") from None
+        if base64_encode(sealed) != value[2:]:
+            raise RejectedError("bad-signature", "another text for the same bytes")
         body = self._decrypt(sealed[:12], sealed[12:], value[:2] + timestamp)
         issued = _timestamp(timestamp)
         _check_age(issued, max_age)
@@ -193,10 +190,10 @@ class EncryptedSeal:
         raise RejectedError("bad-signature", "it does not decrypt")
 
 
-class _Signer(TimestampSigner):
+class _Signer(Signer):
     """itsdangerous' signer, except that each key is derived once instead of on
-    every use, that there is one text for a signature, and that the age is left
-    to the caller.
+    every use, and that there is one text for a signature. The timestamp that
+    its TimestampSigner adds is added by the seal, which checks it too.
     """
 
     def __init__(self, secrets: c.Sequence[bytes], salt: bytes) -> None:
@@ -205,34 +202,40 @@ class _Signer(TimestampSigner):
             salt=salt,
             key_derivation="hmac",
             digest_method=hashlib.sha256,
-            algorithm=_HmacSha256(),
         )
-        derive = super().derive_key
-        self._keys = {secret: derive(secret) for secret in reversed(self.secret_keys)}
+        self._keys = [self.derive_key(secret) for secret in secrets]
 
-    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
-        if secret_key is None:
-            return self._keys[self.secret_keys[-1]]
-        return self._keys[t.cast(bytes, secret_key)]
+    def get_signature(self, value: str | bytes) -> bytes:
+        return _signature(self._keys[0], t.cast(bytes, value))
 
     def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
         # Compared as text, since several texts decode to the same signature.
-        return any(
-            hmac.compare_digest(
-                t.cast(bytes, sig),
-                base64_encode(self.algorithm.get_signature(key, t.cast(bytes, value))),
-            )
-            for key in self._keys.values()
-        )
-
-    def unsign(self, signed_value: str | bytes, *args: t.Any, **kwargs: t.Any) -> t.Any:
-        # The value with its timestamp; TimestampSigner would make a datetime.
-        return super(TimestampSigner, self).unsign(signed_value)
+        for key in self._keys:
+            expected = _signature(key, t.cast(bytes, value))
+            if hmac.compare_digest(expected, t.cast(bytes, sig)):
+                return True
+        return False
 
 
-class _HmacSha256(SigningAlgorithm):
-    def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return hmac.digest(key, value, "sha256")
+def _signature(key: bytes, value: bytes) -> bytes:
+    return base64_encode(hmac.digest(key, value, "sha256"))
+
+
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
+
+
+def base64_encode(data: bytes) -> bytes:
+    """URL-safe and without padding, as in itsdangerous."""
+    return b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
+
+
+def base64_decode(data: bytes) -> bytes:
+    """
+    :raises binascii.Error: there is a character missing.
+    """
+    # More padding than needed is ignored.
+    return a2b_base64(data.translate(_FROM_URL) + b"==")
 
 
 def _purpose(use: str, name: str) -> bytes:
@@ -244,10 +247,14 @@ def _check_secrets(secrets: c.Sequence[bytes]) -> None:
         raise SessionConfigError("An empty secret cannot protect a session.")
 
 
+def _now() -> bytes:
+    return base64_encode(int_to_bytes(int(time.time())))
+
+
 def _timestamp(data: bytes) -> int:
     try:
         return bytes_to_int(base64_decode(data))
-    except BadData:
+    except Base64Error:
         raise RejectedError("corrupt", "the timestamp is malformed") from None
 
 
@@ -259,10 +266,10 @@ def _check_age(issued: int, max_age: int) -> None:
 
 
 def _glance(text: str, part: int) -> int | None:
-    parts = text.split(".")
     try:
-        return bytes_to_int(base64_decode(parts[part][:16]))
-    except (BadData, IndexError):
+        timestamp = text.split(".")[part][:16].encode("ascii")
+        return bytes_to_int(base64_decode(timestamp))
+    except (Base64Error, IndexError, UnicodeEncodeError):
         return None
 
 

@@ -122,7 +122,9 @@ class Session(SessionMixin):
     #: What the response has to say to the browser: the text of a new cookie,
     #: "" to remove it, None to leave it alone.
     cookie: str | None = None
-    # The same as of the last save that succeeded as a whole.
+    #: Whether the browser is to keep it when it is closed.
+    cookie_permanent = False
+    # The cookie as of the last save that succeeded as a whole.
     _settled: str | None = None
 
     # Set by the first access.
@@ -133,7 +135,6 @@ class Session(SessionMixin):
     _token: str | None
     _data: bytes | None
     _issued: int | None
-    _permanent: bool
     _created: int
     _nonce: bytes
     # What the store holds, encoded; what has been set, deleted (_GONE) or handed
@@ -151,10 +152,8 @@ class Session(SessionMixin):
 
     def get(self, name: t.Hashable, default: t.Any = None) -> t.Any:
         """The value kept under `name`, or `default`."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
+        value = self._find(name)
+        return default if value is _MISSING else value
 
     def get_once(self, name: t.Hashable, default: t.Any = None) -> t.Any:
         """The value kept under `name`, or `default`; deleted as it is handed out.
@@ -175,9 +174,8 @@ class Session(SessionMixin):
         for attempt in range(_ATTEMPTS):
             if name not in self._base:
                 return default
-            try:
-                value = self._decoded(name)
-            except KeyError:
+            value = self._decoded(name)
+            if value is _MISSING:
                 return default
             rest = {key: raw for key, raw in self._base.items() if key != name}
             data = self._dumps(rest)
@@ -313,19 +311,9 @@ class Session(SessionMixin):
     # A mutable mapping. Its other methods come with MutableMapping.
 
     def __getitem__(self, name: t.Hashable) -> t.Any:
-        self._load()
-        value = self._live.get(name, _MISSING)
-        if value is _GONE:
+        value = self._find(name)
+        if value is _MISSING:
             raise KeyError(name)
-        if value is not _MISSING:
-            return value
-        if name not in self._base:
-            raise KeyError(name)
-        value = self._decoded(name)
-        if type(value) not in IMMUTABLE:
-            # From here on it may be changed behind our back.
-            self._live[name] = value
-            self._seen[name] = self._base[name]
         return value
 
     def __setitem__(self, name: t.Hashable, value: t.Any) -> None:
@@ -382,7 +370,7 @@ class Session(SessionMixin):
     def _begin(self) -> None:
         """Start from nothing."""
         self._token = self._data = self._issued = None
-        self._permanent = False
+        self.cookie_permanent = False
         self._created = int(time.time())
         self._nonce = b""
         self._new = True
@@ -398,7 +386,7 @@ class Session(SessionMixin):
         else:
             self._token = ticket.token
             self._issued = ticket.issued
-            self._permanent = ticket.permanent
+            self.cookie_permanent = ticket.permanent
             self._new = False
 
     def _adopt(self, data: bytes) -> None:
@@ -418,9 +406,25 @@ class Session(SessionMixin):
         session_id = None if self._stateless else storage_key(token)
         self._backing.tell(signals.session_rejected, session_id, reason)
 
+    def _find(self, name: t.Hashable) -> t.Any:
+        """The value, or _MISSING."""
+        self._load()
+        value = self._live.get(name, _MISSING)
+        if value is not _MISSING:
+            return _MISSING if value is _GONE else value
+        if name not in self._base:
+            return _MISSING
+        value = self._decoded(name)
+        if type(value) not in IMMUTABLE and value is not _MISSING:
+            # From here on it may be changed behind our back.
+            self._live[name] = value
+            self._seen[name] = self._base[name]
+        return value
+
     def _decoded(self, name: t.Hashable) -> t.Any:
-        """
-        :raises KeyError: the value is no value, so the session is none either.
+        """A value that is stored; _MISSING if its bytes are no value, and the
+        session is none either.
+
         :raises SessionTypeError: the value's type cannot be read here.
         """
         try:
@@ -430,7 +434,7 @@ class Session(SessionMixin):
             live = self._live
             self._begin()
             self._live, self._seen = live, dict.fromkeys(live)
-            raise KeyError(name) from None
+            return _MISSING
 
     # Changes
 
@@ -476,7 +480,7 @@ class Session(SessionMixin):
     @property
     def _due(self) -> bool:
         return self._issued is not None and self._backing.due(
-            self._issued, permanent=self._permanent
+            self._issued, permanent=self.cookie_permanent
         )
 
     def _write(self, changes: _Changes) -> None:
@@ -484,8 +488,7 @@ class Session(SessionMixin):
         saved in between.
         """
         rotate = self._token is not None and (
-            self._regenerate
-            or any(name in changes for name in self._backing.auth_names)
+            self._regenerate or not changes.keys().isdisjoint(self._backing.auth_names)
         )
         successor: tuple[str, bytes] | None = None
         for attempt in range(_ATTEMPTS):
@@ -580,12 +583,12 @@ class Session(SessionMixin):
         if token and (
             fresh
             or self._due
-            or permanent != self._permanent
+            or permanent != self.cookie_permanent
             or (self._forced and self._stateless)
         ):
             self.cookie = self._backing.seal(token, permanent=permanent, values=values)
             self._issued = int(time.time())
-            self._permanent = permanent
+            self.cookie_permanent = permanent
         created = self._token is None
         self._token, self._data, self._base = token, data, values
         for name, (_, now) in changes.items():
