@@ -1,0 +1,1 @@
+"""A small shop that shows what its session holds and what it costs."""

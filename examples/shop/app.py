@@ -1,0 +1,124 @@
+"""The shop. Nothing in it says ``modified = True``."""
+
+from __future__ import annotations
+
+import secrets
+import typing as t
+
+from flask import Flask, Response, redirect, render_template, request, url_for
+
+from flask_buffalo_session import BuffaloSession, session
+from flask_buffalo_session.errors import SessionTooLargeError
+
+from .cost import LastCost, counted
+
+PRODUCTS = {
+    "hay": ("Prairie hay", "A bale, sun-dried", 12),
+    "bell": ("Brass bell", "Heard for a mile", 28),
+    "brush": ("Coat brush", "For a winter's fur", 9),
+    "salt": ("Salt lick", "Two kilograms of it", 7),
+}
+
+
+def create_app(store: str = "cookie") -> Flask:
+    """The shop, with its sessions in the store of a ``SESSION_STORE`` setting."""
+    app = Flask(__name__)
+    # Forms need no token of their own: browsers send the cookie, being Lax, with
+    # no other site's POST.
+    BuffaloSession(app, store=counted(store))
+    last = LastCost(app)
+
+    app.add_url_rule("/login", view_func=login, methods=["POST"])
+    app.add_url_rule("/logout", view_func=logout, methods=["POST"])
+    app.add_url_rule("/cart/<sku>", view_func=change_cart, methods=["POST"])
+    app.add_url_rule("/session/<action>", view_func=use_session, methods=["POST"])
+    app.add_url_rule("/too-large", view_func=too_large, methods=["POST"])
+    app.register_error_handler(SessionTooLargeError, show_too_large)
+
+    @app.get("/")
+    def home() -> str:
+        # Shown once: get_once deletes it as it hands it out.
+        flash = session.get_once("flash")
+        return render_template(
+            "home.html",
+            flash=flash,
+            products=PRODUCTS,
+            cart=session.get("cart", {}),
+            held={name: repr(value) for name, value in session.items()},
+            session=session,
+            store=store,
+            cost=last.cost,
+        )
+
+    return app
+
+
+def home_again(flash: str) -> Response:
+    session.set("flash", flash)
+    return t.cast(Response, redirect(url_for("home"), 303))
+
+
+def login() -> Response:
+    name = field("name")
+    if not name:
+        return home_again("Which name?")
+    session.regenerate()
+    session.set("user_id", name)
+    return home_again(f"Welcome, {name}!")
+
+
+def logout() -> Response:
+    session.clear()
+    return home_again("Goodbye. This message is in a session of its own.")
+
+
+def change_cart(sku: str) -> Response:
+    if sku not in PRODUCTS:
+        return home_again("There is no such thing here.")
+    lines = session.setdefault("cart", {})
+    line = lines.setdefault(sku, {"count": 0})
+    # An edit two levels deep: found by comparison, saved by itself.
+    line["count"] += -1 if field("change") == "less" else 1
+    if line["count"] < 1:
+        del lines[sku]
+    return home_again(f"{PRODUCTS[sku][0]}: {line['count']} in the cart.")
+
+
+def use_session(action: str) -> Response:
+    name, value = field("name") or "x", field("value")
+    if action == "set":
+        session.set(name, value)
+        said = f"set({name!r}, {value!r})"
+    elif action == "get":
+        said = f"get({name!r}) gave {session.get(name)!r}"
+    elif action == "get_once":
+        said = f"get_once({name!r}) gave {session.get_once(name)!r}"
+    elif action == "delete":
+        session.delete(name)
+        said = f"delete({name!r})"
+    elif action == "clear":
+        session.clear()
+        said = "clear(): this message began another session"
+    elif action == "regenerate":
+        session.regenerate()
+        said = "regenerate(): the same values, a new id"
+    elif action == "save":
+        session.set("saved", session.get("saved", 0) + 1)
+        session.save()
+        said = "save(): saved now, and once more with this message"
+    else:
+        said = "The session has no such method."
+    return home_again(said)
+
+
+def too_large() -> Response:
+    session.set("too_large", secrets.token_hex(5000))
+    return home_again("10 KB are no problem here; in a cookie they are.")
+
+
+def show_too_large(error: SessionTooLargeError) -> tuple[str, int]:
+    return render_template("too_large.html", error=error), 413
+
+
+def field(name: str) -> str:
+    return request.form.get(name, "").strip()[:40]

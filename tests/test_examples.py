@@ -1,0 +1,164 @@
+"""The examples do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SECRET
+from flask import Flask
+from flask.testing import FlaskClient
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def example(name: str) -> Flask:
+    """The application of a single-file example."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    app: Flask = module.app
+    return app
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSION_SECRET", SECRET)
+
+
+def test_hello() -> None:
+    """A login and a flash that is shown once, in 20 lines."""
+    assert len((EXAMPLES / "hello.py").read_text().splitlines()) <= 20
+    client = example("hello").test_client()
+    assert client.get("/").text == " You are nobody."
+    client.get("/login/ann")
+    assert client.get("/").text == "Welcome, ann! You are ann."
+    assert client.get("/").text == " You are ann."
+
+
+def test_api() -> None:
+    """The page counts, the API has no session, no cookie and no ``Vary``."""
+    client = example("api").test_client()
+    client.get("/")
+    assert "Visit 2" in client.get("/").text
+    response = client.get("/api/status")
+    assert response.json == {"status": "ok", "visits": 0}
+    assert "Vary" not in response.headers
+    assert "Set-Cookie" not in response.headers
+
+
+@pytest.fixture(params=["cookie", "memory:"])
+def store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def shop(store: str, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    monkeypatch.syspath_prepend(EXAMPLES.parent)
+    from examples.shop.app import create_app
+
+    return create_app(store).test_client()
+
+
+def panel(client: FlaskClient) -> dict[str, str]:
+    """What the page shows of the session and of the request before."""
+    rows = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", client.get("/").text)
+    return {re.sub("<.*?>", "", k): re.sub("<.*?>", "", v) for k, v in rows}
+
+
+class TestShop:
+    def test_from_login_to_logout(self, shop: FlaskClient) -> None:
+        """The cart survives the login, each flash is shown once."""
+        shop.post("/cart/bell")
+        shop.post("/cart/bell")
+        response = shop.post("/login", data={"name": "Ann"}, follow_redirects=True)
+        assert "Welcome, Ann!" in response.text
+        page = shop.get("/").text
+        assert "Welcome, Ann!" not in page
+        assert 'id="count-bell">2<' in page
+        shop.post("/cart/bell", data={"change": "less"})
+        assert 'id="count-bell">1<' in shop.get("/").text
+        response = shop.post("/logout", follow_redirects=True)
+        assert "Goodbye" in response.text
+        page = shop.get("/").text
+        assert "Goodbye" not in page
+        assert "count-bell" not in page
+        assert 'id="user"' not in page
+
+    def test_the_panel_shows_what_the_last_request_cost(
+        self, shop: FlaskClient, store: str
+    ) -> None:
+        """A read costs a look-up, a change a save; a cookie only where due."""
+        shop.post("/cart/hay")
+        shown = panel(shop)
+        assert shown["request"] == "POST /cart/hay"
+        assert shown["saved"] == "yes"
+        assert shown["store calls"] == "save"
+        assert shown["cookie set"].endswith("bytes")
+        assert shown["cart"] == "{&#39;hay&#39;: {&#39;count&#39;: 1}}"
+        assert (shown["id"] == "none") == (store == "cookie")
+        panel(shop)
+        shown = panel(shop)
+        assert shown["request"] == "GET /"
+        assert shown["store calls"] == "load"
+        assert shown["saved"] == "no"
+        assert shown["cookie set"] == "no"
+
+    def test_the_methods(self, shop: FlaskClient) -> None:
+        """Each button does what its name says."""
+
+        def use(action: str, **data: str) -> str:
+            response = shop.post(f"/session/{action}", data=data, follow_redirects=True)
+            flash = re.search(r'id="flash".*?>(.*?)<', response.text)
+            assert flash is not None
+            return flash[1].replace("&#39;", "'")
+
+        use("set", name="a", value="1")
+        assert use("get", name="a") == "get('a') gave '1'"
+        assert use("get_once", name="a") == "get_once('a') gave '1'"
+        assert use("get", name="a") == "get('a') gave None"
+        use("set", name="b", value="2")
+        before = panel(shop)
+        use("regenerate")
+        after = panel(shop)
+        assert after["b"] == "&#39;2&#39;"
+        assert before["id"] == after["id"] == "none" or before["id"] != after["id"]
+        use("delete", name="b")
+        assert "b" not in panel(shop)
+        assert use("save").startswith("save()")
+        assert panel(shop)["saved"] in ("yes", "no")
+        assert use("clear").startswith("clear()")
+        assert "saved()" not in panel(shop)
+
+    def test_too_large(self, shop: FlaskClient, store: str) -> None:
+        """An error page over a cookie, no problem on a server; nothing is lost."""
+        shop.post("/cart/salt")
+        response = shop.post("/too-large")
+        if store == "cookie":
+            assert response.status_code == 413
+            assert "Set-Cookie" not in response.headers
+            assert "too_large" in response.text
+            assert "4,093" in response.text
+        else:
+            assert response.status_code == 303
+        assert 'id="count-salt">1<' in shop.get("/").text
+
+
+def test_a_store_that_does_not_exist_is_said_so() -> None:
+    """The demo ends with a sentence, not with a traceback."""
+    result = subprocess.run(
+        [sys.executable, "-m", "examples.shop"],
+        cwd=EXAMPLES.parent,
+        env={"SESSION_STORE": "nonsense:", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr == "SESSION_STORE: no such kind of store\n"
