@@ -7,7 +7,6 @@ others alone. ``docs/formats.md`` describes the bytes.
 
 from __future__ import annotations
 
-import collections
 import collections.abc as c
 import dataclasses
 import datetime as dt
@@ -24,7 +23,7 @@ import ormsgpack
 from markupsafe import Markup
 
 from .errors import RejectedError, SessionTypeError
-from .registry import Registry
+from .registry import ConversionError, Registry
 from .registry import registry as default_registry
 
 
@@ -103,11 +102,19 @@ IMMUTABLE = _PLAIN | {
     Markup,
 }
 
-# How deeply values may be nested, and how many extension types one in another.
-# ormsgpack ends at some 250 lists and dicts, but it begins anew in each
-# extension type, where nothing but the end of the C stack would stop it.
-_MAX_DEPTH = 100
+# How deeply lists and dicts may be nested, which is what ormsgpack packs, and how
+# many extension types one in another. ormsgpack counts anew in each extension
+# type, where nothing but the end of the C stack would stop it.
+_MAX_DEPTH = 255
 _MAX_EXTENSIONS = 16
+
+# ormsgpack unpacks more than it packs, 1022 deep, which in each extension type
+# is too much for the C stack. What still unpacks on top of as many arrays as
+# this is not too deep: _MAX_DEPTH and the list that an extension type holds.
+_LADDER = b"\x91" * (1022 - _MAX_DEPTH - 1)
+
+# What lists and dicts begin with: without many of these there is no depth.
+_OPENERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 
 
 class NativeCodec:
@@ -142,7 +149,7 @@ class NativeCodec:
             and 0 <= created <= _LAST_SECOND
             and type(nonce) is bytes
             and type(values) is dict
-            and all(type(value) is bytes for value in values.values())
+            and set(map(type, values.values())) <= {bytes}
         ):
             raise RejectedError("corrupt", "a record of another shape")
         return Record(created, nonce, values)
@@ -167,11 +174,11 @@ class NativeCodec:
         except (TypeError, RecursionError):
             # Either a value is at fault, which this finds, or a dict has keys
             # that ormsgpack does not take.
-            return self._pack(self._lowered(value, _path(name)))
+            return self._pack_lowered(value, _path(name))
         if type(value) not in _PLAIN and any(mark in data for mark in _BINARY):
             # Perhaps there are bytes inside, and ormsgpack takes a bytearray
             # for the same.
-            return self._pack(self._lowered(value, _path(name)))
+            return self._pack_lowered(value, _path(name))
         return data
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
@@ -207,23 +214,38 @@ class NativeCodec:
             return _COLLECTIONS[kind], list(value)
         if entry := self._registry.by_class.get(kind):
             return _REGISTERED, [entry.name, entry.dismantle(value)]
-        if hasattr(value, "casefold") and not isinstance(
-            value, str | collections.UserString
+        method = getattr(value, "casefold", None)
+        if isinstance(getattr(method, "__self__", None), str) and not isinstance(
+            value, str
         ):
-            # Not a str, yet it answers as one: a translation that waits for
+            # Not a str, yet a str answers for it: a translation that waits for
             # the language to be known, such as Babel's lazy strings.
             return 0, str(value)
-        raise TypeError(_advice(kind))
+        raise ConversionError(_advice(kind))
+
+    def _pack_lowered(self, value: t.Any, path: str) -> bytes:
+        try:
+            return self._pack(self._lowered(value, path))
+        except (TypeError, RecursionError) as error:
+            if isinstance(error, SessionTypeError):
+                raise
+            # Nothing else is left that ormsgpack would refuse.
+            raise SessionTypeError(path, "nested too deeply") from None
 
     def _lowered(
         self,
         value: t.Any,
         path: str,
         parents: tuple[int, ...] = (),
+        depth: int = 0,
         extensions: int = 0,
     ) -> t.Any:
         """The value made of nothing but what ormsgpack packs as it is. Slower
         than handing it the whole, but it knows where it is.
+
+        :param parents: the ids of the values around this one.
+        :param depth: how many lists and dicts there are around it, up to the
+            next of the `extensions` around it.
         """
         kind = type(value)
         if kind is int or kind is str:
@@ -232,49 +254,62 @@ class NativeCodec:
             return value
         if id(value) in parents:
             raise SessionTypeError(path, "the value contains itself")
-        if len(parents) >= _MAX_DEPTH or extensions > _MAX_EXTENSIONS:
+        if depth >= _MAX_DEPTH:
             raise SessionTypeError(path, "nested too deeply")
-        parents += (id(value),)
-
-        def lowered(item: t.Any, step: str, tag: int = 0) -> t.Any:
-            return self._lowered(item, path + step, parents, extensions + bool(tag))
-
         if kind is list:
-            return [lowered(item, f"[{index}]") for index, item in enumerate(value)]
-        if kind is dict:
+            tag, content = 0, value
+        elif kind is dict:
             tag = 0 if all(type(key) is str for key in value) else _MAPPING
-            keys = [lowered(key, f" (the key {_shown(key)})", tag) for key in value]
-            items = [lowered(value[key], f"[{_shown(key)}]", tag) for key in value]
-            if not tag:
-                return dict(zip(keys, items, strict=True))
-            parts = [part for pair in zip(keys, items, strict=True) for part in pair]
+            content = value
         else:
-            try:
-                tag, content = self._unfolded(value)
-            except Exception as error:
-                raise SessionTypeError(path, _problem_shown(error)) from error
-            if not tag:
-                return lowered(content, "")
+            tag, content = self._checked_unfolded(value, path)
             if type(content) is bytes:
                 return ormsgpack.Ext(tag, content)
-            parts = [
-                lowered(item, f"[{index}]" if kind is tuple else "", tag)
-                for index, item in enumerate(content)
-            ]
-        if extensions >= _MAX_EXTENSIONS:
-            raise SessionTypeError(path, "nested too deeply")
-        return _container(tag, [self._pack(part) for part in parts])
+            if not tag:
+                return self._lowered_scalar(content, path)
+        if tag:
+            depth, extensions = 0, extensions + 1
+            if extensions > _MAX_EXTENSIONS:
+                raise SessionTypeError(path, "nested too deeply")
+        else:
+            depth += 1
+        around = ((*parents, id(value)), depth, extensions)
+        # Loops, not comprehensions, as those would take a frame more each.
+        parts = []
+        if kind is dict:
+            for key, item in content.items():
+                shown = _shown(key)
+                parts.append(self._lowered(key, f"{path} (the key {shown})", *around))
+                parts.append(self._lowered(item, f"{path}[{shown}]", *around))
+        else:
+            for index, item in enumerate(content):
+                step = f"[{index}]" if kind is list or kind is tuple else ""
+                parts.append(self._lowered(item, path + step, *around))
+        if tag:
+            return _container(tag, [self._pack(part) for part in parts])
+        return _pairs(parts) if kind is dict else parts
+
+    def _checked_unfolded(self, value: t.Any, path: str) -> tuple[int, t.Any]:
+        try:
+            return self._unfolded(value)
+        except UnicodeEncodeError as error:
+            raise SessionTypeError(path, _SURROGATES) from error
+        except Exception as error:
+            raise SessionTypeError(path, _problem_shown(error)) from error
 
     def _lowered_scalar(self, value: int | str, path: str) -> t.Any:
         try:
             self._pack(value)
         except TypeError:
-            raise SessionTypeError(
-                path, "a str with lone surrogates has no UTF-8 form to be stored in"
-            ) from None
+            raise SessionTypeError(path, _SURROGATES) from None
         return value
 
     def _unpack(self, data: bytes) -> t.Any:
+        if (
+            len(data) > _MAX_DEPTH
+            and len(data) - len(data.translate(None, _OPENERS)) > _MAX_DEPTH
+        ):
+            ormsgpack.unpackb(_LADDER + data, ext_hook=_ignored)
         return ormsgpack.unpackb(data, ext_hook=self._revived)
 
     def _revived(self, tag: int, data: bytes) -> t.Any:
@@ -297,8 +332,8 @@ class NativeCodec:
         try:
             entry = self._registry.by_name.get(name)
             if entry is None:
-                raise LookupError(
-                    f"holds a value registered as {name!r}, and no class is"
+                raise ConversionError(
+                    f"holds a value registered as {_shown(name)}, and no class is"
                     " registered by that name here: call register_type for it"
                     " where the application starts"
                 )
@@ -345,6 +380,17 @@ _BIG_INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID, _MARKUP = range(
 _TUPLE, _SET, _FROZENSET, _MAPPING, _REGISTERED = range(16, 21)
 
 
+_SURROGATES = "a str with lone surrogates has no UTF-8 form to be stored in"
+
+
+def _ignored(tag: int, data: bytes) -> None:
+    """Stands for the extension types where only the depth matters."""
+
+
+def _pairs(flat: list[t.Any]) -> dict[t.Any, t.Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
 def _container(tag: int, parts: list[bytes]) -> ormsgpack.Ext:
     if tag in (_SET, _FROZENSET):
         # A set's own order depends on PYTHONHASHSEED.
@@ -358,7 +404,7 @@ _COLLECTION_LOADERS: dict[int, c.Callable[[list[t.Any]], t.Any]] = {
     _TUPLE: tuple,
     _SET: set,
     _FROZENSET: frozenset,
-    _MAPPING: lambda flat: dict(zip(flat[::2], flat[1::2], strict=True)),
+    _MAPPING: _pairs,
 }
 
 
@@ -391,7 +437,7 @@ def _dump_zone(zone: dt.tzinfo) -> str | list[t.Any]:
         return [_dump_timedelta(offset), *name]
     if type(zone) is ZoneInfo and zone.key is not None:
         return zone.key
-    raise TypeError(
+    raise ConversionError(
         f"a time zone of the class {_class_shown(type(zone))} cannot be stored:"
         " use zoneinfo.ZoneInfo or datetime.timezone"
     )
@@ -460,9 +506,12 @@ def _advice(kind: type) -> str:
 
 
 def _problem_shown(problem: Exception) -> str:
-    if isinstance(problem, TypeError | LookupError) and len(problem.args) == 1:
-        return str(problem.args[0])
-    return f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, ConversionError):
+        return str(problem)
+    if isinstance(problem, ZoneInfoNotFoundError):
+        return f"{problem.args[0]}: install tzdata"
+    # Not its message, which may well quote the value.
+    return f"it cannot be converted, because of a {type(problem).__name__}"
 
 
 def _path(name: t.Hashable) -> str:
@@ -470,5 +519,8 @@ def _path(name: t.Hashable) -> str:
 
 
 def _shown(name: object) -> str:
-    text = repr(name)
+    try:
+        text = repr(name)
+    except Exception:  # noqa: BLE001 - an int can be too long for it, for one
+        text = f"<{type(name).__name__}>"
     return text if len(text) <= 40 else f"{text[:37]}..."

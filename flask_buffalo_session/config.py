@@ -35,6 +35,12 @@ DEVELOPMENT_SECRET = b"buffalo-secret"
 #: Bytes. Less can be guessed.
 SHORTEST_SECRET = 16
 
+#: Seconds. Dates end in the year 9999, and ``Expires`` is one.
+LONGEST_TIME = 1000 * 366 * 24 * 3600
+
+# Flask's default of ``PERMANENT_SESSION_LIFETIME``, in seconds.
+_DEFAULT_LIFETIME = 31 * 24 * 3600
+
 _WELL_KNOWN_SECRETS = frozenset(
     {
         DEVELOPMENT_SECRET,
@@ -96,7 +102,7 @@ class Config:
         read = _Reader(app.config)
         chosen_store = _store(read.given("SESSION_STORE", store, "cookie"))
         null = read.flag("SESSION_API", api) or isinstance(chosen_store, NullStore)
-        lifetime = read.seconds("PERMANENT_SESSION_LIFETIME")
+        lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", _DEFAULT_LIFETIME)
         idle = read.seconds("SESSION_IDLE_TIMEOUT", lifetime)
         config = cls(
             name=_name(app, read, name),
@@ -137,13 +143,13 @@ def find_secrets(app: Flask) -> tuple[bytes, ...]:
     read = _Reader(app.config)
     secret = (
         read.secret("SESSION_SECRET")
-        or os.environ.get("SESSION_SECRET", "").encode()
+        or os.fsencode(os.environ.get("SESSION_SECRET", ""))
         or _secret_from_file()
     )
     fallbacks = read.secrets("SESSION_SECRET_FALLBACKS")
     if not fallbacks:
         listed = os.environ.get("SESSION_SECRET_FALLBACKS", "")
-        fallbacks = [text.encode() for text in listed.split()]
+        fallbacks = [os.fsencode(text) for text in listed.split()]
     if not secret:
         secret = read.secret("SECRET_KEY")
         fallbacks += read.secrets("SECRET_KEY_FALLBACKS")
@@ -183,23 +189,22 @@ class _Reader:
         value = self._config.get(key)
         if value is None:
             return default
-        if isinstance(value, timedelta):
-            value = value.total_seconds()
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
         if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 < value < math.inf
+            isinstance(seconds, bool)
+            or not isinstance(seconds, int | float)
+            or not 0 < seconds <= LONGEST_TIME
         ):
-            raise wrong(key, value, "a timedelta or a number of seconds, above 0")
-        return math.ceil(value)
+            raise wrong(
+                key,
+                value,
+                "a timedelta or a number of seconds, above 0 and at most 1000 years",
+            )
+        return math.ceil(seconds)
 
     def secret(self, key: str) -> bytes:
         value = self._config.get(key)
-        if isinstance(value, str):
-            value = value.encode()
-        if value is not None and not isinstance(value, bytes):
-            raise wrong(key, value, "a str or bytes")
-        return value or b""
+        return b"" if value is None else _secret_bytes(key, value, "a str or bytes")
 
     def secrets(self, key: str) -> list[bytes]:
         value = self._config.get(key)
@@ -209,9 +214,10 @@ class _Reader:
             raise wrong(key, value, "a list of str or bytes")
         secrets = []
         for secret in value:
-            if not isinstance(secret, str | bytes) or not secret:
-                raise wrong(key, secret, "a list of str or bytes, none of them empty")
-            secrets.append(secret.encode() if isinstance(secret, str) else secret)
+            allowed = "a list of str or bytes, none of them empty"
+            if not secret:
+                raise wrong(key, secret, allowed)
+            secrets.append(_secret_bytes(key, secret, allowed))
         return secrets
 
 
@@ -219,11 +225,25 @@ def wrong(key: str, value: object, allowed: str) -> SessionConfigError:
     """The error for a setting. Names the kind of the value, as the value itself
     may be a secret.
     """
-    kind = "an empty" if value in ("", b"") else "a"
+    kind = type(value).__name__
+    if isinstance(value, str | bytes) and not value:
+        kind = f"empty {kind}"
+    article = "an" if kind[0] in "aeiou" else "a"
     return SessionConfigError(
-        f"{key} is {kind} {type(value).__name__} that cannot be used; it has to be"
-        f" {allowed}."
+        f"{key} is {article} {kind} that cannot be used; it has to be {allowed}."
     )
+
+
+def _secret_bytes(key: str, value: object, allowed: str) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise wrong(key, value, allowed)
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        # Its message shows a part of the secret, its attributes all of it.
+        raise wrong(key, value, f"{allowed}, without lone surrogates") from None
 
 
 def _secret_from_file() -> bytes:

@@ -6,16 +6,18 @@ import collections.abc as c
 import typing as t
 
 from .codec import Codec, NativeCodec
-from .seal import EncryptedSeal, Seal, SignedSeal
+from .seal import PERMANENT_MARK, EncryptedSeal, Seal, SignedSeal
 
 
 @t.runtime_checkable
 class Format(t.Protocol):
     """How sessions are written, in the cookie and in the store."""
 
-    @property
-    def codec(self) -> Codec:
-        """Turns values into bytes and back."""
+    #: The one character that a permanent session's cookie begins with, so that
+    #: it is recognized without being verified.
+    permanent_mark: str
+    #: Turns values into bytes and back.
+    codec: Codec
 
     def seal(self, secrets: c.Sequence[bytes], name: str, *, encrypt: bool) -> Seal:
         """Protects the token.
@@ -31,6 +33,8 @@ class NativeFormat:
     """This package's own format, the default: every storable value keeps its
     type, and the cookie is signed or encrypted.
     """
+
+    permanent_mark = PERMANENT_MARK
 
     def __init__(self) -> None:
         self.codec: Codec = NativeCodec()

@@ -59,7 +59,14 @@ class BuffaloInterface(SessionInterface):
         self._seal: Seal | None = None
         self._development_seal: Seal | None = None
         self._serving = False
+        # What our cookie begins with, and what follows in a permanent one.
         self._mark = f"{config.name}="
+        self._permanent_mark = self._mark + config.format.permanent_mark
+        permanent_lifetime = min(config.idle_timeout, config.permanent_lifetime)
+        self._renewed_after = {
+            False: config.idle_timeout / _RENEWALS_IN_A_LIFETIME,
+            True: permanent_lifetime / _RENEWALS_IN_A_LIFETIME,
+        }
         # For each answer to "is it Secure?", what follows the cookie's value.
         self._attributes = {
             secure: self._render_attributes(secure) for secure in (False, True)
@@ -80,9 +87,9 @@ class BuffaloInterface(SessionInterface):
     def save_session(
         self, app: Flask, session: SessionMixin, response: Response
     ) -> None:
-        session = t.cast(Session, session)
         if not session.accessed and not self._renew_untouched(session):
             return
+        session = t.cast(Session, session)
         request: Request = session.source
         if self._is_exempt(app, request):
             return
@@ -123,11 +130,8 @@ class BuffaloInterface(SessionInterface):
         return text
 
     def due(self, issued: int, *, permanent: bool) -> bool:
-        lifetime = self.idle_timeout
-        if permanent:
-            lifetime = min(lifetime, self.config.permanent_lifetime)
         # Either way: a clock that was set back would put it off for too long.
-        return abs(time.time() - issued) * _RENEWALS_IN_A_LIFETIME >= lifetime
+        return abs(time.time() - issued) >= self._renewed_after[permanent]
 
     def tell(
         self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
@@ -168,21 +172,20 @@ class BuffaloInterface(SessionInterface):
             self.tell(signals.session_rejected, None, rejected.reason)
         return None
 
-    def _renew_untouched(self, session: Session) -> bool:
+    def _renew_untouched(self, session: t.Any) -> bool:
         """Have a permanent session renewed although the view did not touch it,
-        if its time has come.
+        if its time has come. Every request comes by here, so the cookie is only
+        glanced at before there is a reason to verify it.
         """
-        if not self.config.refresh_each_request:
+        header: str | None = session.source.environ.get("HTTP_COOKIE")
+        if header is None or self._permanent_mark not in header:
             return False
-        seal = self._seal_in_force()
-        if seal is None:
+        seal = self._seal or self._seal_in_force()
+        if seal is None or not self.config.refresh_each_request:
             return False
-        header: str = session.source.environ.get("HTTP_COOKIE", "")
-        mark = self._mark + seal.permanent_mark
-        if mark not in header:
-            return False
-        start = header.index(mark) + len(self._mark)
-        issued = seal.issued(header[start:].partition(";")[0])
+        start = header.index(self._permanent_mark) + len(self._mark)
+        end = header.find(";", start)
+        issued = seal.issued(header[start:end] if end > 0 else header[start:])
         if issued is None or not self.due(issued, permanent=True):
             return False
         try:

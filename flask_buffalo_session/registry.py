@@ -12,6 +12,10 @@ from .errors import SessionConfigError
 T = t.TypeVar("T")
 
 
+class ConversionError(Exception):
+    """Why a value cannot be stored or read, in words that quote nothing of it."""
+
+
 class Registered(t.NamedTuple):
     """How one class is taken apart into values the codec knows, and put
     together again.
@@ -111,10 +115,26 @@ def register_type(
         raise SessionConfigError(
             f"register_type({cls.__name__}): encode= and decode= go together."
         )
+    if name is not None and not _is_name(name):
+        raise SessionConfigError(
+            f"register_type({cls.__name__}): name= has to be a str, not empty and"
+            " without lone surrogates."
+        )
     if encode is None or decode is None:
         encode, decode = _known_kind(cls)
+    elif not (callable(encode) and callable(decode)):
+        raise SessionConfigError(
+            f"register_type({cls.__name__}): encode= and decode= have to be functions."
+        )
     registry.add(Registered(name or _identity(cls), cls, encode, decode))
     return cls
+
+
+def _is_name(name: object) -> bool:
+    try:
+        return type(name) is str and name.encode() != b""
+    except UnicodeEncodeError:
+        return False
 
 
 def _identity(cls: type) -> str:
@@ -128,15 +148,25 @@ def _known_kind(
         # Combinations of flags have a value, but no name of their own.
         return (lambda flags: flags.value), cls
     if issubclass(cls, enum.Enum):
-        return (lambda member: member.name), cls.__getitem__
+        # Not cls.__getitem__, which is that of str in an enum of str.
+        return (lambda member: member.name), lambda name: cls[name]
     if issubclass(cls, tuple) and hasattr(cls, "_make"):
         return list, cls._make
-    if dataclasses.is_dataclass(cls):
+    if dataclasses.is_dataclass(cls) and _is_nothing_but_fields(cls):
         return _fields_of, lambda values: _dataclass_from(cls, values)
     raise SessionConfigError(
         f"register_type({cls.__name__}): not a dataclass, an enum or a named tuple,"
         " so encode= and decode= are needed."
     )
+
+
+def _is_nothing_but_fields(cls: type) -> bool:
+    try:
+        object.__new__(cls)
+    except TypeError:
+        # It derives from list or the like, and so holds more than its fields.
+        return False
+    return True
 
 
 def _fields_of(obj: t.Any) -> dict[str, t.Any]:
@@ -153,7 +183,9 @@ def _dataclass_from(cls: type, values: dict[str, t.Any]) -> t.Any:
         elif field.default_factory is not dataclasses.MISSING:
             value = field.default_factory()
         else:
-            raise ValueError(f"there is nothing stored for the field {field.name!r}")
+            raise ConversionError(
+                f"there is nothing stored for the field {field.name!r}"
+            )
         # Frozen dataclasses refuse plain assignment.
         object.__setattr__(obj, field.name, value)
     return obj

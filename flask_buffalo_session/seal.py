@@ -18,7 +18,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
 from itsdangerous import BadSignature, Signer
-from itsdangerous.encoding import bytes_to_int, int_to_bytes
+from itsdangerous.encoding import int_to_bytes
 
 from .errors import RejectedError, SessionConfigError
 
@@ -37,10 +37,6 @@ class Ticket(t.NamedTuple):
 
 class Seal(t.Protocol):
     """Protects tokens, for one cookie name."""
-
-    #: What the text of a permanent session's cookie begins with, so that it is
-    #: recognized without being verified.
-    permanent_mark: str
 
     def seal(self, token: str, *, permanent: bool) -> str:
         """The text for the cookie, of characters that need no quoting."""
@@ -66,9 +62,15 @@ _WORTH_COMPRESSING = 1024
 #: must not be able to fill the memory.
 MAX_TOKEN = 1024 * 1024
 
+# In bytes. An int of many more cannot be compared with a float.
+_LONGEST_TIMESTAMP = 8
+
+#: What the text of a permanent session's cookie begins with.
+PERMANENT_MARK = "p"
+
 # The first character of a text: is the cookie permanent? The second: is the
 # token compressed?
-_PERMANENT, _BROWSER = b"p", b"b"
+_PERMANENT, _BROWSER = PERMANENT_MARK.encode(), b"b"
 _DEFLATED, _RAW = b"z", b"r"
 
 
@@ -80,8 +82,6 @@ class SignedSeal:
     :param name: the cookie's name. Another cookie's text does not verify.
     :raises SessionConfigError: there is no secret or an empty one.
     """
-
-    permanent_mark = _PERMANENT.decode()
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
         _check_secrets(secrets)
@@ -117,7 +117,8 @@ class SignedSeal:
         return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
 
     def issued(self, text: str) -> int | None:
-        return _glance(text, -2)
+        end = text.rfind(".")
+        return _glance(text[text.rfind(".", 0, end) + 1 : end])
 
 
 class EncryptedSeal:
@@ -133,8 +134,6 @@ class EncryptedSeal:
     :raises SessionConfigError: there is no secret or an empty one, or
         cryptography is not installed.
     """
-
-    permanent_mark = _PERMANENT.decode()
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
         _check_secrets(secrets)
@@ -179,7 +178,7 @@ class EncryptedSeal:
         return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
 
     def issued(self, text: str) -> int | None:
-        return _glance(text, -1)
+        return _glance(text[text.rfind(".") + 1 :])
 
     def _decrypt(self, nonce: bytes, sealed: bytes, associated: bytes) -> bytes:
         for cipher in self._ciphers:
@@ -243,7 +242,8 @@ def _purpose(use: str, name: str) -> bytes:
 
 
 def _check_secrets(secrets: c.Sequence[bytes]) -> None:
-    if not secrets or not all(secrets):
+    # HMAC fills keys up with zero bytes, so such bytes alone are an empty key.
+    if not secrets or not all(secret.strip(b"\0") for secret in secrets):
         raise SessionConfigError("An empty secret cannot protect a session.")
 
 
@@ -253,9 +253,12 @@ def _now() -> bytes:
 
 def _timestamp(data: bytes) -> int:
     try:
-        return bytes_to_int(base64_decode(data))
+        seconds = base64_decode(data)
     except Base64Error:
         raise RejectedError("corrupt", "the timestamp is malformed") from None
+    if len(seconds) > _LONGEST_TIMESTAMP:
+        raise RejectedError("corrupt", "the timestamp is malformed")
+    return int.from_bytes(seconds)
 
 
 def _check_age(issued: int, max_age: int) -> None:
@@ -265,11 +268,11 @@ def _check_age(issued: int, max_age: int) -> None:
         raise RejectedError("expired", "the cookie is too old")
 
 
-def _glance(text: str, part: int) -> int | None:
+def _glance(part: str) -> int | None:
+    # Longer than any timestamp would be a long number.
     try:
-        timestamp = text.split(".")[part][:16].encode("ascii")
-        return bytes_to_int(base64_decode(timestamp))
-    except (Base64Error, IndexError, UnicodeEncodeError):
+        return int.from_bytes(base64_decode(part[:16].encode("ascii")))
+    except (Base64Error, UnicodeEncodeError):
         return None
 
 

@@ -1,0 +1,548 @@
+"""Which classes can be stored beside Python's own."""
+
+from __future__ import annotations
+
+import abc
+import collections
+import dataclasses
+import enum
+import importlib
+import sys
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_buffalo_session import register_type
+from flask_buffalo_session import registry as registry_module
+from flask_buffalo_session.codec import NativeCodec
+from flask_buffalo_session.errors import SessionConfigError, SessionTypeError
+from flask_buffalo_session.registry import Registry
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """One of its own for each test."""
+    registry = Registry()
+    monkeypatch.setattr(registry_module, "registry", registry)
+    return registry
+
+
+@pytest.fixture
+def codec(registry: Registry) -> NativeCodec:
+    return NativeCodec(registry)
+
+
+def kept(codec: NativeCodec, value: t.Any) -> t.Any:
+    """The value after a round trip, alone and beside bytes, a path of its own."""
+    other, _ = codec.decode(codec.encode((value, b"x"), "n"), "n")
+    again = codec.decode(codec.encode(value, "n"), "n")
+    assert repr(other) == repr(again)
+    return again
+
+
+@dataclasses.dataclass
+class Item:
+    sku: str
+    count: int = 1
+    tags: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    x: int
+    y: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    x: int
+    y: t.Any = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenSlotted:
+    x: int
+
+
+@dataclasses.dataclass
+class Cart:
+    items: list[Item]
+    best: Item | None = None
+    by_key: dict[Frozen, FrozenSlotted] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Derived(Item):
+    extra: int = 0
+
+
+@dataclasses.dataclass
+class Checked:
+    x: int
+    twice: int = dataclasses.field(init=False)
+    scale: dataclasses.InitVar[int] = 2
+    kind: t.ClassVar[str] = "checked"
+
+    def __post_init__(self, scale: int) -> None:
+        if self.x < 0:
+            raise ValueError("below zero")
+        self.twice = self.x * scale
+
+
+class TestDataclasses:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            Item("tea"),
+            Item("tea", 2, ["hot"]),
+            Frozen(1, (2, 3)),
+            Slotted(1, {"a": (1,)}),
+            FrozenSlotted(x=1),
+            Cart([Item("tea"), Item("milk")], Item("tea")),
+            Cart([], None, {Frozen(1): FrozenSlotted(x=2)}),
+            Derived("tea", 1, [], 5),
+        ],
+        ids=repr,
+    )
+    def test_come_back_equal(self, codec: NativeCodec, value: t.Any) -> None:
+        """Plain, frozen, with slots, in each other, as keys."""
+        for cls in (Item, Frozen, Slotted, FrozenSlotted, Cart, Derived):
+            register_type(cls)
+        again = kept(codec, value)
+        assert again == value
+        assert type(again) is type(value)
+
+    def test_are_rebuilt_without_their_init(self, codec: NativeCodec) -> None:
+        """Which would compute, check or count what has been before."""
+        register_type(Checked)
+        value = Checked(3, 10)
+        value.x = -1
+        again = kept(codec, value)
+        assert (again.x, again.twice) == (-1, 30)
+        assert vars(again) == vars(value)
+
+    def test_subclasses_are_not_included(self, codec: NativeCodec) -> None:
+        """They would come back as something else."""
+        register_type(Item)
+        with pytest.raises(SessionTypeError, match=r"register_type\(Derived\)"):
+            codec.encode(Derived("tea"), "n")
+
+    def test_the_path_leads_into_them(self, codec: NativeCodec) -> None:
+        """By the field that holds what cannot be stored."""
+        register_type(Cart)
+        with pytest.raises(SessionTypeError) as caught:
+            codec.encode([Cart([], Item("tea"))], "n")
+        assert caught.value.path == "session['n'][0]['best']"
+
+
+class TestFieldsThatChanged:
+    """Sessions outlive deployments."""
+
+    @staticmethod
+    def written(codec: NativeCodec) -> bytes:
+        @dataclasses.dataclass
+        class Before:
+            kept: int
+            lost: int
+
+        register_type(Before, name="item")
+        return codec.encode(Before(1, 2), "n")
+
+    @staticmethod
+    def forget(registry: Registry) -> None:
+        registry.by_name.clear()
+        registry.by_class.clear()
+
+    def test_a_new_field_takes_its_default(
+        self, codec: NativeCodec, registry: Registry
+    ) -> None:
+        """Of either kind, a fresh one for each object."""
+        data = self.written(codec)
+        self.forget(registry)
+
+        @dataclasses.dataclass
+        class After:
+            kept: int
+            lost: int
+            plain: str = "new"
+            made: list[int] = dataclasses.field(default_factory=list)
+
+        register_type(After, name="item")
+        first, second = (codec.decode(data, "n") for _ in range(2))
+        assert first == After(1, 2, "new", [])
+        assert first.made is not second.made
+
+    def test_a_removed_field_is_ignored(
+        self, codec: NativeCodec, registry: Registry
+    ) -> None:
+        """And is gone from what is written next."""
+        data = self.written(codec)
+        self.forget(registry)
+
+        @dataclasses.dataclass(slots=True)
+        class After:
+            kept: int
+
+        register_type(After, name="item")
+        value = codec.decode(data, "n")
+        assert value == After(1)
+        assert b"lost" in data
+        assert b"lost" not in codec.encode(value, "n")
+
+    def test_a_new_field_without_default_is_an_error(
+        self, codec: NativeCodec, registry: Registry
+    ) -> None:
+        """That names the field; half an object would be worse."""
+        data = self.written(codec)
+        self.forget(registry)
+
+        @dataclasses.dataclass
+        class After:
+            kept: int
+            needed: int
+
+        register_type(After, name="item")
+        with pytest.raises(SessionTypeError, match="'needed'") as caught:
+            codec.decode(data, "n")
+        assert caught.value.path == "session['n']"
+
+
+class Plain(enum.Enum):
+    A = "a"
+    B = (1, 2)
+    SAME = "a"  # noqa: PIE796 - another name for A
+
+
+class Whole(enum.IntEnum):
+    ONE = 1
+
+
+class Written(enum.StrEnum):
+    RED = "red"
+
+
+class Access(enum.Flag):
+    READ = enum.auto()
+    WRITE = enum.auto()
+
+
+class Bits(enum.IntFlag):
+    LOW = 1
+    HIGH = 2**70
+
+
+class TestEnums:
+    @pytest.mark.parametrize(
+        "member", [Plain.A, Plain.B, Plain.SAME, Whole.ONE, Written.RED], ids=repr
+    )
+    def test_come_back_as_the_member(
+        self, codec: NativeCodec, member: enum.Enum
+    ) -> None:
+        """The very same, though it may compare equal to an int or a str."""
+        register_type(type(member))
+        assert kept(codec, member) is member
+        assert kept(codec, {member: [member]}) == {member: [member]}
+        assert [type(key) for key in kept(codec, {member: 1})] == [type(member)]
+
+    @pytest.mark.parametrize(
+        "flags",
+        [Access.READ, Access.READ | Access.WRITE, Access(0), Bits.LOW | Bits.HIGH],
+        ids=repr,
+    )
+    def test_flags_may_be_combined(self, codec: NativeCodec, flags: enum.Flag) -> None:
+        """Combinations have no name."""
+        register_type(type(flags))
+        assert kept(codec, flags) is flags
+
+    def test_members_are_stored_by_name(
+        self, codec: NativeCodec, registry: Registry
+    ) -> None:
+        """So a member's value may change."""
+        register_type(Plain, name="plain")
+        data = codec.encode(Plain.A, "n")
+        registry.by_name.clear()
+
+        class Changed(enum.Enum):
+            A = 7
+
+        register_type(Changed, name="plain")
+        assert codec.decode(data, "n") is Changed.A
+
+    def test_a_member_that_is_gone_is_an_error(
+        self, codec: NativeCodec, registry: Registry
+    ) -> None:
+        """Of this one value."""
+        register_type(Plain, name="plain")
+        data = codec.encode(Plain.B, "n")
+        registry.by_name.clear()
+
+        class Changed(enum.Enum):
+            A = 7
+
+        register_type(Changed, name="plain")
+        with pytest.raises(SessionTypeError, match="KeyError"):
+            codec.decode(data, "n")
+
+
+class Point(t.NamedTuple):
+    x: int
+    y: t.Any = 0
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+class TestNamedTuples:
+    def test_both_kinds_come_back(self, codec: NativeCodec) -> None:
+        """As themselves, not as tuples."""
+        register_type(Point)
+        register_type(Pair)
+        for value in (Point(1), Point(1, [Pair(1, 2)]), Pair(Point(1), (2,))):
+            again = kept(codec, value)
+            assert again == value
+            assert type(again) is type(value)
+        assert kept(codec, {Point(1): 1})[Point(1)] == 1
+
+    def test_a_field_too_many_is_an_error(
+        self, codec: NativeCodec, registry: Registry
+    ) -> None:
+        """Their values have no names to go by."""
+        register_type(Point, name="point")
+        data = codec.encode(Point(1, 2), "n")
+        registry.by_name.clear()
+        shorter = collections.namedtuple("shorter", "x")
+        registry.by_class.clear()
+        register_type(shorter, name="point")
+        with pytest.raises(SessionTypeError):
+            codec.decode(data, "n")
+
+
+class Money:
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+    def __repr__(self) -> str:
+        return f"Money({self.cents})"
+
+
+class TestOtherClasses:
+    def test_have_functions(self, codec: NativeCodec) -> None:
+        """One each way, through any value that can be stored."""
+        register_type(Money, encode=lambda money: money.cents, decode=Money)
+        assert kept(codec, [Money(5)])[0].cents == 5
+
+    @pytest.mark.parametrize(
+        ("value", "encode", "decode"),
+        [
+            (
+                collections.OrderedDict(b=1, a=2),
+                lambda value: list(value.items()),
+                collections.OrderedDict,
+            ),
+            (bytearray(b"x"), bytes, bytearray),
+            (
+                complex(1, 2),
+                lambda value: (value.real, value.imag),
+                lambda v: complex(*v),
+            ),
+            (collections.deque([1, 2]), list, collections.deque),
+        ],
+        ids=["OrderedDict", "bytearray", "complex", "deque"],
+    )
+    def test_may_be_pythons_own(
+        self, codec: NativeCodec, value: t.Any, encode: t.Any, decode: t.Any
+    ) -> None:
+        """Those too that MessagePack would take for something similar."""
+        register_type(type(value), encode=encode, decode=decode)
+        for case in (value, [value], {"a": (value,)}):
+            again = kept(codec, case)
+            assert again == case
+            assert repr(again) == repr(case)
+
+    def test_functions_win_over_what_is_known(self, codec: NativeCodec) -> None:
+        """A dataclass may be stored in another way."""
+        register_type(
+            Item, encode=lambda item: item.sku, decode=lambda sku: Item(sku, 99)
+        )
+        assert kept(codec, Item("tea", 1)) == Item("tea", 99)
+
+
+class TestNames:
+    def test_default_to_module_and_qualified_name(self, registry: Registry) -> None:
+        """Stable as long as the class stays where it is."""
+        register_type(Item)
+        assert list(registry.by_name) == [f"{__name__}.Item"]
+
+    def test_a_given_name_lets_the_class_move(
+        self, codec: NativeCodec, registry: Registry
+    ) -> None:
+        """What is stored names it and nothing of Python."""
+        register_type(Money, name="money", encode=lambda m: m.cents, decode=Money)
+        data = codec.encode(Money(5), "n")
+        assert b"money" in data
+        assert __name__.encode() not in data
+
+        class Cash(Money):
+            pass
+
+        registry.by_name.clear()
+        register_type(Cash, name="money", encode=lambda m: m.cents, decode=Cash)
+        assert type(codec.decode(data, "n")) is Cash
+
+    def test_a_name_belongs_to_one_class(self) -> None:
+        """Two would be mistaken for each other."""
+        register_type(Item, name="item")
+        with pytest.raises(SessionConfigError, match="'item'") as caught:
+            register_type(Frozen, name="item")
+        assert f"{__name__}.Item" in str(caught.value)
+        assert f"{__name__}.Frozen" in str(caught.value)
+
+    def test_a_clash_leaves_the_first_one(self, codec: NativeCodec) -> None:
+        """The error changes nothing."""
+        register_type(Item, name="item")
+        with pytest.raises(SessionConfigError):
+            register_type(Frozen, name="item")
+        assert kept(codec, Item("tea")) == Item("tea")
+        with pytest.raises(SessionTypeError):
+            codec.encode(Frozen(1), "n")
+
+    def test_a_class_that_got_another_name_is_read_by_both(
+        self, codec: NativeCodec
+    ) -> None:
+        """So a name can be changed after all: the newest one is written."""
+        register_type(Item, name="old")
+        before = codec.encode(Item("tea"), "n")
+        register_type(Item, name="new")
+        after = codec.encode(Item("tea"), "n")
+        assert b"old" in before
+        assert b"new" in after
+        assert codec.decode(before, "n") == codec.decode(after, "n") == Item("tea")
+
+    def test_registering_twice_changes_nothing(self, codec: NativeCodec) -> None:
+        """Applications are made several times in a process, by tests above all."""
+        register_type(Item)
+        data = codec.encode(Item("tea"), "n")
+        register_type(Item)
+        assert codec.encode(codec.decode(data, "n"), "n") == data
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[t.Any]:
+    """A module that registers a class of its own."""
+    (tmp_path / "reloaded.py").write_text(
+        "import dataclasses\n"
+        "from flask_buffalo_session import register_type\n"
+        "@register_type\n"
+        "@dataclasses.dataclass\n"
+        "class Item:\n"
+        "    sku: str\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("reloaded")
+    del sys.modules["reloaded"]
+
+
+def test_a_module_may_be_reloaded(codec: NativeCodec, module: t.Any) -> None:
+    """Its classes are new ones of the same name, which take over."""
+    before = module.Item
+    data = codec.encode(before("tea"), "n")
+    after = importlib.reload(module).Item
+    assert after is not before
+    assert type(codec.decode(data, "n")) is after
+    assert codec.encode(after("tea"), "n") == data
+    with pytest.raises(SessionTypeError):
+        codec.encode(before("tea"), "n")
+
+
+class TestDecorator:
+    def test_without_arguments(self, codec: NativeCodec) -> None:
+        """It returns the class."""
+
+        @register_type
+        @dataclasses.dataclass
+        class Here:
+            x: int
+
+        assert isinstance(Here, type)
+        assert kept(codec, Here(1)) == Here(1)
+
+    def test_with_arguments(self, codec: NativeCodec, registry: Registry) -> None:
+        """The same, with a name."""
+
+        @register_type(name="here")
+        @dataclasses.dataclass
+        class Here:
+            x: int
+
+        assert isinstance(Here, type)
+        assert registry.by_name["here"].cls is Here
+        assert kept(codec, Here(1)) == Here(1)
+
+    def test_with_functions(self, codec: NativeCodec) -> None:
+        """For a class that needs them."""
+
+        @register_type(encode=lambda here: here.x, decode=lambda x: here(x))
+        class Here:
+            x = 0
+
+        def here(x: int) -> Here:
+            made = Here()
+            made.x = x
+            return made
+
+        assert kept_x(codec, here(5)) == 5
+
+
+def kept_x(codec: NativeCodec, value: t.Any) -> t.Any:
+    return codec.decode(codec.encode(value, "n"), "n").x
+
+
+class Abstract(abc.ABC):
+    @abc.abstractmethod
+    def method(self) -> None: ...
+
+
+BAD: list[tuple[tuple[t.Any, ...], dict[str, t.Any], str]] = [
+    ((Money,), {}, r"Money.*encode= and decode="),
+    ((Abstract,), {}, r"Abstract.*encode= and decode="),
+    ((dict,), {}, r"dict.*encode= and decode="),
+    ((Money,), {"encode": str}, "go together"),
+    ((Money,), {"decode": Money}, "go together"),
+    ((Item,), {"encode": str}, "go together"),
+    ((Money,), {"encode": "cents", "decode": Money}, "functions"),
+    ((Money,), {"encode": str, "decode": 5}, "functions"),
+    ((Item("tea"),), {}, "not a class"),
+    (("Item",), {}, "not a class"),
+    ((Item,), {"name": ""}, "name="),
+    ((Item,), {"name": 5}, "name="),
+    ((Item,), {"name": b"item"}, "name="),
+    ((Item,), {"name": "\ud800"}, "name="),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "says"), BAD, ids=repr)
+def test_bad_arguments_are_refused(
+    registry: Registry, args: tuple[t.Any, ...], kwargs: dict[str, t.Any], says: str
+) -> None:
+    """Where they are given, and without a trace in the registry."""
+    with pytest.raises(SessionConfigError, match=says):
+        register_type(*args, **kwargs)
+    if not isinstance(args[0], str):
+        with pytest.raises(SessionConfigError, match=says):
+            register_type(**kwargs)(args[0])
+    assert registry.by_name == {}
+    assert registry.by_class == {}
+
+
+def test_a_dataclass_that_is_a_list_too_needs_functions() -> None:
+    """Its fields are not all there is to it."""
+
+    @dataclasses.dataclass
+    class Both(list[int]):
+        x: int = 0
+
+    with pytest.raises(SessionConfigError, match="encode= and decode="):
+        register_type(Both)
+    register_type(Both, encode=list, decode=Both)
