@@ -7,6 +7,7 @@ others alone. ``docs/formats.md`` describes the bytes.
 
 from __future__ import annotations
 
+import bisect
 import collections.abc as c
 import dataclasses
 import datetime as dt
@@ -102,19 +103,11 @@ IMMUTABLE = _PLAIN | {
     Markup,
 }
 
-# How deeply lists and dicts may be nested, which is what ormsgpack packs, and how
-# many extension types one in another. ormsgpack counts anew in each extension
-# type, where nothing but the end of the C stack would stop it.
+# How deeply lists and dicts may be nested, and how many extension types one in
+# another. ormsgpack counts anew in each extension type, where nothing but the end
+# of the C stack would stop it.
 _MAX_DEPTH = 255
 _MAX_EXTENSIONS = 16
-
-# ormsgpack unpacks more than it packs, 1022 deep, which in each extension type
-# is too much for the C stack. What still unpacks on top of as many arrays as
-# this is not too deep: _MAX_DEPTH and the list that an extension type holds.
-_LADDER = b"\x91" * (1022 - _MAX_DEPTH - 1)
-
-# What lists and dicts begin with: without many of these there is no depth.
-_OPENERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 
 
 class NativeCodec:
@@ -175,9 +168,11 @@ class NativeCodec:
             # Either a value is at fault, which this finds, or a dict has keys
             # that ormsgpack does not take.
             return self._pack_lowered(value, _path(name))
-        if type(value) not in _PLAIN and any(mark in data for mark in _BINARY):
+        if type(value) not in _PLAIN and (
             # Perhaps there are bytes inside, and ormsgpack takes a bytearray
             # for the same.
+            any(mark in data for mark in _BINARY) or _is_too_deep(data)
+        ):
             return self._pack_lowered(value, _path(name))
         return data
 
@@ -305,11 +300,8 @@ class NativeCodec:
         return value
 
     def _unpack(self, data: bytes) -> t.Any:
-        if (
-            len(data) > _MAX_DEPTH
-            and len(data) - len(data.translate(None, _OPENERS)) > _MAX_DEPTH
-        ):
-            ormsgpack.unpackb(_LADDER + data, ext_hook=_ignored)
+        if _is_too_deep(data):
+            raise ValueError("nested too deeply")
         return ormsgpack.unpackb(data, ext_hook=self._revived)
 
     def _revived(self, tag: int, data: bytes) -> t.Any:
@@ -383,8 +375,41 @@ _TUPLE, _SET, _FROZENSET, _MAPPING, _REGISTERED = range(16, 21)
 _SURROGATES = "a str with lone surrogates has no UTF-8 form to be stored in"
 
 
+# What lists and dicts begin with: without many of these there is no depth.
+_OPENERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+
+
+def _is_too_deep(data: bytes) -> bool:
+    """Whether lists and dicts are nested more than _MAX_DEPTH levels deep, those
+    in extension types not counted.
+    """
+    if len(data) <= _MAX_DEPTH:
+        return False
+    if len(data) - len(data.translate(None, _OPENERS)) <= _MAX_DEPTH:
+        return False
+    try:
+        ormsgpack.unpackb(_LADDER + data, ext_hook=_ignored)
+    except ValueError:
+        return True
+    return False
+
+
 def _ignored(tag: int, data: bytes) -> None:
     """Stands for the extension types where only the depth matters."""
+
+
+def _unpacks(depth: int) -> bool:
+    try:
+        ormsgpack.unpackb(b"\x91" * depth + b"\xc0")
+    except ValueError:
+        return False
+    return True
+
+
+# ormsgpack unpacks more levels than it packs. What still unpacks on top of as many
+# as this is not too deep: _MAX_DEPTH and the list that an extension type holds.
+_DEEPEST = bisect.bisect_left(range(4096), True, key=lambda depth: not _unpacks(depth))
+_LADDER = b"\x91" * (_DEEPEST - 1 - _MAX_DEPTH - 1)
 
 
 def _pairs(flat: list[t.Any]) -> dict[t.Any, t.Any]:

@@ -178,7 +178,9 @@ class BuffaloInterface(SessionInterface):
         glanced at before there is a reason to verify it.
         """
         header: str | None = session.source.environ.get("HTTP_COOKIE")
-        if header is None or self._permanent_mark not in header:
+        if header is None or self.config.format.permanent_mark not in header:
+            return False
+        if self._permanent_mark not in header:
             return False
         seal = self._seal or self._seal_in_force()
         if seal is None or not self.config.refresh_each_request:

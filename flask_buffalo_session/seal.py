@@ -65,8 +65,9 @@ MAX_TOKEN = 1024 * 1024
 # In bytes. An int of many more cannot be compared with a float.
 _LONGEST_TIMESTAMP = 8
 
-#: What the text of a permanent session's cookie begins with.
-PERMANENT_MARK = "p"
+#: What the text of a permanent session's cookie begins with. Rare in cookies, and
+#: not in ours elsewhere, so that most requests are found to have none at once.
+PERMANENT_MARK = "~"
 
 # The first character of a text: is the cookie permanent? The second: is the
 # token compressed?
