@@ -1,0 +1,112 @@
+"""What was measured, as Markdown."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import statistics
+
+from .suite import Case, Measure, Ratio, Results, Suite
+
+
+def tables(suite: Suite, measure: Measure, results: Results) -> str:
+    """All tables of one measure. What misses its goal is bold."""
+    parts = [
+        _floor_table(suite, measure, results),
+        _peer_table(suite, measure, results),
+    ]
+    if any(parity.measure == measure for parity in suite.parities):
+        parts.append(_parity_table(suite, measure, results))
+    return "\n\n".join(parts)
+
+
+def _floor_table(suite: Suite, measure: Measure, results: Results) -> str:
+    widest = max(
+        ratio.spread for points in results.values() for pair in points for ratio in pair
+    )
+    rows = []
+    for index, (case, payload) in enumerate(suite.points()):
+        peer = statistics.median(points[index][0].value for points in results.values())
+        goals = _goals(suite, measure, case, "floor")
+        cells = [
+            _cell(points[index][1].value, goals.get(name))
+            for name, points in results.items()
+        ]
+        rows.append([case.title, payload, _cell(peer), *cells, _shown(goals.values())])
+    names = [suite.peer.title, *_titles(suite)]
+    table = _table(["request", "payload", *names, "goal"], rows)
+    return (
+        f"**{measure.capitalize()} a request, times the floor** (repeated"
+        f" measurements: within {widest:.1%})\n\n{table}"
+    )
+
+
+def _peer_table(suite: Suite, measure: Measure, results: Results) -> str:
+    rows = []
+    for index, (case, payload) in enumerate(suite.points()):
+        goals = _goals(suite, measure, case, "peer")
+        cells = [
+            _cell(_added(points[index][1]) / _added(points[index][0]), goals.get(name))
+            for name, points in results.items()
+        ]
+        rows.append([case.title, payload, *cells, _shown(goals.values())])
+    table = _table(["request", "payload", *_titles(suite), "goal"], rows)
+    return (
+        f"**{measure.capitalize()} added to the floor, in parts of what"
+        f" {suite.peer.title} adds**\n\n{table}"
+    )
+
+
+def _parity_table(suite: Suite, measure: Measure, results: Results) -> str:
+    parities = [parity for parity in suite.parities if parity.measure == measure]
+    rows = []
+    for parity in parities:
+        compared = f"{suite.ours[parity.ours].title} : {suite.ours[parity.other].title}"
+        for index, (case, payload) in enumerate(suite.points()):
+            if case not in parity.cases:
+                continue
+            ours, other = (
+                _added(results[name][index][1]) for name in (parity.ours, parity.other)
+            )
+            value = _cell(ours / other, parity.at_most)
+            rows.append(
+                [case.title, payload, compared, value, _shown([parity.at_most])]
+            )
+    table = _table(["request", "payload", "compared", "ratio", "goal"], rows)
+    title = f"**{measure.capitalize()} added to the floor, ours with each other**"
+    return f"{title}\n\n{table}"
+
+
+def _goals(
+    suite: Suite, measure: Measure, case: Case, against: str
+) -> dict[str, float]:
+    return {
+        name: goal.at_most
+        for goal in suite.goals
+        if (goal.measure, goal.case, goal.against) == (measure, case, against)
+        for name in goal.ours
+    }
+
+
+def _added(ratio: Ratio) -> float:
+    return ratio.value - 1
+
+
+def _titles(suite: Suite) -> list[str]:
+    return [contender.title for contender in suite.ours.values()]
+
+
+def _cell(value: float, goal: float | None = None) -> str:
+    text = f"{value:.2f}" if value >= 2 else f"{value:.3f}"
+    return text if goal is None or value <= goal else f"**{text}**"
+
+
+def _shown(goals: c.Iterable[float]) -> str:
+    return ", ".join(f"≤ {goal:.2f}" for goal in sorted(set(goals)))
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    if not any(row[-1] for row in rows):
+        # No goals.
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    rule = ["---"] * len(head)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))

@@ -1,0 +1,87 @@
+"""The suites there are."""
+
+from __future__ import annotations
+
+import typing as t
+
+from flask import Flask, Request, Response
+from flask.sessions import SessionInterface, SessionMixin
+
+from flask_buffalo_session import BuffaloSession
+
+from .suite import (
+    PERMANENT,
+    READ,
+    UNTOUCHED,
+    WRITE,
+    Contender,
+    Goal,
+    Parity,
+    Suite,
+)
+
+
+class _Nothing(dict[str, t.Any], SessionMixin):
+    """A session that is neither opened nor saved."""
+
+
+class FloorInterface(SessionInterface):
+    """Does nothing at all: what a request costs without sessions. Its one dict
+    stands in for the values that views read and write.
+    """
+
+    def __init__(self) -> None:
+        self._session = _Nothing()
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:
+        return self._session
+
+    def save_session(
+        self, app: Flask, session: SessionMixin, response: Response
+    ) -> None:
+        pass
+
+
+def _install_floor(app: Flask) -> None:
+    app.session_interface = FloorInterface()
+
+
+FLOOR = Contender("floor", _install_floor)
+
+COOKIES = Suite(
+    name="cookies",
+    title="Against Flask's own sessions",
+    floor=FLOOR,
+    peer=Contender(
+        "Flask",
+        lambda app: None,
+        # Its default renews a permanent session's cookie on every request.
+        answers_with_cookie=frozenset({PERMANENT, WRITE}),
+    ),
+    ours={
+        "signed": Contender(
+            "cookie, signed", BuffaloSession, answers_with_cookie=frozenset({WRITE})
+        ),
+        "encrypted": Contender(
+            "cookie, encrypted",
+            lambda app: BuffaloSession(_configured(app, SESSION_ENCRYPT=True)),
+            answers_with_cookie=frozenset({WRITE}),
+        ),
+        "memory": Contender("memory", lambda app: BuffaloSession(app, store="memory:")),
+    },
+    goals=(
+        Goal(UNTOUCHED, "floor", 1.01, ("signed", "encrypted", "memory")),
+        Goal(PERMANENT, "floor", 1.05, ("signed", "encrypted", "memory")),
+        Goal(READ, "peer", 0.40, ("signed",)),
+        Goal(WRITE, "peer", 0.35, ("signed",)),
+    ),
+    parities=(Parity("encrypted", "signed", 1.15),),
+)
+
+
+def _configured(app: Flask, **settings: object) -> Flask:
+    app.config.update(settings)
+    return app
+
+
+SUITES = {suite.name: suite for suite in (COOKIES,)}
