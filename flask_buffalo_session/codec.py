@@ -420,7 +420,20 @@ def _container(tag: int, parts: list[bytes]) -> ormsgpack.Ext:
     if tag in (_SET, _FROZENSET):
         # A set's own order depends on PYTHONHASHSEED.
         parts.sort()
-    return ormsgpack.Ext(tag, ormsgpack.packb([ormsgpack.Fragment(p) for p in parts]))
+    return ormsgpack.Ext(tag, _array(parts))
+
+
+def _array(parts: list[bytes]) -> bytes:
+    # By hand, as ormsgpack.Fragment reads each part again, and less deeply than
+    # it was packed.
+    count = len(parts)
+    if count < 0x10:
+        head = bytes([0x90 | count])
+    elif count < 0x10000:
+        head = b"\xdc" + count.to_bytes(2)
+    else:
+        head = b"\xdd" + count.to_bytes(4)
+    return head + b"".join(parts)
 
 
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
