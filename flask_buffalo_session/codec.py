@@ -221,10 +221,7 @@ class NativeCodec:
     def _pack_lowered(self, value: t.Any, path: str) -> bytes:
         try:
             return self._pack(self._lowered(value, path))
-        except (TypeError, RecursionError) as error:
-            if isinstance(error, SessionTypeError):
-                raise
-            # Nothing else is left that ormsgpack would refuse.
+        except RecursionError:
             raise SessionTypeError(path, "nested too deeply") from None
 
     def _lowered(
@@ -249,8 +246,6 @@ class NativeCodec:
             return value
         if id(value) in parents:
             raise SessionTypeError(path, "the value contains itself")
-        if depth >= _MAX_DEPTH:
-            raise SessionTypeError(path, "nested too deeply")
         if kind is list:
             tag, content = 0, value
         elif kind is dict:
@@ -264,10 +259,10 @@ class NativeCodec:
                 return self._lowered_scalar(content, path)
         if tag:
             depth, extensions = 0, extensions + 1
-            if extensions > _MAX_EXTENSIONS:
-                raise SessionTypeError(path, "nested too deeply")
         else:
             depth += 1
+        if depth > _MAX_DEPTH or extensions > _MAX_EXTENSIONS:
+            raise SessionTypeError(path, "nested too deeply")
         around = ((*parents, id(value)), depth, extensions)
         # Loops, not comprehensions, as those would take a frame more each.
         parts = []

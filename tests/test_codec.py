@@ -536,7 +536,10 @@ WRAPS: dict[str, t.Callable[[t.Any], t.Any]] = {
 }
 
 
-@pytest.mark.parametrize("core", [1, b"bytes", 196, 2**70, "\xc4", ()], ids=repr)
+CORES: list[t.Any] = [1, b"bytes", 196, 2**70, "\xc4", Markup("x"), None]
+
+
+@pytest.mark.parametrize("core", [*CORES, ()], ids=repr)
 @pytest.mark.parametrize("name", WRAPS)
 def test_whatever_is_encoded_can_be_decoded(name: str, core: t.Any) -> None:
     """Up to a depth at which encoding refuses; never beyond what decoding takes."""
@@ -555,13 +558,34 @@ def test_whatever_is_encoded_can_be_decoded(name: str, core: t.Any) -> None:
     assert refused
 
 
-@pytest.mark.parametrize("core", [1, b"bytes", 196], ids=repr)
+@pytest.mark.parametrize("core", CORES, ids=repr)
 def test_the_depth_does_not_depend_on_what_is_inside(core: t.Any) -> None:
     """Bytes take another path through the encoder, with the same limit."""
     for name, deepest in (("list", 255), ("dict", 255), ("tuple", 16)):
-        codec.encode(nested(deepest, WRAPS[name], core), "n")
+        value = nested(deepest, WRAPS[name], core)
+        codec.encode(value, "n")
         with pytest.raises(SessionTypeError, match="nested too deeply"):
-            codec.encode(nested(deepest + 1, WRAPS[name], core), "n")
+            codec.encode(WRAPS[name](value), "n")
+
+
+@pytest.mark.parametrize("core", CORES, ids=repr)
+@pytest.mark.parametrize("name", ["tuple", "dict with other keys", "registered"])
+def test_the_depth_counts_anew_in_each_extension_type(name: str, core: t.Any) -> None:
+    """Which a value inside makes use of to the full."""
+    lists = nested(253 if name == "registered" else 255, WRAPS["list"], core)
+    value = WRAPS[name](lists)
+    assert shape(kept(value)) == shape(value)
+    with pytest.raises(SessionTypeError, match="nested too deeply"):
+        codec.encode([WRAPS[name]([lists])], "n")
+
+
+def test_more_than_pythons_own_stack_is_refused() -> None:
+    """Layers that are each not too deep, with bytes inside."""
+    value: t.Any = b"bytes"
+    for _ in range(12):
+        value = (nested(250, WRAPS["list"], value),)
+    with pytest.raises(SessionTypeError, match="nested too deeply"):
+        codec.encode(value, "n")
 
 
 def test_large_flat_values_are_not_taken_for_deep_ones() -> None:
@@ -724,6 +748,14 @@ class TestRecords:
                 st.binary(max_size=2)
             )
         assert rejected_or_sound(with_checksum(bytes(body)))
+
+    @pytest.mark.parametrize("count", [0, 15, 16, 65535, 65536, 70_000])
+    def test_extension_types_of_every_length(self, count: int) -> None:
+        """Their content is an array as ormsgpack would write it."""
+        value = tuple(range(count))
+        data = codec.encode(value, "n")
+        assert data.endswith(ormsgpack.packb(list(value)))
+        assert codec.decode(data, "n") == value
 
     @pytest.mark.parametrize(
         "content",
