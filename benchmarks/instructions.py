@@ -30,9 +30,10 @@ _WARM_UP = 150
 
 _MARKER = "getloadavg"
 
-# Where objects lie decides which of them meet in the interpreter's caches, which
-# is worth some 0.3 % of a request. So everything is counted several times, after
-# so many more environment variables, which move all that is allocated later.
+# Where objects lie decides which of them meet in the interpreter's caches, worth
+# up to 1 % of a request. So each contender shares a process with a floor, and is
+# counted several times, after so many more environment variables, which move all
+# that is allocated later.
 _LAYOUTS = (0, 37, 148)
 
 
@@ -42,23 +43,22 @@ def available() -> bool:
 
 
 def measure(suite: Suite) -> Results:
-    """All contenders, as many at once as there are processors. The spread is the
+    """As many contenders at once as there are processors. The spread is half the
     distance between counts of the same, in parts of it.
     """
-    jobs = list(itertools.product(suite.names, _LAYOUTS))
+    names = ["peer", *suite.ours]
+    jobs = list(itertools.product(names, _LAYOUTS))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda job: _count(suite, *job), jobs)
-    counts: dict[str, list[list[int]]] = {name: [] for name in suite.names}
-    for (name, _), points in zip(jobs, done, strict=True):
-        counts[name].append(points)
-    # For each point what was counted in each of the layouts.
-    by_point = {name: list(zip(*counts[name], strict=True)) for name in suite.names}
+        found = pool.map(lambda job: _count(suite, *job), jobs)
+        counts = dict(zip(jobs, found, strict=True))
     ratios = {
         name: [
-            _ratio(point, floor)
-            for point, floor in zip(points, by_point["floor"], strict=True)
+            _ratio(layouts)
+            for layouts in zip(
+                *(counts[name, layout] for layout in _LAYOUTS), strict=True
+            )
         ]
-        for name, points in by_point.items()
+        for name in names
     }
     return {
         name: list(zip(ratios["peer"], ratios[name], strict=True))
@@ -66,14 +66,13 @@ def measure(suite: Suite) -> Results:
     }
 
 
-def _ratio(counts: tuple[int, ...], floors: tuple[int, ...]) -> Ratio:
-    count = statistics.median(counts)
-    spread = (max(counts) - min(counts)) / count
-    return Ratio(count / statistics.median(floors), spread)
+def _ratio(values: tuple[float, ...]) -> Ratio:
+    value = statistics.median(values)
+    return Ratio(value, (max(values) - min(values)) / 2 / value)
 
 
-def _count(suite: Suite, name: str, layout: int) -> list[int]:
-    """Each point of one contender, in a process of its own."""
+def _count(suite: Suite, name: str, layout: int) -> list[float]:
+    """For each point times the floor, in a process of its own."""
     padding = {f"BENCHMARKS_LAYOUT_{number}": "" for number in range(layout)}
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
@@ -94,10 +93,11 @@ def _count(suite: Suite, name: str, layout: int) -> list[int]:
         )
         parts = sorted(Path(folder).glob("out.*"), key=_number)
         totals = [_total(part) for part in parts]
-    # Every other one is what came before a point's first mark.
-    if len(totals) != 2 * len(suite.points()):
+    # Every other one is what came before a mark that begins a count.
+    if len(totals) != 4 * len(suite.points()):
         raise ValueError(f"callgrind wrote {len(totals)} parts")
-    return totals[1::2]
+    floors, contenders = totals[1::4], totals[3::4]
+    return [count / floor for count, floor in zip(contenders, floors, strict=True)]
 
 
 def _number(part: Path) -> int:
@@ -112,16 +112,20 @@ def _total(part: Path) -> int:
 
 
 def _run_here(suite: Suite, name: str) -> None:
-    contender = suite.contender(name)
-    drivers = {payload: Driver(contender, payload) for _, payload in suite.points()}
+    payloads = dict.fromkeys(payload for _, payload in suite.points())
+    contenders = suite.floor, suite.contender(name)
+    drivers = {
+        payload: [Driver(contender, payload) for contender in contenders]
+        for payload in payloads
+    }
     gc.collect()
     gc.freeze()
     for case, payload in suite.points():
-        driver = drivers[payload]
-        driver.run(case, _WARM_UP)
-        os.getloadavg()
-        driver.run(case, _REQUESTS)
-        os.getloadavg()
+        for driver in drivers[payload]:
+            driver.run(case, _WARM_UP)
+            os.getloadavg()
+            driver.run(case, _REQUESTS)
+            os.getloadavg()
 
 
 if __name__ == "__main__":

@@ -117,11 +117,6 @@ class Suite:
     def contender(self, name: str) -> Contender:
         return {"floor": self.floor, "peer": self.peer, **self.ours}[name]
 
-    @property
-    def names(self) -> list[str]:
-        """Of all contenders."""
-        return ["floor", "peer", *self.ours]
-
     def points(self) -> list[tuple[Case, str]]:
         """Every case with every payload it is measured with."""
         return [(case, payload) for case in self.cases for payload in case.payloads]
