@@ -16,4 +16,4 @@ def login(name):
 
 @app.get("/")
 def home():
-    return f"{session.get_once('flash', '')} You are {session.get('user', 'nobody')}."
+    return {"flash": session.get_once("flash"), "user": session.get("user")}

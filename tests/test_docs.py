@@ -43,8 +43,9 @@ def test_the_first_example_does_what_the_readme_says(
     client.post("/login")
     client.post("/cart/tea")
     client.post("/cart/milk")
-    assert client.get("/").text == "Welcome back! ['tea', 'milk']"
-    assert client.get("/").text == " ['tea', 'milk']"
+    cart = ["tea", "milk"]
+    assert client.get("/").json == {"flash": "Welcome back!", "cart": cart}
+    assert client.get("/").json == {"flash": None, "cart": cart}
 
 
 def test_every_setting_is_documented() -> None:

@@ -20,6 +20,10 @@ PRODUCTS = {
 }
 
 
+# What the shop itself keeps, and expects to find as it left it.
+OWN_NAMES = ("cart", "saved")
+
+
 def create_app(store: str = "cookie") -> Flask:
     """The shop, with its sessions in the store of a ``SESSION_STORE`` setting."""
     app = Flask(__name__)
@@ -86,7 +90,9 @@ def change_cart(sku: str) -> Response:
 
 def use_session(action: str) -> Response:
     name, value = field("name") or "x", field("value")
-    if action == "set":
+    if action == "set" and name in OWN_NAMES:
+        said = f"{name!r} is the shop's own: choose another name"
+    elif action == "set":
         session.set(name, value)
         said = f"set({name!r}, {value!r})"
     elif action == "get":
