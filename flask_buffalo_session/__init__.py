@@ -1,21 +1,33 @@
 """Buffalo's session for Flask."""
 
+from __future__ import annotations
+
+import typing as t
+
 from . import errors, signals
 from .extension import BuffaloSession
 from .formats import NativeFormat
 from .registry import register_type
 from .sessions import Session, session
 from .stores.base import Store
+from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
 from .stores.memory import MemoryStore
 from .stores.null import NullStore
+from .stores.redis import RedisStore
+
+if t.TYPE_CHECKING:
+    from .stores.sql import SQLStore
 
 __all__ = [
     "BuffaloSession",
+    "CacheStore",
     "CookieStore",
     "MemoryStore",
     "NativeFormat",
     "NullStore",
+    "RedisStore",
+    "SQLStore",
     "Session",
     "Store",
     "errors",
@@ -23,3 +35,16 @@ __all__ = [
     "session",
     "signals",
 ]
+
+
+def __getattr__(name: str) -> t.Any:
+    # SQLAlchemy is loaded by those who use it only.
+    if name != "SQLStore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from .stores.sql import SQLStore
+    except ImportError as error:
+        raise ImportError(
+            "SQLStore needs SQLAlchemy: install flask-buffalo-session[sql]."
+        ) from error
+    return SQLStore

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from cachelib import BaseCache
 from flask import Flask
 
 from .errors import SessionConfigError
 from .formats import Format, NativeFormat
 from .stores.base import Store
+from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
 from .stores.null import NullStore
 from .stores.url import SCHEMES, store_from_url
@@ -100,7 +102,7 @@ class Config:
         :raises SessionConfigError: a setting is wrong.
         """
         read = _Reader(app.config)
-        chosen_store = _store(read.given("SESSION_STORE", store, "cookie"))
+        chosen_store = _store(app, read.given("SESSION_STORE", store, "cookie"))
         null = read.flag("SESSION_API", api) or isinstance(chosen_store, NullStore)
         lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", _DEFAULT_LIFETIME)
         idle = read.seconds("SESSION_IDLE_TIMEOUT", lifetime)
@@ -273,28 +275,31 @@ def _name(app: Flask, read: _Reader, argument: str | None) -> str:
     return name
 
 
-def _store(value: t.Any) -> Store:
+def _store(app: Flask, value: t.Any) -> Store:
     if isinstance(value, str):
         if value == "cookie":
             return CookieStore()
         if value == "null":
             return NullStore()
         try:
-            return store_from_url(value)
-        except ValueError as error:
+            return store_from_url(value, app.instance_path)
+        except (ImportError, OSError, ValueError) as error:
+            # Never the URL itself, which may hold a password.
             raise SessionConfigError(
                 f"SESSION_STORE is a str that cannot be used ({error}); it has to be"
-                f" 'cookie', 'null', a URL ({', '.join(s + ':' for s in SCHEMES)}), or"
-                " an object with the methods load, save and delete."
+                f" {_STORES.format(schemes=', '.join(f'{s}:' for s in SCHEMES))}."
             ) from error
+    if isinstance(value, BaseCache):
+        return CacheStore(value)
     if isinstance(value, type) or not isinstance(value, Store):
-        raise wrong(
-            "SESSION_STORE",
-            value,
-            "'cookie', 'null', a URL, or an object with the methods load, save and"
-            " delete",
-        )
+        raise wrong("SESSION_STORE", value, _STORES.format(schemes="redis: for one"))
     return value
+
+
+_STORES = (
+    "'cookie', 'null', a URL ({schemes}), a cache of cachelib, or an object with the"
+    " methods load, save and delete"
+)
 
 
 def _format(value: t.Any) -> Format:

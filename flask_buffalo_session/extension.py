@@ -5,11 +5,14 @@ from __future__ import annotations
 import typing as t
 import weakref
 
-from flask import Blueprint, Flask, Request
+import flask
+from flask import Blueprint, Flask, Request, current_app, has_request_context
 
 from .config import Config
 from .errors import SessionConfigError
 from .interface import BuffaloInterface
+from .owners import Owners, SessionInfo
+from .sessions import Session
 
 T = t.TypeVar("T")
 
@@ -92,6 +95,39 @@ class BuffaloSession:
             setattr(target, _EXEMPT, True)
         return target
 
+    def sessions_of(self, owner: str) -> list[SessionInfo]:
+        """The live sessions that were bound to an owner with ``session.bind``, the
+        one used last first. Needs an application context, as the methods below do.
+
+        :raises SessionUnsupportedError: the store does not know owners.
+        :raises SessionStoreError: the store cannot answer.
+        """
+        session = flask.session if has_request_context() else None
+        current = session.id if isinstance(session, Session) else None
+        return _owners().sessions_of(owner, current)
+
+    def revoke(self, session_id: str) -> bool:
+        """End a session, wherever it is in use.
+
+        :param session_id: what :attr:`Session.id` is in it.
+        :returns: whether there was such a session.
+        :raises SessionUnsupportedError: the store does not know owners.
+        :raises SessionStoreError: the store cannot answer.
+        """
+        return _owners().revoke(session_id)
+
+    def revoke_all(self, owner: str, keep: str | None = None) -> int:
+        """End all sessions of an owner, but for one::
+
+            buffalo.revoke_all(session.owner, keep=session.id)
+
+        :param keep: the id of the session to go on.
+        :returns: how many were ended.
+        :raises SessionUnsupportedError: the store does not know owners.
+        :raises SessionStoreError: the store cannot answer.
+        """
+        return _owners().revoke_all(owner, keep)
+
     def _is_exempt(self, app: Flask, request: Request) -> bool:
         if not self._any_exempt:
             return False
@@ -107,3 +143,8 @@ class BuffaloSession:
                 for name in request.blueprints
             )
         )
+
+
+def _owners() -> Owners:
+    interface = t.cast(BuffaloInterface, current_app.session_interface)
+    return Owners(interface.config.store, interface)

@@ -26,10 +26,12 @@ from .errors import (
     SessionConflictError,
     SessionSecretError,
     SessionTypeError,
+    SessionUnsupportedError,
 )
 from .flash import Flash
 from .seal import Ticket
-from .stores.base import Store, storage_key
+from .stores.base import Owned, Store, storage_key
+from .stores.null import NullStore
 
 # What is left in place of a record whose id has been given up, so that requests
 # still under way with the old cookie neither revive it nor start another
@@ -42,6 +44,9 @@ _RETIRED_SECONDS = 60
 _ATTEMPTS = 200
 
 _NONCE_BYTES = 12
+
+#: The session name that says whose session it is.
+OWNER_NAME = "_owner_"
 
 
 class Opened(t.NamedTuple):
@@ -261,6 +266,28 @@ class Session(SessionMixin):
         """End the session, as :meth:`clear` does."""
         self.clear()
 
+    def bind(self, owner: str) -> None:
+        """Say whose session this is, so that the extension's ``sessions_of`` finds
+        it and ``revoke_all`` ends it.
+
+        :param owner: what the application knows the user by; not an empty str.
+        :raises SessionUnsupportedError: the store does not know owners.
+        :raises SessionTypeError: `owner` is no such str.
+        """
+        self._load()
+        if not isinstance(self._store, Owned | NullStore):
+            raise unsupported(self._store)
+        if not isinstance(owner, str) or not owner:
+            raise SessionTypeError(
+                "session.bind()", "the owner has to be a str that is not empty"
+            )
+        self[OWNER_NAME] = owner
+
+    @property
+    def owner(self) -> str | None:
+        """Whose session this is, as :meth:`bind` was told."""
+        return t.cast("str | None", self.get(OWNER_NAME))
+
     @property
     def flash(self) -> Flash:
         """Buffalo's flash messages: ``session.flash.add("success", "Saved")``."""
@@ -394,8 +421,7 @@ class Session(SessionMixin):
         :raises RejectedError: the record is none, or too old.
         """
         record = self._backing.codec.loads(data)
-        limit = self._backing.absolute_timeout
-        if limit is not None and time.time() - record.created >= limit + 1:
+        if is_over(record, self._backing):
             raise RejectedError("expired", "the session has reached its greatest age")
         self._data = data
         self._base = record.values
@@ -506,10 +532,15 @@ class Session(SessionMixin):
                     # in between must not cost the session.
                     token = self._keep(successor, data)
                     successor = token, data
+                    self._note(token, values)
                     if not self._stateless:
                         self._swap(_RETIRED, _RETIRED_SECONDS)
                 else:
+                    if self._token and (self._due or OWNER_NAME in changes):
+                        self._note(self._token, values)
                     token = self._swap(data)
+                    if not self._token:
+                        self._note(token, values)
             except SessionConflictError:
                 if self._reload(attempt):
                     continue
@@ -545,6 +576,16 @@ class Session(SessionMixin):
             expected=self._data,
             max_age=self._max_age if max_age is None else max_age,
         )
+
+    def _note(self, token: str, values: dict[t.Hashable, bytes]) -> None:
+        """Have the store note whose record this is: before what was noted last is
+        given up, so that no moment passes in which the session is nobody's.
+        """
+        raw = values.get(OWNER_NAME)
+        if raw is not None and isinstance(self._store, Owned):
+            owner = self._backing.codec.decode(raw, OWNER_NAME)
+            # Noted again with each renewal, of which there are ten in this time.
+            self._store.own(token, owner, max_age=2 * self._backing.idle_timeout)
 
     @property
     def _max_age(self) -> int:
@@ -669,6 +710,19 @@ _Changes: t.TypeAlias = dict[t.Hashable, tuple[bytes | None, bytes | None]]
 
 #: The same proxy as :data:`flask.session`, typed as what it is here.
 session = t.cast(Session, flask.session)
+
+
+def is_over(record: Record, backing: Backing) -> bool:
+    """Whether a session has reached its greatest age."""
+    limit = backing.absolute_timeout
+    return limit is not None and time.time() - record.created >= limit + 1
+
+
+def unsupported(store: Store) -> SessionUnsupportedError:
+    return SessionUnsupportedError(
+        f"A {type(store).__name__} does not know whose sessions it keeps: choose"
+        " Redis, SQL or memory."
+    )
 
 
 def _wait(attempt: int) -> None:

@@ -3,35 +3,117 @@
 from __future__ import annotations
 
 import collections.abc as c
+import copy
 import typing as t
 
 import pytest
+import redis
+from cachelib import MemcachedCache, RedisCache, SimpleCache
 from flask import Flask
+from servers import (
+    MariaServer,
+    MemcachedServer,
+    PostgresServer,
+    RedisServer,
+    Servers,
+)
 
-from flask_buffalo_session import BuffaloSession, CookieStore, MemoryStore, Store
+from flask_buffalo_session import (
+    BuffaloSession,
+    CacheStore,
+    CookieStore,
+    MemoryStore,
+    RedisStore,
+    Store,
+)
 from flask_buffalo_session.codec import Codec, NativeCodec
 from flask_buffalo_session.seal import Ticket
 from flask_buffalo_session.sessions import Opened, Session
+from flask_buffalo_session.stores.url import store_from_url
 
 SECRET = "a secret for the tests, long enough"
 
 #: Every store that keeps sessions on the server. A new store is one line here,
 #: and earns its place by passing every test that uses ``server_store``.
-SERVER_STORES: dict[str, c.Callable[[], Store]] = {
-    "memory": MemoryStore,
+SERVER_STORES: dict[str, c.Callable[[Servers], Store]] = {
+    "memory": lambda at: MemoryStore(),
+    "redis": lambda at: url(at.shared(RedisServer).url),
+    "redis-decoding": lambda at: RedisStore(redis_client(at, decode_responses=True)),
+    "valkey": lambda at: url(at.shared(RedisServer).url.replace("redis", "valkey")),
+    "sqlite": lambda at: url(f"sqlite:///{at.folder('sqlite')}/sessions.db"),
+    "postgresql": lambda at: url(at.shared(PostgresServer).url),
+    "mariadb": lambda at: url(at.shared(MariaServer).url),
+    "files": lambda at: url(f"file://{at.folder('files')}"),
+    "memcached": lambda at: url(at.shared(MemcachedServer).url),
+    "cachelib-redis": lambda at: CacheStore(RedisCache(redis_client(at))),
+    "cachelib-pylibmc": lambda at: CacheStore(pylibmc_cache(at)),
+    "cachelib-simple": lambda at: simple_cache_store(),
 }
 
-STORES: dict[str, c.Callable[[], Store]] = {"cookie": CookieStore, **SERVER_STORES}
+STORES: dict[str, c.Callable[[Servers], Store]] = {
+    "cookie": lambda at: CookieStore(),
+    **SERVER_STORES,
+}
 
 
-@pytest.fixture(params=SERVER_STORES)
-def server_store(request: pytest.FixtureRequest) -> Store:
-    return SERVER_STORES[request.param]()
+def url(text: str) -> Store:
+    return store_from_url(text, "/nowhere")
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> Store:
-    return STORES[request.param]()
+def redis_client(at: Servers, **options: t.Any) -> t.Any:
+    return redis.Redis(port=at.shared(RedisServer).port, **options)
+
+
+def pylibmc_cache(at: Servers) -> MemcachedCache:
+    server = f"127.0.0.1:{at.shared(MemcachedServer).port}"
+    return MemcachedCache([server], memcache_client_lib="pylibmc")
+
+
+def simple_cache_store() -> Store:
+    with pytest.warns(UserWarning, match="throws live sessions away"):
+        return CacheStore(SimpleCache(threshold=10**9))
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> c.Iterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp)
+    yield servers
+    servers.stop()
+
+
+_connected: dict[str, Store] = {}
+
+
+def store_named(name: str, servers: Servers) -> Store:
+    """A store of a test's own, though not its connections."""
+    if name in ("cookie", "memory"):
+        return STORES[name](servers)
+    if name not in _connected:
+        _connected[name] = STORES[name](servers)
+    return copy.copy(_connected[name])
+
+
+@pytest.fixture
+def server_store(request: pytest.FixtureRequest, servers: Servers) -> Store:
+    return store_named(request.param, servers)
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, servers: Servers) -> Store:
+    return store_named(request.param, servers)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests over stores are over all of them; those that set the clock, over those
+    whose time is this process'. What time does to the others is in
+    test_timeouts.py.
+    """
+    for fixture, stores in (("store", STORES), ("server_store", SERVER_STORES)):
+        if fixture in metafunc.fixturenames:
+            names = set(stores)
+            if "clock" in metafunc.fixturenames:
+                names &= {"cookie", "memory"}
+            metafunc.parametrize(fixture, sorted(names), indirect=True)
 
 
 @pytest.fixture(params=[False, True], ids=["signed", "encrypted"])

@@ -1,19 +1,29 @@
-"""Real programs for tests: where they are, and what to do where they are not."""
+"""Real programs for tests: where they are, how they are started and stopped, and what
+to do where they are not installed.
+"""
 
 from __future__ import annotations
 
+import collections.abc as c
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import time
+import typing as t
+from pathlib import Path
 
 import pytest
 
 
-def require(program: str, package: str) -> str:
+def require(program: str, package: str, *places: str) -> str:
     """The path of a program. Where it is missing the test is skipped, saying
     what to install; in CI it fails, as there it must not be missing.
+
+    :param places: folders to look in that are not on the path.
     """
-    path = shutil.which(program)
+    path = shutil.which(program, path=os.pathsep.join([os.environ["PATH"], *places]))
     if path is not None:
         return path
     message = f"{program} is missing: install Debian's package {package}"
@@ -27,3 +37,244 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+class Server:
+    """A program that listens on a port of its own until it is stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """What starts the program."""
+        raise AssertionError
+
+    def answers(self) -> bool:
+        """Whether it is ready to work."""
+        with socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+
+    def start(self) -> t.Self:
+        log = (self.folder / "log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                self.command(), cwd=self.folder, stdout=log, stderr=log, **self.how()
+            )
+        end = time.monotonic() + 60
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                pytest.fail(f"{self.command()[0]}: {self.log()[-2000:]}")
+            time.sleep(0.02)
+        return self
+
+    def how(self) -> dict[str, t.Any]:
+        """More arguments for the process."""
+        return {}
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(how)
+            self.process.wait(60)
+            self.process = None
+
+    def pause(self) -> None:
+        """Have it answer no more, although its connections stay."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def _answers(self) -> bool:
+        try:
+            return self.answers()
+        except Exception:
+            return False
+
+
+class RedisServer(Server):
+    options: tuple[str, ...] = ()
+
+    def command(self) -> list[str]:
+        program = shutil.which("redis-server") or require(
+            "valkey-server", "redis-server"
+        )
+        return [program, "--port", str(self.port), "--save", "", *self.options]
+
+    def answers(self) -> bool:
+        import redis
+
+        with redis.Redis(port=self.port, socket_timeout=1) as client:
+            return bool(client.ping())
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+class PersistentRedisServer(RedisServer):
+    """Keeps what it holds over a restart."""
+
+    options = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+class MemcachedServer(Server):
+    def command(self) -> list[str]:
+        program = require("memcached", "memcached")
+        return [program, "-p", str(self.port), "-l", "127.0.0.1", "-u", "root"]
+
+    @property
+    def url(self) -> str:
+        return f"memcached://127.0.0.1:{self.port}"
+
+
+def postgres_program(name: str) -> str:
+    """PostgreSQL's programs are not on Debian's path."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return require(name, "postgresql", *map(str, places))
+
+
+class PostgresServer(Server):
+    """A database cluster of its own, that does not wait for the disk."""
+
+    def command(self) -> list[str]:
+        data = self.folder / "data"
+        if not data.exists():
+            if os.getuid() == 0:
+                # PostgreSQL will not be run by root.
+                shutil.chown(self.folder, "postgres")
+            subprocess.run(
+                [
+                    *(postgres_program("initdb"), "-D", str(data), "-U", "test"),
+                    *("--auth", "trust", "--no-sync", "-E", "UTF8"),
+                ],
+                check=True,
+                capture_output=True,
+                cwd=self.folder,
+                **self.how(),
+            )
+        return [
+            *(postgres_program("postgres"), "-D", str(data), "-p", str(self.port)),
+            *("-k", "", "-h", "127.0.0.1", "-F", "-c", "max_connections=200"),
+        ]
+
+    def how(self) -> dict[str, t.Any]:
+        if os.getuid() != 0:
+            return {}
+        return {"user": "postgres", "group": "postgres", "extra_groups": []}
+
+    def answers(self) -> bool:
+        import psycopg
+
+        with psycopg.connect(self.plain_url, connect_timeout=1):
+            return True
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        # SIGTERM would wait for the clients to go.
+        super().stop(how)
+
+    @property
+    def plain_url(self) -> str:
+        return f"postgresql://test@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def url(self) -> str:
+        return self.plain_url
+
+
+class MariaServer(Server):
+    """A server of its own, that does not wait for the disk."""
+
+    def command(self) -> list[str]:
+        data = self.folder / "data"
+        if not data.exists():
+            subprocess.run(
+                [
+                    require("mariadb-install-db", "mariadb-server"),
+                    *("--no-defaults", f"--datadir={data}", *self._user()),
+                    *("--auth-root-authentication-method=normal", "--skip-test-db"),
+                ],
+                check=True,
+                capture_output=True,
+                cwd=self.folder,
+            )
+        return [
+            require("mariadbd", "mariadb-server", "/usr/sbin"),
+            *("--no-defaults", f"--datadir={data}", *self._user()),
+            *(f"--port={self.port}", "--bind-address=127.0.0.1"),
+            *(f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid"),
+            *("--innodb-flush-log-at-trx-commit=0", "--max-connections=200"),
+            "--init-file=" + str(self._init_file()),
+        ]
+
+    def _user(self) -> list[str]:
+        return ["--user=root"] if os.getuid() == 0 else []
+
+    def _init_file(self) -> Path:
+        path = self.folder / "init.sql"
+        path.write_text(
+            "CREATE DATABASE IF NOT EXISTS test;\n"
+            "CREATE USER IF NOT EXISTS test@'127.0.0.1' IDENTIFIED BY 'secret';\n"
+            "GRANT ALL ON test.* TO test@'127.0.0.1';\n"
+        )
+        return path
+
+    def answers(self) -> bool:
+        import pymysql
+
+        pymysql.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="test",
+            password="secret",
+            database="test",
+            connect_timeout=1,
+        ).close()
+        return True
+
+    @property
+    def url(self) -> str:
+        return f"mariadb://test:secret@127.0.0.1:{self.port}/test"
+
+
+S = t.TypeVar("S", bound=Server)
+
+
+class Servers:
+    """Starts each kind of server when it is first asked for, and stops them all."""
+
+    def __init__(self, folder: c.Callable[[str], Path]) -> None:
+        self._folder = folder
+        self._shared: dict[type[Server], Server] = {}
+        self._started: list[Server] = []
+
+    def shared(self, kind: type[S]) -> S:
+        """One that other tests use too."""
+        if kind not in self._shared:
+            self._shared[kind] = self.own(kind)
+        return t.cast(S, self._shared[kind])
+
+    def own(self, kind: type[S]) -> S:
+        """One to be stopped and started at will."""
+        server = kind(self.folder(kind.__name__))
+        self._started.append(server)
+        return server.start()
+
+    def folder(self, name: str) -> Path:
+        """An empty one, that whoever runs a server may look into."""
+        folder = self._folder(name)
+        for parent in (folder, *folder.parents[:3]):
+            parent.chmod(parent.stat().st_mode | 0o055)
+        return folder
+
+    def stop(self) -> None:
+        for server in self._started:
+            server.stop(signal.SIGKILL)

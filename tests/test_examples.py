@@ -12,6 +12,7 @@ import pytest
 from conftest import SECRET
 from flask import Flask
 from flask.testing import FlaskClient
+from servers import RedisServer, Servers
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -53,17 +54,21 @@ def test_api() -> None:
     assert "Set-Cookie" not in response.headers
 
 
-@pytest.fixture(params=["cookie", "memory:"])
-def store(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=["cookie", "memory:", "sqlite", "redis"])
+def setting(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/sessions.db"
+    if request.param == "redis":
+        return servers.shared(RedisServer).url
     return str(request.param)
 
 
 @pytest.fixture
-def shop(store: str, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+def shop(setting: str, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     monkeypatch.syspath_prepend(EXAMPLES.parent)
     from examples.shop.app import create_app
 
-    return create_app(store).test_client()
+    return create_app(setting).test_client()
 
 
 def panel(client: FlaskClient) -> dict[str, str]:
@@ -104,7 +109,7 @@ class TestShop:
             assert "<b>" not in response.text
 
     def test_the_panel_shows_what_the_last_request_cost(
-        self, shop: FlaskClient, store: str
+        self, shop: FlaskClient, setting: str
     ) -> None:
         """A read costs a look-up, a change a save; a cookie only where due."""
         shop.post("/cart/hay")
@@ -114,7 +119,7 @@ class TestShop:
         assert shown["store calls"] == "save"
         assert shown["cookie set"].endswith("bytes")
         assert shown["cart"] == "{&#39;hay&#39;: {&#39;count&#39;: 1}}"
-        assert (shown["id"] == "none") == (store == "cookie")
+        assert (shown["id"] == "none") == (setting == "cookie")
         panel(shop)
         shown = panel(shop)
         assert shown["request"] == "GET /"
@@ -148,11 +153,28 @@ class TestShop:
         assert use("clear").startswith("clear()")
         assert "saved()" not in panel(shop)
 
-    def test_too_large(self, shop: FlaskClient, store: str) -> None:
+    def test_where_one_is_logged_in(self, shop: FlaskClient, setting: str) -> None:
+        """On a store that knows: a list, and a button that ends the others."""
+        phone = shop.application.test_client()
+        for client in (shop, phone):
+            client.post("/login", data={"name": "Ann"})
+        page = shop.get("/").text
+        if setting == "cookie":
+            assert "Where you are logged in" not in page
+            return
+        assert page.count("since") == 2
+        assert page.count("<strong>here</strong>") == 1
+        response = shop.post("/logout-elsewhere", follow_redirects=True)
+        assert "Logged out elsewhere: 1." in response.text
+        assert response.text.count("since") == 1
+        assert 'id="user"' in shop.get("/").text
+        assert 'id="user"' not in phone.get("/").text
+
+    def test_too_large(self, shop: FlaskClient, setting: str) -> None:
         """An error page over a cookie, no problem on a server; nothing is lost."""
         shop.post("/cart/salt")
         response = shop.post("/too-large")
-        if store == "cookie":
+        if setting == "cookie":
             assert response.status_code == 413
             assert "Set-Cookie" not in response.headers
             assert "too_large" in response.text
@@ -160,6 +182,15 @@ class TestShop:
         else:
             assert response.status_code == 303
         assert 'id="count-salt">1<' in shop.get("/").text
+
+
+def test_no_password_is_shown() -> None:
+    """The page names the store, not how to get in."""
+    sys.path.insert(0, str(EXAMPLES.parent))
+    from examples.shop.app import redacted
+
+    assert redacted("redis://:secret@localhost/0") == "redis://…@localhost/0"
+    assert redacted("sqlite:///x.db") == "sqlite:///x.db"
 
 
 def test_a_store_that_does_not_exist_is_said_so() -> None:

@@ -11,16 +11,20 @@ import pytest
 
 import flask_buffalo_session
 from flask_buffalo_session import errors, signals
+from flask_buffalo_session.stores.base import Owned
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 #: Section 2 of the contract, as far as it exists.
 NAMES = {
     "BuffaloSession",
+    "CacheStore",
     "CookieStore",
     "MemoryStore",
     "NativeFormat",
     "NullStore",
+    "RedisStore",
+    "SQLStore",
     "Session",
     "Store",
     "errors",
@@ -129,8 +133,9 @@ def test_public_methods_are_documented() -> None:
         for attribute, value in vars(cls).items():
             if attribute.startswith("_") or not callable(value):
                 continue
-            inherited = hasattr(flask_buffalo_session.Store, attribute) or (
-                name == "NativeFormat"
+            inherited = name == "NativeFormat" or any(
+                hasattr(protocol, attribute)
+                for protocol in (flask_buffalo_session.Store, Owned)
             )
             # What backs a session says of whom it is for.
             assert value.__doc__ or inherited or attribute == "prune", (name, attribute)

@@ -879,8 +879,12 @@ class TestTimeouts:
         assert ("rejected", "unknown") in desk.told
 
 
+# Its examples share a store, and each store is a test of its own.
+SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+
+
 class TestRecords:
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=SHARED)
     @given(data=st.binary(max_size=200).filter(lambda data: data != _RETIRED))
     def test_any_record_is_a_session_or_none(self, store: Store, data: bytes) -> None:
         """A foreign or damaged record is a fresh session with a reason."""

@@ -12,7 +12,7 @@ from werkzeug.serving import run_simple
 
 from flask_buffalo_session.errors import SessionConfigError
 
-from .app import create_app
+from .app import create_app, redacted
 
 
 def main() -> None:
@@ -22,9 +22,11 @@ def main() -> None:
     port = int(os.environ.get("PORT") or 5000)
     try:
         app = create_app(store)
-    except (SessionConfigError, ValueError) as error:
+    except (ImportError, SessionConfigError, ValueError) as error:
         sys.exit(f"SESSION_STORE: {error}")
-    print(f"The shop, with its sessions in {store!r}: http://127.0.0.1:{port}/")
+    print(
+        f"The shop, with its sessions in {redacted(store)!r}: http://127.0.0.1:{port}/"
+    )
     run_simple("127.0.0.1", port, app, threaded=True)
 
 

@@ -9,6 +9,7 @@ from flask import Flask, Response, redirect, render_template, request, url_for
 
 from flask_buffalo_session import BuffaloSession, session
 from flask_buffalo_session.errors import SessionTooLargeError
+from flask_buffalo_session.stores.base import Owned
 
 from .cost import LastCost, counted
 
@@ -21,7 +22,7 @@ PRODUCTS = {
 
 
 # What the shop itself keeps, and expects to find as it left it.
-OWN_NAMES = ("cart", "saved")
+OWN_NAMES = ("cart", "saved", "_owner_")
 
 
 def create_app(store: str = "cookie") -> Flask:
@@ -29,10 +30,12 @@ def create_app(store: str = "cookie") -> Flask:
     app = Flask(__name__)
     # Forms need no token of their own: browsers send the cookie, being Lax, with
     # no other site's POST.
-    BuffaloSession(app, store=counted(store))
+    keeper = counted(store, app.instance_path)
+    buffalo = BuffaloSession(app, store=keeper)
+    # A cookie does not know of the user's others.
+    knows_owners = isinstance(keeper, Owned)
     last = LastCost(app)
 
-    app.add_url_rule("/login", view_func=login, methods=["POST"])
     app.add_url_rule("/logout", view_func=logout, methods=["POST"])
     app.add_url_rule("/cart/<sku>", view_func=change_cart, methods=["POST"])
     app.add_url_rule("/session/<action>", view_func=use_session, methods=["POST"])
@@ -43,6 +46,7 @@ def create_app(store: str = "cookie") -> Flask:
     def home() -> str:
         # Shown once: get_once deletes it as it hands it out.
         flash = session.get_once("flash")
+        owner = session.owner
         return render_template(
             "home.html",
             flash=flash,
@@ -50,9 +54,28 @@ def create_app(store: str = "cookie") -> Flask:
             cart=session.get("cart", {}),
             held={name: repr(value) for name, value in session.items()},
             session=session,
-            store=store,
+            logins=buffalo.sessions_of(owner) if owner else None,
+            store=redacted(store),
             cost=last.cost,
         )
+
+    @app.post("/login")
+    def login() -> Response:
+        name = field("name")
+        if not name:
+            return home_again("Which name?")
+        session.regenerate()
+        session.set("user_id", name)
+        if knows_owners:
+            session.bind(name)
+        return home_again(f"Welcome, {name}!")
+
+    @app.post("/logout-elsewhere")
+    def logout_elsewhere() -> Response:
+        ended = 0
+        if session.owner:
+            ended = buffalo.revoke_all(session.owner, keep=session.id)
+        return home_again(f"Logged out elsewhere: {ended}.")
 
     return app
 
@@ -60,15 +83,6 @@ def create_app(store: str = "cookie") -> Flask:
 def home_again(flash: str) -> Response:
     session.set("flash", flash)
     return t.cast(Response, redirect(url_for("home"), 303))
-
-
-def login() -> Response:
-    name = field("name")
-    if not name:
-        return home_again("Which name?")
-    session.regenerate()
-    session.set("user_id", name)
-    return home_again(f"Welcome, {name}!")
 
 
 def logout() -> Response:
@@ -124,6 +138,12 @@ def too_large() -> Response:
 
 def show_too_large(error: SessionTooLargeError) -> tuple[str, int]:
     return render_template("too_large.html", error=error), 413
+
+
+def redacted(setting: str) -> str:
+    """The setting without the password that a URL may hold."""
+    head, at, tail = setting.rpartition("@")
+    return f"{head.partition('://')[0]}://…@{tail}" if at else setting
 
 
 def field(name: str) -> str:

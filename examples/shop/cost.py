@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import dataclass, field
 
 from flask import Flask, Response, g, request, request_finished
@@ -24,37 +25,27 @@ class Cost:
     saved: bool = False
 
 
-class Counted:
-    """A store that notes what it is asked. Any store can be put into another
-    like this.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self.inner = store
-        self.stateless = getattr(store, "stateless", False)
-
-    def load(self, token: str) -> bytes | None:
-        this_request().calls.append("load")
-        return self.inner.load(token)
-
-    def save(
-        self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
-    ) -> str:
-        this_request().calls.append("save")
-        return self.inner.save(token, data, expected=expected, max_age=max_age)
-
-    def delete(self, token: str) -> None:
-        this_request().calls.append("delete")
-        self.inner.delete(token)
-
-
-def counted(setting: str) -> Counted:
-    """The store for a ``SESSION_STORE`` setting."""
+def counted(setting: str, folder: str) -> Store:
+    """The store for a ``SESSION_STORE`` setting, noting what it is asked."""
+    store: Store
     if setting == "cookie":
-        return Counted(CookieStore())
-    if setting == "null":
-        return Counted(NullStore())
-    return Counted(store_from_url(setting))
+        store = CookieStore()
+    elif setting == "null":
+        store = NullStore()
+    else:
+        store = store_from_url(setting, folder)
+    for name in ("load", "save", "delete", "own", "owned", "revoke"):
+        if hasattr(store, name):
+            setattr(store, name, noting(name, getattr(store, name)))
+    return store
+
+
+def noting(name: str, method: t.Any) -> t.Any:
+    def noted(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        this_request().calls.append(name)
+        return method(*args, **kwargs)
+
+    return noted
 
 
 def this_request() -> Cost:

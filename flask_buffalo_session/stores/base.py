@@ -71,6 +71,48 @@ class Prunable(t.Protocol):
         """
 
 
+class Held(t.NamedTuple):
+    """A record that is noted as an owner's.
+
+    :param id: the record's key, what :func:`storage_key` makes of its token.
+    :param data: the record.
+    :param seen: when it was last noted, in seconds since the epoch.
+    """
+
+    id: str
+    data: bytes
+    seen: int
+
+
+@t.runtime_checkable
+class Owned(t.Protocol):
+    """A store that finds an owner's records, at a cost that depends on how many
+    these are and not on how many there are. What it has noted may be out of date:
+    the record itself says whose it is.
+    """
+
+    def own(self, token: str, owner: str, *, max_age: int) -> None:
+        """Note whose a record is, and that it is in use now.
+
+        :param max_age: seconds for which the note is of use; it is made again in
+            time while the record lives.
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def owned(self, owner: str) -> list[Held]:
+        """The records noted as an owner's that are still there.
+
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def revoke(self, session_id: str) -> bool:
+        """Forget a record, given its key.
+
+        :returns: whether it was there.
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+
 def new_token() -> str:
     """A token with 256 random bits, in characters that need no quoting."""
     return secrets.token_urlsafe(32)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from threading import Lock
 
 from ..errors import SessionConflictError
-from .base import new_token, storage_key
+from .base import Held, new_token, storage_key
 
 # Records looked at on each save in search of expired ones. Two for every one
 # added goes round the whole store faster than it grows, at a cost that does
@@ -22,6 +22,9 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._records: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        # Whose a record is and when it was noted, and an owner's records.
+        self._notes: dict[str, tuple[str, int]] = {}
+        self._owners: defaultdict[str, set[str]] = defaultdict(set)
         self._lock = Lock()
 
     def load(self, token: str) -> bytes | None:
@@ -42,27 +45,60 @@ class MemoryStore:
         return token
 
     def delete(self, token: str) -> None:
+        self.revoke(storage_key(token))
+
+    def own(self, token: str, owner: str, *, max_age: int) -> None:
+        key = storage_key(token)
         with self._lock:
-            self._records.pop(storage_key(token), None)
+            if key in self._records:
+                self._disown(key)
+                self._notes[key] = owner, int(time.time())
+                self._owners[owner].add(key)
+
+    def owned(self, owner: str) -> list[Held]:
+        now = time.time()
+        with self._lock:
+            return [
+                Held(key, data, self._notes[key][1])
+                for key in self._owners.get(owner, ())
+                if (data := self._live(key, now)) is not None
+            ]
+
+    def revoke(self, session_id: str) -> bool:
+        with self._lock:
+            known = self._live(session_id, time.time()) is not None
+            self._forget(session_id)
+        return known
 
     def prune(self) -> int:
         now = time.time()
         with self._lock:
             expired = [key for key, (_, end) in self._records.items() if end <= now]
             for key in expired:
-                del self._records[key]
+                self._forget(key)
         return len(expired)
 
     def _live(self, key: str, now: float) -> bytes | None:
         data, end = self._records.get(key, (None, 0.0))
         return data if end > now else None
 
+    def _forget(self, key: str) -> None:
+        self._records.pop(key, None)
+        self._disown(key)
+
+    def _disown(self, key: str) -> None:
+        owner, _ = self._notes.pop(key, (None, 0))
+        if owner is not None:
+            self._owners[owner].discard(key)
+            if not self._owners[owner]:
+                del self._owners[owner]
+
     def _sweep(self, now: float) -> None:
         for _ in range(_SWEPT_PER_SAVE):
-            key = next(iter(self._records))
+            key = next(iter(self._records), None)
+            if key is None:
+                return
             if self._records[key][1] <= now:
-                del self._records[key]
-                if not self._records:
-                    return
+                self._forget(key)
             else:
                 self._records.move_to_end(key)

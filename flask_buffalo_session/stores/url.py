@@ -1,22 +1,213 @@
-"""A ``SESSION_STORE`` URL to a store."""
+"""A ``SESSION_STORE`` URL to a store.
+
+Clients made here give up after 2 seconds without an answer, unless the URL says
+otherwise, and connect when they are first used, so that nothing is shared over a
+fork.
+"""
 
 from __future__ import annotations
+
+import collections.abc as c
+import os
+import threading
+import typing as t
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from .base import Store
 from .memory import MemoryStore
 
-#: The schemes of the URLs that :func:`store_from_url` knows.
-SCHEMES = ("memory",)
+_TIMEOUT = 2  # seconds
 
 
-def store_from_url(url: str) -> Store:
+def store_from_url(url: str, folder: str | Path) -> Store:
     """
+    :param folder: where relative paths begin.
+    :raises ImportError: the store's client is not installed. The message names the
+        extra that installs it.
     :raises ValueError: the URL's scheme is none of :data:`SCHEMES`, or the rest
         does not fit it.
     """
-    scheme, _, rest = url.partition(":")
-    if scheme == "memory":
-        if rest.strip("/"):
-            raise ValueError("a memory: URL has nothing behind the colon")
-        return MemoryStore()
+    scheme = url.partition(":")[0]
+    # SQLAlchemy names the driver behind a plus, redis-py's ways of working are ours.
+    make, extra = _MAKERS.get(scheme) or _MAKERS.get(scheme.partition("+")[0], _NONE)
+    try:
+        return make(url, Path(folder))
+    except ImportError as error:
+        raise ImportError(
+            f"its client is missing: install flask-buffalo-session[{extra}]"
+        ) from error
+
+
+def _unknown(url: str, folder: Path) -> Store:
     raise ValueError("no such kind of store")
+
+
+def _memory(url: str, folder: Path) -> Store:
+    if url.partition(":")[2].strip("/"):
+        raise ValueError("a memory: URL has nothing behind the colon")
+    return MemoryStore()
+
+
+def _file(url: str, folder: Path) -> Store:
+    from cachelib import FileSystemCache
+
+    from .cache import CacheStore
+
+    parts = urlsplit(url)
+    if parts.netloc or parts.query or not parts.path:
+        raise ValueError("a file: URL is file:///folder, or file:folder, and no more")
+    path = folder / unquote(parts.path)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Without a threshold, beyond which live sessions would be thrown away.
+    return CacheStore(FileSystemCache(str(path), threshold=0, mode=0o600))
+
+
+def _memcached(url: str, folder: Path) -> Store:
+    from cachelib import MemcachedCache
+
+    from .cache import CacheStore
+    from .memcached import client_for
+
+    parts = urlsplit(url)
+    if parts.query or "," in parts.netloc or bool(parts.hostname) == bool(parts.path):
+        raise ValueError(
+            "a memcached: URL is memcached://host:port, of one server, or"
+            " memcached:///path/of/socket"
+        )
+    server: tuple[str, int] | str = unquote(parts.path)
+    if parts.hostname:
+        server = (parts.hostname, parts.port or 11211)
+    return CacheStore(MemcachedCache(client_for(server)))
+
+
+def _sql(url: str, folder: Path) -> Store:
+    from .sql import SQLStore, engine_from_url
+
+    return SQLStore(engine_from_url(url, folder))
+
+
+def _redis(url: str, folder: Path) -> Store:
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    from .redis import RedisStore
+
+    return RedisStore(Redis.from_url(url, **_patience(Retry(NoBackoff(), 0))))
+
+
+def _valkey(url: str, folder: Path) -> Store:
+    from valkey import Valkey
+    from valkey.backoff import NoBackoff
+    from valkey.retry import Retry
+
+    from .redis import RedisStore
+
+    return RedisStore(Valkey.from_url(url, **_patience(Retry(NoBackoff(), 0))))
+
+
+def _sentinel(url: str, folder: Path) -> Store:
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+    from redis.sentinel import Sentinel
+
+    from .redis import RedisStore
+
+    parts = urlsplit(url)
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service or parts.query:
+        raise ValueError(
+            "a redis+sentinel: URL is redis+sentinel://host:port,host:port/service/0"
+        )
+    settings = _patience(Retry(NoBackoff(), 0))
+    sentinel: t.Any = Sentinel(_hosts(parts, 26379), sentinel_kwargs=settings)  # type: ignore[no-untyped-call]
+    settings |= _login(parts)
+    return RedisStore(sentinel.master_for(service, db=int(database or 0), **settings))
+
+
+def _cluster(url: str, folder: Path) -> Store:
+    from redis.backoff import NoBackoff
+    from redis.cluster import ClusterNode, RedisCluster
+    from redis.retry import Retry
+
+    from .redis import RedisStore
+
+    parts = urlsplit(url)
+    if parts.path.strip("/") or parts.query:
+        raise ValueError("a redis+cluster: URL is redis+cluster://host:port,host:port")
+    nodes = [ClusterNode(*host) for host in _hosts(parts, 6379)]  # type: ignore[no-untyped-call]
+    # Once more, as what is known of the cluster may be out of date.
+    settings = _patience(Retry(NoBackoff(), 1)) | _login(parts)
+
+    def connect() -> t.Any:
+        return RedisCluster(startup_nodes=nodes, **settings)
+
+    return RedisStore(_Late(connect))
+
+
+class _Late:
+    """A client that connects as soon as it is made, made when it is first used, and
+    anew after a fork.
+    """
+
+    def __init__(self, connect: c.Callable[[], t.Any]) -> None:
+        self._connect = connect
+        self._connecting = threading.Lock()
+        self._client: tuple[int, t.Any] | None = None
+
+    def execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
+        with self._connecting:
+            if self._client is None or self._client[0] != os.getpid():
+                self._client = os.getpid(), self._connect()
+        return self._client[1].execute_command(*args, **options)
+
+
+def _patience(retry: t.Any) -> dict[str, t.Any]:
+    # A write that is repeated by itself may find its own first attempt there.
+    return {
+        "socket_timeout": _TIMEOUT,
+        "socket_connect_timeout": _TIMEOUT,
+        "retry": retry,
+    }
+
+
+def _login(parts: SplitResult) -> dict[str, t.Any]:
+    login = {"username": parts.username, "password": parts.password}
+    return {name: unquote(value) for name, value in login.items() if value}
+
+
+def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
+    """
+    :raises ValueError: one of the ports is no number.
+    """
+    hosts = [
+        urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")
+    ]
+    return [(host.hostname or "localhost", host.port or default_port) for host in hosts]
+
+
+_Maker: t.TypeAlias = c.Callable[[str, Path], Store]
+
+# What makes the store for a scheme, and the extra that its client comes with.
+_MAKERS: dict[str, tuple[_Maker, str]] = {
+    "memory": (_memory, ""),
+    "file": (_file, "file"),
+    "sqlite": (_sql, "sql"),
+    "postgresql": (_sql, "sql"),
+    "mysql": (_sql, "sql"),
+    "mariadb": (_sql, "sql"),
+    "redis": (_redis, "redis"),
+    "rediss": (_redis, "redis"),
+    "unix": (_redis, "redis"),
+    "valkey": (_valkey, "valkey"),
+    "valkeys": (_valkey, "valkey"),
+    "redis+sentinel": (_sentinel, "redis"),
+    "redis+cluster": (_cluster, "redis"),
+    "memcached": (_memcached, "memcached"),
+}
+
+_NONE: tuple[_Maker, str] = (_unknown, "")
+
+#: The schemes of the URLs that :func:`store_from_url` knows.
+SCHEMES = tuple(_MAKERS)

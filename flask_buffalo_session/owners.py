@@ -1,0 +1,89 @@
+"""An owner's sessions: which there are, and ending them from elsewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from . import signals
+from .errors import RejectedError
+from .sessions import OWNER_NAME, Backing, is_over, unsupported
+from .stores.base import Owned, Store
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One of an owner's sessions.
+
+    :param id: what :attr:`Session.id` is in it, to be handed to ``revoke``.
+    :param created_at: when it began, in UTC.
+    :param last_seen: when it was last used, in UTC, or up to a tenth of the idle
+        time-out before that.
+    :param current: whether it is the one of this request.
+    """
+
+    id: str
+    created_at: dt.datetime
+    last_seen: dt.datetime
+    current: bool
+
+
+class Owners:
+    """
+    :raises SessionUnsupportedError: the store does not know owners.
+    """
+
+    def __init__(self, store: Store, backing: Backing) -> None:
+        if not isinstance(store, Owned):
+            raise unsupported(store)
+        self._store: Owned = store
+        self._backing = backing
+
+    def sessions_of(self, owner: str, current: str | None = None) -> list[SessionInfo]:
+        """Those that are alive, the one used last first."""
+        found = []
+        for held in self._store.owned(owner):
+            created = self._begun(held.data, owner)
+            if created is not None:
+                found.append(
+                    SessionInfo(
+                        held.id, _utc(created), _utc(held.seen), held.id == current
+                    )
+                )
+        return sorted(found, key=lambda info: info.last_seen, reverse=True)
+
+    def revoke(self, session_id: str) -> bool:
+        """End a session. Its requests under way save nothing any more."""
+        known = self._store.revoke(session_id)
+        if known:
+            self._backing.tell(signals.session_destroyed, session_id)
+        return known
+
+    def revoke_all(self, owner: str, keep: str | None = None) -> int:
+        """End all sessions of an owner but one."""
+        count = 0
+        while True:
+            found = [info.id for info in self.sessions_of(owner) if info.id != keep]
+            ended = sum(map(self.revoke, found))
+            if not ended:
+                return count
+            # One of them may have got a new id meanwhile, so once more.
+            count += ended
+
+    def _begun(self, data: bytes, owner: str) -> int | None:
+        """When the session began; None if this is no session, or not the owner's
+        any more.
+        """
+        codec = self._backing.codec
+        try:
+            record = codec.loads(data)
+            raw = record.values.get(OWNER_NAME)
+            if raw is None or codec.decode(raw, OWNER_NAME) != owner:
+                return None
+        except RejectedError:
+            return None
+        return None if is_over(record, self._backing) else record.created
+
+
+def _utc(seconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)

@@ -1,0 +1,291 @@
+"""Sessions in any cachelib cache."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import contextlib
+import copy
+import os
+import random
+import struct
+import threading
+import time
+import typing as t
+import warnings
+import zlib
+
+import cachelib
+
+from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
+from .base import new_token, storage_key
+from .memcached import use_bytes
+
+_PREFIX = "buffalo-session:"
+
+# Seconds. Some caches cannot count further; what lives longer lives for ever.
+_LONGEST = 5 * 366 * 24 * 3600
+
+# Seconds that a save waits for another one of the same session, and those after
+# which the lock of a process that has died is void. The latter are more than
+# anybody holds one for: two calls of a client, with time-outs of a few seconds.
+_PATIENCE = 5
+_LOCK_LIFE = 20
+
+# How many locks the sessions of one process, or one folder, share.
+_STRIPES = 64
+
+
+class CacheStore:
+    """A cache of cachelib's. It keeps sessions as bytes, under keys of their own,
+    and never pickled. The cache object itself is not changed.
+
+    A cache has no compare-and-swap, so a save takes a lock: a file's with
+    ``FileSystemCache``, one in the cache where its ``add`` is atomic (Redis,
+    Valkey, memcached, DynamoDB, uWSGI), this process' own with any other.
+
+    :param cache: one that does not make room by throwing live entries away, as
+        those of cachelib with a ``threshold`` do; for these there is a warning.
+    :raises SessionConfigError: this is no cache, one that keeps nothing, or one
+        whose client would unpickle.
+    """
+
+    def __init__(self, cache: cachelib.BaseCache) -> None:
+        if not isinstance(cache, cachelib.BaseCache):
+            raise SessionConfigError(
+                f"CacheStore needs a cache of cachelib, not a {type(cache).__name__}."
+            )
+        if isinstance(cache, cachelib.NullCache):
+            raise SessionConfigError("A NullCache keeps no sessions.")
+        self._name = type(cache).__name__
+        if threshold := getattr(cache, "_threshold", 0):
+            warnings.warn(
+                f"This {self._name} throws live sessions away beyond its threshold of"
+                f" {threshold} entries.",
+                stacklevel=2,
+            )
+        self._cache = _strict_copy(cache)
+        self._locked = _locks_for(self._cache)
+
+    def load(self, token: str) -> bytes | None:
+        with self._answering("read"):
+            return self._get(storage_key(token))
+
+    def save(
+        self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
+    ) -> str:
+        if token is None:
+            # Nobody else knows it, so there is nobody to lock out.
+            token = new_token()
+            self._set(storage_key(token), data, max_age)
+            return token
+        key = storage_key(token)
+        with self._answering("write"), self._locked(_PREFIX + key):
+            if self._get(key) != expected:
+                raise SessionConflictError("the record changed meanwhile")
+            self._set(key, data, max_age)
+        return token
+
+    def delete(self, token: str) -> None:
+        key = _PREFIX + storage_key(token)
+        with self._answering("delete"), self._locked(key):
+            # Caches differ in what they say of a missing key.
+            if not self._cache.delete(key) and self._cache.get(key) is not None:
+                raise SessionStoreError(self._name, "cannot delete")
+
+    def prune(self) -> int:
+        """Remove expired files. Other caches remove what has expired by themselves.
+
+        :returns: how many there were.
+        """
+        if not isinstance(self._cache, _StrictFiles):
+            return 0
+        with self._answering("delete"):
+            return self._cache.remove_expired()
+
+    def _get(self, key: str) -> bytes | None:
+        return t.cast("bytes | None", self._cache.get(_PREFIX + key))
+
+    def _set(self, key: str, data: bytes, max_age: int) -> None:
+        # Caches cut off a part of the first second, and none ends a session early.
+        timeout = max_age + 1 if max_age < _LONGEST else 0
+        with self._answering("write"):
+            if not self._cache.set(_PREFIX + key, data, timeout):
+                raise SessionStoreError(self._name, "cannot write")
+
+    @contextlib.contextmanager
+    def _answering(self, doing: str) -> c.Iterator[None]:
+        try:
+            yield
+        except (SessionStoreError, SessionConflictError):
+            raise
+        except Exception as error:
+            # Whatever the cache's client may raise.
+            problem = f"cannot {doing}: {error or type(error).__name__}"
+            raise SessionStoreError(self._name, problem) from error
+
+
+# Caches that say what fails
+
+
+class _Bytes:
+    """In place of a cache's own serializer: bytes are stored as they are."""
+
+    def dump(self, value: bytes, file: t.IO[bytes]) -> None:
+        file.write(value)
+
+    def load(self, file: t.IO[bytes]) -> bytes:
+        return file.read()
+
+    def dumps(self, value: bytes) -> bytes:
+        return value
+
+    def loads(self, value: t.Any) -> bytes | None:
+        if isinstance(value, str):
+            raise TypeError("the client decodes what it reads")
+        return None if value is None else bytes(value)
+
+
+class _StrictRedis(cachelib.BaseCache):
+    """Adds a key together with its time-out, where cachelib may die in between."""
+
+    _write_client: t.Any
+    _get_prefix: c.Callable[[], str]
+
+    def add(self, key: str, value: bytes, timeout: t.Any = None) -> bool:
+        name = f"{self._get_prefix()}{key}"
+        return bool(self._write_client.set(name, value, nx=True, ex=timeout))
+
+
+class _StrictFiles(cachelib.FileSystemCache):
+    """Raises what cachelib logs, and then takes for a missing file."""
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            with open(self._get_filename(key), "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            # That of one session may be missing, the folder may not.
+            os.stat(self._path)
+            return None
+        return None if self._has_expired(data) else data[_HEADER.size :]
+
+    def remove_expired(self) -> int:
+        count = 0
+        for entry in os.scandir(self._path):
+            with contextlib.suppress(FileNotFoundError):
+                if entry.name.endswith(self._fs_transaction_suffix):
+                    # A lock, or left behind by a process that died.
+                    gone = entry.stat().st_mtime < time.time() - _ABANDONED
+                else:
+                    with open(entry.path, "rb") as file:
+                        gone = self._has_expired(file.read(_HEADER.size))
+                if gone:
+                    os.remove(entry.path)
+                    count += 1
+        return count
+
+    @staticmethod
+    def _has_expired(data: bytes) -> bool:
+        if len(data) < _HEADER.size:
+            # Cut off. What is left is no record, which is for the codec to say.
+            return False
+        end: int = _HEADER.unpack_from(data)[0]
+        return 0 < end < time.time()
+
+    def _run_safely(
+        self, fn: c.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any
+    ) -> t.Any:
+        # cachelib waits for 10 seconds where permission is denied, and then takes
+        # it for done.
+        return fn(*args, **kwargs)
+
+
+# What cachelib's files begin with: the second at which they expire, or 0.
+_HEADER = struct.Struct("I")
+
+# Seconds after which a file that was never moved to its place is nobody's.
+_ABANDONED = 24 * 3600
+
+_STRICT: dict[type, type] = {
+    cachelib.FileSystemCache: _StrictFiles,
+    cachelib.RedisCache: _StrictRedis,
+    cachelib.ValkeyCache: _StrictRedis,
+}
+
+
+def _strict_copy(cache: t.Any) -> t.Any:
+    strict = copy.copy(cache)
+    strict.serializer = _Bytes()
+    if isinstance(cache, cachelib.MemcachedCache):
+        use_bytes(strict)
+    for kind, mixin in _STRICT.items():
+        if isinstance(cache, kind):
+            strict.__class__ = type(mixin.__name__, (mixin, type(cache)), {})
+    return strict
+
+
+# Locks
+
+_Locks: t.TypeAlias = c.Callable[[str], contextlib.AbstractContextManager[object]]
+
+
+def _locks_for(cache: t.Any) -> _Locks:
+    if isinstance(cache, cachelib.FileSystemCache):
+        return _file_locks(cache._path)
+    if isinstance(cache, _LOCKABLE):
+        return lambda key: _lock_by_adding(cache, key)
+    if not isinstance(cache, cachelib.SimpleCache):
+        warnings.warn(
+            f"A {type(cache).__name__} has nothing to lock a session with: two"
+            " processes that change one at once overwrite each other.",
+            stacklevel=3,
+        )
+    locks = [threading.Lock() for _ in range(_STRIPES)]
+    return lambda key: locks[_stripe(key)]
+
+
+# Those whose add() is atomic.
+_LOCKABLE = (
+    cachelib.DynamoDbCache,
+    cachelib.MemcachedCache,
+    cachelib.RedisCache,
+    cachelib.UWSGICache,
+    cachelib.ValkeyCache,
+)
+
+
+def _file_locks(folder: str) -> _Locks:
+    try:
+        from filelock import FileLock
+    except ImportError as error:
+        raise SessionConfigError(
+            "Sessions in files need filelock: install flask-buffalo-session[file]."
+        ) from error
+
+    def lock(key: str) -> FileLock:
+        # cachelib leaves files with this ending alone.
+        name = f"lock-{_stripe(key)}{cachelib.FileSystemCache._fs_transaction_suffix}"
+        path = os.path.join(folder, name)
+        return FileLock(path, timeout=_PATIENCE, poll_interval=0.005)
+
+    return lock
+
+
+@contextlib.contextmanager
+def _lock_by_adding(cache: cachelib.BaseCache, key: str) -> c.Iterator[None]:
+    name, begun = f"{key}:lock", time.monotonic()
+    while not cache.add(name, b"locked", _LOCK_LIFE):
+        if time.monotonic() - begun > _PATIENCE:
+            raise TimeoutError("another request does not let go of the session")
+        time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - only to spread out
+    locked = time.monotonic()
+    try:
+        yield
+    finally:
+        # Afterwards it is somebody else's.
+        if time.monotonic() - locked < _LOCK_LIFE:
+            cache.delete(name)
+
+
+def _stripe(key: str) -> int:
+    return zlib.crc32(key.encode()) % _STRIPES

@@ -1,0 +1,109 @@
+"""memcached clients that hand out what is stored, byte for byte.
+
+Most clients turn what they read into Python objects, unpickling it where a flag says
+so: who can write to the memcached could run code here.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+import weakref
+
+import cachelib
+
+from ..errors import SessionConfigError
+
+_TIMEOUT = 2  # seconds
+
+
+def client_for(server: tuple[str, int] | str) -> t.Any:
+    """A client of pymemcache's that gives up after 2 seconds without an answer.
+
+    :param server: a host and a port, or the path of a socket.
+    :raises ImportError: pymemcache is not installed.
+    """
+    from pymemcache.client.base import PooledClient
+    from pymemcache.client.retrying import RetryingClient
+    from pymemcache.exceptions import MemcacheUnexpectedCloseError
+
+    client = PooledClient(
+        server,
+        connect_timeout=_TIMEOUT,
+        timeout=_TIMEOUT,
+        no_delay=True,
+        default_noreply=False,
+    )
+    _forget_after_fork(client)
+    # Connections in the pool are dead once the server has been restarted.
+    dead = [MemcacheUnexpectedCloseError, ConnectionResetError, BrokenPipeError]
+    return RetryingClient(client, attempts=2, retry_for=dead)
+
+
+def use_bytes(cache: cachelib.MemcachedCache) -> None:
+    """Replace the client of a cache by one that hands out bytes, where it is not
+    such a one.
+
+    :raises SessionConfigError: it is of a kind that this cannot be done for.
+    """
+    with cache._client_context() as client:
+        kind = type(client).__module__.partition(".")[0]
+        if kind == "pylibmc":
+            pool = _pool_like(client)
+            cache._client, cache._client_context = pool, pool.reserve
+        elif kind != "pymemcache" or not _is_strict(client):
+            raise SessionConfigError(
+                "The client of this MemcachedCache unpickles what it reads, or does"
+                " not say when the server fails. Give it a PooledClient of pymemcache"
+                " with default_noreply=False, without serde and ignore_exc, or a"
+                " client of pylibmc."
+            )
+
+
+def _is_strict(client: t.Any) -> bool:
+    from pymemcache.client.base import Client, PooledClient
+    from pymemcache.client.retrying import RetryingClient
+    from pymemcache.serde import LegacyWrappingSerde
+
+    if type(client) is RetryingClient:
+        client = client._client
+    if not isinstance(client, Client | PooledClient):
+        return False
+    if client.ignore_exc or client.default_noreply:
+        return False
+    deserialize = getattr(client.serde, "deserialize", None)
+    return (
+        getattr(deserialize, "__func__", None)
+        is LegacyWrappingSerde._default_deserialize
+    )
+
+
+def _pool_like(client: t.Any) -> t.Any:
+    import pylibmc
+
+    class BytesClient(pylibmc.Client):  # type: ignore[misc]
+        # With a byte in front, as pylibmc takes nothing for a miss.
+        def serialize(self, value: bytes) -> tuple[bytes, int]:
+            return b"=" + value, 0
+
+        def deserialize(self, data: bytes, flags: int) -> bytes:
+            return data[1:]
+
+    pool = pylibmc.ThreadMappedPool(
+        BytesClient(
+            client.addresses, behaviors=dict(client.behaviors), binary=client.binary
+        )
+    )
+    _forget_after_fork(pool)
+    return pool
+
+
+def _forget_after_fork(connections: t.Any) -> None:
+    # A socket shared with the parent would mix up both their answers.
+    known = weakref.ref(connections)
+
+    def forget() -> None:
+        if (held := known()) is not None:
+            (held.close if hasattr(held, "close") else held.clear)()
+
+    os.register_at_fork(after_in_child=forget)

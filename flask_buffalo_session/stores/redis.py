@@ -1,0 +1,132 @@
+"""Sessions in Redis or Valkey."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import inspect
+import time
+import typing as t
+from contextlib import contextmanager
+
+from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
+from .base import Held, new_token, storage_key
+
+# Compares opaque bytes and writes, in one step and one round trip. ARGV: the
+# expected record, the new one, and the seconds after which it is gone.
+_SWAP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+# Says to the client, whatever its decode_responses is, that records are bytes.
+_RAW: dict[str, t.Any] = {"NEVER_DECODE": True}
+
+
+class RedisStore:
+    """One server or many: single, behind Sentinel or in a cluster.
+
+    One round trip for a read, two for a write. The server expires records by
+    its own clock, so the machines' clocks need not agree.
+
+    :param client: a client of redis-py or valkey-py, or one that does the same.
+        Its time-outs are its own: without any, a request hangs as long as the
+        server does. A write that it repeats by itself can find that the first
+        attempt had got through, and then looks like another request's.
+    :param prefix: what the keys begin with.
+    :raises SessionConfigError: this is no such client.
+    """
+
+    def __init__(self, client: t.Any, *, prefix: str = "buffalo-session:") -> None:
+        execute = getattr(client, "execute_command", None)
+        if (
+            isinstance(client, type)
+            or not callable(execute)
+            or inspect.iscoroutinefunction(execute)
+        ):
+            raise SessionConfigError(
+                "RedisStore needs a client of redis-py or valkey-py that is not an"
+                f" asynchronous one; a {type(client).__name__} cannot be used."
+            )
+        self._client = client
+        self._prefix = prefix
+
+    def load(self, token: str) -> bytes | None:
+        return self._get(storage_key(token))
+
+    def save(
+        self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
+    ) -> str:
+        new = token is None
+        if token is None:
+            token = new_token()
+        key = self._key(storage_key(token))
+        command: tuple[t.Any, ...] = ("SET", key, data, "EX", max_age)
+        if expected is not None:
+            command = ("EVAL", _SWAP, 1, key, expected, data, max_age)
+        elif not new:
+            command += ("NX",)
+        with _answering("write"):
+            saved = self._client.execute_command(*command)
+        if not saved:
+            raise SessionConflictError("the record changed meanwhile")
+        return token
+
+    def delete(self, token: str) -> None:
+        self.revoke(storage_key(token))
+
+    # Owners: for each a hash of ids and the seconds at which they were noted. It
+    # only says where to look, so it need not change in one step with the records,
+    # which in a cluster it could not.
+
+    def own(self, token: str, owner: str, *, max_age: int) -> None:
+        key, now = self._owner_key(owner), int(time.time())
+        noted = self._noted(key)
+        gone = [other for other, seen in noted.items() if seen < now - max_age]
+        with _answering("write"):
+            self._client.execute_command("HSET", key, storage_key(token), now)
+            self._client.execute_command("EXPIRE", key, max_age)
+            if gone:
+                self._client.execute_command("HDEL", key, *gone)
+
+    def owned(self, owner: str) -> list[Held]:
+        key = self._owner_key(owner)
+        held = []
+        for session_id, seen in self._noted(key).items():
+            data = self._get(session_id)
+            if data is not None:
+                held.append(Held(session_id, data, seen))
+                continue
+            with _answering("write"):
+                self._client.execute_command("HDEL", key, session_id)
+        return held
+
+    def revoke(self, session_id: str) -> bool:
+        with _answering("delete"):
+            return bool(self._client.execute_command("DEL", self._key(session_id)))
+
+    def _get(self, session_id: str) -> bytes | None:
+        with _answering("read"):
+            data = self._client.execute_command("GET", self._key(session_id), **_RAW)
+        return t.cast("bytes | None", data)
+
+    def _key(self, session_id: str) -> str:
+        return f"{self._prefix}{session_id}"
+
+    def _owner_key(self, owner: str) -> str:
+        # A hash, as owners may be told by who they are.
+        return f"{self._prefix}owner:{storage_key(owner)}"
+
+    def _noted(self, key: str) -> dict[str, int]:
+        with _answering("read"):
+            noted = self._client.execute_command("HGETALL", key, **_RAW)
+        return {session_id.decode(): int(seen) for session_id, seen in noted.items()}
+
+
+@contextmanager
+def _answering(doing: str) -> c.Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # The client's libraries have no base class for their errors in common.
+        raise SessionStoreError("Redis", f"cannot {doing}: {error}") from error
