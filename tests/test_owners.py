@@ -1,0 +1,381 @@
+"""Whose sessions there are, and ending them from elsewhere."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+import pytest
+from conftest import SECRET, STORES, Clock, Desk, make_app, store_named
+from flask import Flask
+from servers import RedisServer, Servers
+
+from flask_buffalo_session import (
+    BuffaloSession,
+    MemoryStore,
+    RedisStore,
+    Store,
+    session,
+)
+from flask_buffalo_session.errors import (
+    SessionConflictError,
+    SessionStoreError,
+    SessionTypeError,
+    SessionUnsupportedError,
+)
+from flask_buffalo_session.stores.base import Owned, storage_key
+
+OWNED = [
+    "memory",
+    "redis",
+    "redis-decoding",
+    "valkey",
+    "sqlite",
+    "postgresql",
+    "mariadb",
+]
+OTHERS = sorted(set(STORES) - set(OWNED))
+
+HOUR = 3600
+
+
+@pytest.fixture(params=OWNED)
+def owned(request: pytest.FixtureRequest, servers: Servers) -> t.Any:
+    return store_named(request.param, servers)
+
+
+@pytest.fixture(params=OTHERS)
+def ownerless(request: pytest.FixtureRequest, servers: Servers) -> Store:
+    return store_named(request.param, servers)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """An owner no other test has."""
+    return f"{request.node.name} {time.monotonic_ns()}"
+
+
+class TestStores:
+    """What :class:`Owned` promises."""
+
+    def test_the_store_says_that_it_can(self, owned: t.Any) -> None:
+        """To ``isinstance``, which the extension asks."""
+        assert isinstance(owned, Owned)
+
+    def test_records_are_found_by_owner(self, owned: t.Any, name: str) -> None:
+        """Those noted, with their data and when they were noted."""
+        tokens = [
+            owned.save(None, data, expected=None, max_age=HOUR)
+            for data in (b"one", b"two", b"other")
+        ]
+        for token, owner in zip(tokens, (name, name, f"{name}!"), strict=True):
+            owned.own(token, owner, max_age=HOUR)
+        held = {found.id: found for found in owned.owned(name)}
+        assert held.keys() == {storage_key(token) for token in tokens[:2]}
+        assert {found.data for found in held.values()} == {b"one", b"two"}
+        assert all(abs(found.seen - time.time()) < 5 for found in held.values())
+
+    def test_what_is_gone_is_not_found(self, owned: t.Any, name: str) -> None:
+        """Deleted or expired; and it leaves no litter."""
+        gone, short, kept = (
+            owned.save(None, b"data", expected=None, max_age=max_age)
+            for max_age in (HOUR, 1, HOUR)
+        )
+        for token in (gone, short, kept):
+            owned.own(token, name, max_age=HOUR)
+        owned.delete(gone)
+        time.sleep(2.2)
+        for _ in range(2):
+            assert [found.id for found in owned.owned(name)] == [storage_key(kept)]
+        assert owned.owned("nobody at all") == []
+
+    def test_revoking_forgets_a_record(self, owned: t.Any, name: str) -> None:
+        """By its key, and only once."""
+        token = owned.save(None, b"data", expected=None, max_age=HOUR)
+        owned.own(token, name, max_age=HOUR)
+        assert owned.revoke(storage_key(token)) is True
+        assert owned.revoke(storage_key(token)) is False
+        assert owned.load(token) is None
+        assert owned.owned(name) == []
+        with pytest.raises(SessionConflictError):
+            owned.save(token, b"new", expected=b"data", max_age=HOUR)
+
+    def test_an_owner_is_anybody(self, owned: t.Any, name: str) -> None:
+        """Whatever characters a name is made of."""
+        token = owned.save(None, b"data", expected=None, max_age=HOUR)
+        for odd in ("é", "a b", "x" * 5000, "'; drop", "*", "\udc80"):
+            owner = odd + name
+            owned.own(token, owner, max_age=HOUR)
+            assert [found.data for found in owned.owned(owner)] == [b"data"]
+
+
+def test_redis_lets_go_of_what_nobody_asks_for(servers: Servers) -> None:
+    """An owner's note expires, and a new one takes the place of outdated ones."""
+    import redis
+
+    with redis.Redis(port=servers.shared(RedisServer).port) as client:
+        store = RedisStore(client, prefix="litter:")
+        old, new = (
+            store.save(None, b"data", expected=None, max_age=HOUR) for _ in range(2)
+        )
+        store.own(old, "ann", max_age=1)
+        key = store._owner_key("ann")
+        assert 0 < client.ttl(key) <= 1
+        client.hset(key, storage_key(old), int(time.time()) - HOUR - 5)
+        store.own(new, "ann", max_age=HOUR)
+        assert client.hkeys(key) == [storage_key(new).encode()]
+
+
+def test_memory_keeps_nothing_of_an_owner_without_sessions() -> None:
+    """Neither after deleting nor after expiry."""
+    store = MemoryStore()
+    for _ in range(3):
+        token = store.save(None, b"data", expected=None, max_age=HOUR)
+        store.own(token, "ann", max_age=HOUR)
+        store.own(token, "bob", max_age=HOUR)
+        store.delete(token)
+    assert store._owners == {}
+    assert store._notes == {}
+
+
+def use(app: Flask) -> BuffaloSession:
+    """The extension of an application that logs in and out."""
+
+    @app.get("/login/<name>")
+    def login(name: str) -> str:
+        session.regenerate()
+        session["user_id"] = name
+        session.bind(name)
+        return str(session.owner)
+
+    @app.get("/regenerate")
+    def regenerate() -> str:
+        session.regenerate()
+        return "done"
+
+    @app.get("/logout")
+    def logout() -> str:
+        session.clear()
+        return "done"
+
+    @app.get("/user")
+    def user() -> str:
+        return str(session.get("user_id"))
+
+    @app.get("/mine")
+    def mine() -> list[t.Any]:
+        owner = session.owner
+        assert owner is not None
+        return [
+            [info.id, info.current, info.created_at.isoformat()]
+            for info in extension.sessions_of(owner)
+        ]
+
+    @app.get("/end-others")
+    def end_others() -> str:
+        owner = session.owner
+        assert owner is not None
+        return str(extension.revoke_all(owner, keep=session.id))
+
+    extension: BuffaloSession = app.extensions["buffalo_session"]
+    return extension
+
+
+class TestExtension:
+    def test_one_sees_where_one_is_logged_in(self, owned: t.Any, name: str) -> None:
+        """Each browser, and which of them this is."""
+        app = make_app(owned)
+        use(app)
+        phone, desk = app.test_client(), app.test_client()
+        for client in (phone, desk):
+            assert client.get(f"/login/{name}").text == name
+        listed: t.Any = phone.get("/mine").json
+        assert [current for _, current, _ in listed].count(True) == 1
+        assert len(listed) == 2
+        with desk.session_transaction() as of_desk:
+            assert t.cast(t.Any, of_desk).id in {row[0] for row in listed}
+
+    def test_ending_the_others_keeps_this_one(self, owned: t.Any, name: str) -> None:
+        """A changed password, say."""
+        app = make_app(owned)
+        use(app)
+        clients = [app.test_client() for _ in range(3)]
+        for client in clients:
+            client.get(f"/login/{name}")
+        assert clients[0].get("/end-others").text == "2"
+        assert [client.get("/user").text for client in clients] == [
+            name,
+            "None",
+            "None",
+        ]
+        mine: t.Any = clients[0].get("/mine").json
+        assert len(mine) == 1
+
+    def test_a_new_id_stays_the_owners(self, owned: t.Any, name: str) -> None:
+        """And the retired one is not listed."""
+        app = make_app(owned)
+        extension = use(app)
+        client = app.test_client()
+        client.get(f"/login/{name}")
+        for _ in range(2):
+            client.get("/regenerate")
+            with app.app_context():
+                assert len(extension.sessions_of(name)) == 1
+
+    def test_after_logout_there_is_none(self, owned: t.Any, name: str) -> None:
+        """Ended is ended."""
+        app = make_app(owned)
+        extension = use(app)
+        client = app.test_client()
+        client.get(f"/login/{name}")
+        client.get("/logout")
+        with app.app_context():
+            assert extension.sessions_of(name) == []
+            assert extension.revoke_all(name) == 0
+
+    def test_another_users_login_is_not_the_first_ones(
+        self, owned: t.Any, name: str
+    ) -> None:
+        """In the same browser, without a logout in between."""
+        app = make_app(owned)
+        extension = use(app)
+        client = app.test_client()
+        client.get(f"/login/{name}")
+        client.get(f"/login/{name}-2")
+        with app.app_context():
+            assert extension.sessions_of(name) == []
+            assert len(extension.sessions_of(f"{name}-2")) == 1
+            assert extension.revoke_all(name) == 0
+        assert client.get("/user").text == f"{name}-2"
+
+    def test_one_session_is_ended(self, owned: t.Any, name: str) -> None:
+        """From outside of any request, and told of by a signal."""
+        app = make_app(owned)
+        extension = use(app)
+        client = app.test_client()
+        client.get(f"/login/{name}")
+        with app.app_context():
+            (info,) = extension.sessions_of(name)
+            assert not info.current
+            assert abs(info.last_seen.timestamp() - time.time()) < 5
+            assert extension.revoke(info.id) is True
+            assert extension.revoke(info.id) is False
+            assert extension.revoke("no such id") is False
+        response = client.get("/user")
+        assert response.text == "None"
+        assert "Set-Cookie" not in response.headers
+
+    def test_the_absolute_timeout_counts(self, name: str, clock: Clock) -> None:
+        """What is over is not listed, though its record is still there."""
+        app = make_app(MemoryStore(), SESSION_ABSOLUTE_TIMEOUT=100)
+        extension = use(app)
+        app.test_client().get(f"/login/{name}")
+        with app.app_context():
+            assert len(extension.sessions_of(name)) == 1
+            clock.tick(102)
+            assert extension.sessions_of(name) == []
+
+    def test_last_seen_moves_with_renewal(self, clock: Clock) -> None:
+        """Known to a tenth of the idle time-out, and listed as long as it lives."""
+        app = make_app(MemoryStore(), SESSION_IDLE_TIMEOUT=1000)
+        extension = use(app)
+        client = app.test_client()
+        client.get("/login/ann")
+        for _ in range(30):
+            clock.tick(150)
+            client.get("/user")
+            with app.app_context():
+                (info,) = extension.sessions_of("ann")
+            assert info.last_seen.timestamp() == int(clock.now)
+
+    def test_without_owners_there_is_an_error(self, ownerless: Store) -> None:
+        """Not a list that is always empty."""
+        app = make_app(ownerless, TESTING=True)
+        extension = use(app)
+        with app.app_context():
+            for ask in (extension.sessions_of, extension.revoke, extension.revoke_all):
+                with pytest.raises(SessionUnsupportedError, match="choose Redis"):
+                    ask("ann")
+        with pytest.raises(SessionUnsupportedError):
+            app.test_client().get("/login/ann")
+
+    def test_null_mode_keeps_the_owner_for_the_request(self) -> None:
+        """As any other write; asking for sessions is an error."""
+        app = make_app("null")
+        extension = use(app)
+        assert app.test_client().get("/login/ann").text == "ann"
+        with app.app_context(), pytest.raises(SessionUnsupportedError):
+            extension.sessions_of("ann")
+
+    def test_two_applications_with_one_extension(self) -> None:
+        """Each asks its own store."""
+        extension = BuffaloSession()
+        apps = [Flask("one"), Flask("two")]
+        for app in apps:
+            app.config.update(SESSION_SECRET=SECRET, SESSION_STORE="memory:")
+            extension.init_app(app)
+        use(apps[0])
+        apps[0].test_client().get("/login/ann")
+        found = []
+        for app in apps:
+            with app.app_context():
+                found.append(len(extension.sessions_of("ann")))
+        assert found == [1, 0]
+
+
+class TestBinding:
+    @pytest.mark.parametrize("owner", ["", 1, None, b"ann"])
+    def test_an_owner_is_a_str(self, owner: t.Any) -> None:
+        """A number would not be found again as a str."""
+        with pytest.raises(SessionTypeError, match="a str that is not empty"):
+            Desk(MemoryStore()).session().bind(owner)
+
+    def test_nobody_owns_a_session_that_was_not_bound(self) -> None:
+        """The property says so."""
+        assert Desk(MemoryStore()).session().owner is None
+
+    def test_noting_fails_before_anything_is_saved(self, owned: t.Any) -> None:
+        """A session that says it is somebody's can be found as theirs."""
+        desk = Desk(owned)
+        cookie = desk.stored(a=1)
+        session = desk.session(cookie)
+        session.bind("ann")
+
+        def failing(*args: t.Any, **kwargs: t.Any) -> None:
+            raise SessionStoreError("it", "is away")
+
+        owned.own = failing
+        with pytest.raises(SessionStoreError):
+            session.save()
+        assert session.cookie is None
+        assert desk.values(cookie) == {"a": 1}
+
+    @pytest.mark.parametrize("moment", ["save", "own"])
+    def test_of_a_new_id_and_ending_all_one_is_first(
+        self, owned: t.Any, name: str, moment: str
+    ) -> None:
+        """A session that gets a new id meanwhile does not slip through: revoking
+        sees the new one, or the new one is not kept.
+        """
+        app = make_app(owned)
+        extension = use(app)
+        client = app.test_client()
+        client.get(f"/login/{name}")
+        original = getattr(owned, moment)
+        ended: list[bool] = []
+
+        def meanwhile(*args: t.Any, **kwargs: t.Any) -> t.Any:
+            result = original(*args, **kwargs)
+            if not ended:
+                ended.append(True)
+                with app.app_context():
+                    extension.revoke_all(name)
+            return result
+
+        setattr(owned, moment, meanwhile)
+        client.get("/regenerate")
+        delattr(owned, moment)
+        assert ended
+        assert client.get("/user").text == "None"
+        with app.app_context():
+            assert extension.sessions_of(name) == []
