@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as c
 import copy
+import functools
 import typing as t
 
 import pytest
@@ -33,6 +34,15 @@ from flask_buffalo_session.stores.url import store_from_url
 
 SECRET = "a secret for the tests, long enough"
 
+
+@functools.cache
+def url(text: str) -> Store:
+    """The store for a URL. Kept, and its connections with it: some drivers complain
+    of those that nobody closes.
+    """
+    return store_from_url(text, "/nowhere")
+
+
 #: Every store that keeps sessions on the server. A new store is one line here,
 #: and earns its place by passing every test that uses ``server_store``.
 SERVER_STORES: dict[str, c.Callable[[Servers], Store]] = {
@@ -54,10 +64,6 @@ STORES: dict[str, c.Callable[[Servers], Store]] = {
     "cookie": lambda at: CookieStore(),
     **SERVER_STORES,
 }
-
-
-def url(text: str) -> Store:
-    return store_from_url(text, "/nowhere")
 
 
 def redis_client(at: Servers, **options: t.Any) -> t.Any:

@@ -76,19 +76,24 @@ class Server:
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
+            self.go_on()
             self.process.send_signal(how)
             self.process.wait(60)
             self.process = None
 
     def pause(self) -> None:
         """Have it answer no more, although its connections stay."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def go_on(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (pid, *map(int, children)):
+            os.kill(process, number)
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")

@@ -8,6 +8,7 @@ import copy
 import os
 import random
 import struct
+import tempfile
 import threading
 import time
 import typing as t
@@ -29,7 +30,7 @@ _LONGEST = 5 * 366 * 24 * 3600
 # which the lock of a process that has died is void. The latter are more than
 # anybody holds one for: two calls of a client, with time-outs of a few seconds.
 _PATIENCE = 5
-_LOCK_LIFE = 20
+_LOCK_LIFE = 10
 
 # How many locks the sessions of one process, or one folder, share.
 _STRIPES = 64
@@ -157,7 +158,7 @@ class _StrictRedis(cachelib.BaseCache):
 
 
 class _StrictFiles(cachelib.FileSystemCache):
-    """Raises what cachelib logs, and then takes for a missing file."""
+    """Raises what cachelib logs, and then takes for a missing file or for done."""
 
     def get(self, key: str) -> bytes | None:
         try:
@@ -168,6 +169,22 @@ class _StrictFiles(cachelib.FileSystemCache):
             os.stat(self._path)
             return None
         return None if self._has_expired(data) else data[_HEADER.size :]
+
+    def set(self, key: str, value: bytes, timeout: t.Any = None, **_: t.Any) -> bool:
+        head = _HEADER.pack(self._normalize_timeout(timeout))
+        descriptor, aside = tempfile.mkstemp(
+            self._fs_transaction_suffix, dir=self._path
+        )
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(head + value)
+            os.chmod(aside, t.cast(int, self._mode))
+            # In one step: who reads or dies finds the old file or the new one.
+            os.replace(aside, self._get_filename(key))
+        except BaseException:
+            os.remove(aside)
+            raise
+        return True
 
     def remove_expired(self) -> int:
         count = 0
@@ -191,13 +208,6 @@ class _StrictFiles(cachelib.FileSystemCache):
             return False
         end: int = _HEADER.unpack_from(data)[0]
         return 0 < end < time.time()
-
-    def _run_safely(
-        self, fn: c.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any
-    ) -> t.Any:
-        # cachelib waits for 10 seconds where permission is denied, and then takes
-        # it for done.
-        return fn(*args, **kwargs)
 
 
 # What cachelib's files begin with: the second at which they expire, or 0.

@@ -246,6 +246,8 @@ def engine_from_url(url: str, folder: Path) -> sa.Engine:
     )
     if kind == "sqlite":
         sa.event.listen(engine, "connect", _let_readers_read)
+    elif parsed.drivername == "postgresql+psycopg":
+        sa.event.listen(engine, "do_connect", _connect_impatiently)
     return engine
 
 
@@ -268,6 +270,9 @@ _MYSQL: dict[str, t.Any] = {
     "read_timeout": 2,
     "write_timeout": 2,
 }
+# Seconds; a little more than the server's own, which says more.
+_LONGEST_WAIT = 2.5
+
 _TIMEOUTS: dict[str, dict[str, t.Any]] = {
     "sqlite": {"timeout": 5},
     "postgresql+psycopg": _POSTGRESQL,
@@ -275,6 +280,26 @@ _TIMEOUTS: dict[str, dict[str, t.Any]] = {
     "mysql+pymysql": _MYSQL,
     "mariadb+pymysql": _MYSQL,
 }
+
+
+def _connect_impatiently(
+    dialect: object, record: object, args: list[t.Any], settings: dict[str, t.Any]
+) -> t.Any:
+    """A server that hangs cannot keep its own statement_timeout, and libpq has no
+    time-out for an answer, so psycopg's way of waiting gets one.
+    """
+    import psycopg
+
+    class Impatient(psycopg.Connection[t.Any]):
+        def wait(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            try:
+                return super().wait(*args, **{"timeout": _LONGEST_WAIT, **kwargs})
+            except psycopg.OperationalError:
+                # The answer may come yet, and would be taken for the next one.
+                self.close()
+                raise
+
+    return Impatient.connect(*args, **settings)
 
 
 def _let_readers_read(connection: t.Any, record: object) -> None:
