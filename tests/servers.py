@@ -75,11 +75,11 @@ class Server:
         return {}
 
     def stop(self, how: int = signal.SIGTERM) -> None:
-        if self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             self.go_on()
             self.process.send_signal(how)
             self.process.wait(60)
-            self.process = None
+        self.process = None
 
     def pause(self) -> None:
         """Have it answer no more, although its connections stay."""
@@ -129,6 +129,46 @@ class PersistentRedisServer(RedisServer):
     """Keeps what it holds over a restart."""
 
     options = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+class RedisReplica(RedisServer):
+    """Follows a master."""
+
+    def __init__(self, folder: Path, master: RedisServer) -> None:
+        super().__init__(folder)
+        self.options = ("--replicaof", "127.0.0.1", str(master.port))
+
+    def answers(self) -> bool:
+        import redis
+
+        with redis.Redis(port=self.port, socket_timeout=1) as client:
+            return bool(client.info("replication")["master_link_status"] == "up")
+
+
+class Sentinel(RedisServer):
+    """Watches a master, named ``shop``, with two others."""
+
+    def __init__(self, folder: Path, master: RedisServer) -> None:
+        super().__init__(folder)
+        (folder / "sentinel.conf").write_text(
+            f"port {self.port}\n"
+            f"sentinel monitor shop 127.0.0.1 {master.port} 2\n"
+            "sentinel down-after-milliseconds shop 500\n"
+            "sentinel failover-timeout shop 3000\n"
+        )
+
+    def command(self) -> list[str]:
+        return [super().command()[0], "sentinel.conf", "--sentinel"]
+
+
+class ClusterNode(RedisServer):
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        # Nodes talk to each other on a port that is 10,000 higher.
+        while self.port > 55_000:
+            self.port = free_port()
 
 
 class MemcachedServer(Server):
@@ -267,9 +307,9 @@ class Servers:
             self._shared[kind] = self.own(kind)
         return t.cast(S, self._shared[kind])
 
-    def own(self, kind: type[S]) -> S:
+    def own(self, kind: c.Callable[..., S], *args: t.Any) -> S:
         """One to be stopped and started at will."""
-        server = kind(self.folder(kind.__name__))
+        server = kind(self.folder(kind.__name__), *args)
         self._started.append(server)
         return server.start()
 

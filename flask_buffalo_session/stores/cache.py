@@ -170,7 +170,9 @@ class _StrictFiles(cachelib.FileSystemCache):
             return None
         return None if self._has_expired(data) else data[_HEADER.size :]
 
-    def set(self, key: str, value: bytes, timeout: t.Any = None, **_: t.Any) -> bool:
+    def set(
+        self, key: str, value: t.Any, timeout: t.Any = None, mgmt_element: bool = False
+    ) -> bool:
         head = _HEADER.pack(self._normalize_timeout(timeout))
         descriptor, aside = tempfile.mkstemp(
             self._fs_transaction_suffix, dir=self._path
