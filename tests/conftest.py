@@ -43,6 +43,11 @@ def url(text: str) -> Store:
     return store_from_url(text, "/nowhere")
 
 
+@functools.cache
+def redis_client(at: Servers, **options: t.Any) -> t.Any:
+    return redis.Redis(port=at.shared(RedisServer).port, **options)
+
+
 #: Every store that keeps sessions on the server. A new store is one line here,
 #: and earns its place by passing every test that uses ``server_store``.
 SERVER_STORES: dict[str, c.Callable[[Servers], Store]] = {
@@ -64,10 +69,6 @@ STORES: dict[str, c.Callable[[Servers], Store]] = {
     "cookie": lambda at: CookieStore(),
     **SERVER_STORES,
 }
-
-
-def redis_client(at: Servers, **options: t.Any) -> t.Any:
-    return redis.Redis(port=at.shared(RedisServer).port, **options)
 
 
 def pylibmc_cache(at: Servers) -> MemcachedCache:

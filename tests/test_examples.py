@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import pytest
 from conftest import SECRET
 from flask import Flask
 from flask.testing import FlaskClient
-from servers import RedisServer, Servers
+from servers import RedisServer, Servers, free_port
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -205,3 +211,49 @@ def test_a_store_that_does_not_exist_is_said_so() -> None:
     )
     assert result.returncode == 1
     assert result.stderr == "SESSION_STORE: no such kind of store\n"
+
+
+def test_gunicorn(servers: Servers) -> None:
+    """Four workers on one Redis lose nothing of what comes at once."""
+    port = free_port()
+    environ = {
+        **os.environ,
+        "PORT": str(port),
+        "SESSION_STORE": servers.shared(RedisServer).url,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "app:app"],
+        cwd=EXAMPLES / "gunicorn",
+        env=environ,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            cookie = first_cookie(f"{address}/visit/first", process)
+
+            def visit(number: int) -> int:
+                request = Request(f"{address}/visit/{number}", b"", {"Cookie": cookie})
+                with urlopen(request, timeout=10) as response:
+                    return int(json.load(response)["worker"])
+
+            with ThreadPoolExecutor(16) as pool:
+                served_by = set(pool.map(visit, range(200)))
+            with urlopen(Request(address, headers={"Cookie": cookie})) as response:
+                visits = json.load(response)
+        finally:
+            process.terminate()
+    assert visits == {"first": 1, **{str(number): 1 for number in range(200)}}
+    assert len(served_by) > 1
+
+
+def first_cookie(address: str, process: subprocess.Popen[bytes]) -> str:
+    """The one that the server sets, once it is up."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            with urlopen(Request(address, b"")) as response:
+                return str(response.headers["Set-Cookie"]).partition(";")[0]
+        except URLError:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)

@@ -30,6 +30,7 @@ SHARED: dict[str, c.Callable[[Servers], str]] = {
     "postgresql": lambda at: at.shared(PostgresServer).url,
     "mariadb": lambda at: at.shared(MariaServer).url,
     "redis": lambda at: at.shared(RedisServer).url,
+    "cachelib-redis": lambda at: f"cachelib+{at.shared(RedisServer).url}",
     "memcached": lambda at: at.shared(MemcachedServer).url,
 }
 

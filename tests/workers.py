@@ -8,6 +8,8 @@ import functools
 import time
 import typing as t
 
+import cachelib
+import redis
 from conftest import make_app, url
 from flask import Flask, flash, get_flashed_messages, session
 from flask.testing import FlaskClient
@@ -19,7 +21,15 @@ NAME = "_buffalo_session"
 
 @functools.cache
 def application(store: str) -> Flask:
-    app = make_app(url(store))
+    """
+    :param store: a URL; with ``cachelib+`` in front, of a Redis to be used as a
+        cache.
+    """
+    if store.startswith("cachelib+"):
+        client = redis.Redis.from_url(store.removeprefix("cachelib+"))
+        app = make_app(cachelib.RedisCache(client))
+    else:
+        app = make_app(url(store))
 
     @app.get("/set/<name>")
     def set_name(name: str) -> str:

@@ -71,6 +71,10 @@ class Prunable(t.Protocol):
         """
 
 
+class StoreURLError(ValueError):
+    """A URL makes no store. The message quotes nothing of it."""
+
+
 class Held(t.NamedTuple):
     """A record that is noted as an owner's.
 

@@ -19,7 +19,7 @@ import cachelib
 
 from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
 from .base import new_token, storage_key
-from .memcached import use_bytes
+from .memcached import swap, use_bytes
 
 _PREFIX = "buffalo-session:"
 
@@ -40,9 +40,9 @@ class CacheStore:
     """A cache of cachelib's. It keeps sessions as bytes, under keys of their own,
     and never pickled. The cache object itself is not changed.
 
-    A cache has no compare-and-swap, so a save takes a lock: a file's with
-    ``FileSystemCache``, one in the cache where its ``add`` is atomic (Redis,
-    Valkey, memcached, DynamoDB, uWSGI), this process' own with any other.
+    Where a cache has no compare-and-swap, as memcached has, a save takes a lock: a
+    file's with ``FileSystemCache``, one in the cache where its ``add`` is atomic
+    (Redis, Valkey, DynamoDB, uWSGI), this process' own with any other.
 
     :param cache: one that does not make room by throwing live entries away, as
         those of cachelib with a ``threshold`` do; for these there is a warning.
@@ -69,21 +69,23 @@ class CacheStore:
 
     def load(self, token: str) -> bytes | None:
         with self._answering("read"):
-            return self._get(storage_key(token))
+            found = self._cache.get(_PREFIX + storage_key(token))
+            return t.cast("bytes | None", found)
 
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
     ) -> str:
-        if token is None:
-            # Nobody else knows it, so there is nobody to lock out.
-            token = new_token()
-            self._set(storage_key(token), data, max_age)
-            return token
-        key = storage_key(token)
-        with self._answering("write"), self._locked(_PREFIX + key):
-            if self._get(key) != expected:
+        # Caches cut off a part of the first second, and none may end a session early.
+        timeout = max_age + 1 if max_age < _LONGEST else 0
+        new = token is None
+        token = token or new_token()
+        key = _PREFIX + storage_key(token)
+        with self._answering("write"):
+            if new and expected is None:
+                # Nobody else knows it, so there is nothing to compare with.
+                self._set(key, data, timeout)
+            elif not self._swap(key, data, expected=expected, timeout=timeout):
                 raise SessionConflictError("the record changed meanwhile")
-            self._set(key, data, max_age)
         return token
 
     def delete(self, token: str) -> None:
@@ -103,15 +105,20 @@ class CacheStore:
         with self._answering("delete"):
             return self._cache.remove_expired()
 
-    def _get(self, key: str) -> bytes | None:
-        return t.cast("bytes | None", self._cache.get(_PREFIX + key))
+    def _swap(
+        self, key: str, data: bytes, *, expected: bytes | None, timeout: int
+    ) -> bool:
+        if isinstance(self._cache, cachelib.MemcachedCache):
+            return swap(self._cache, key, data, expected=expected, timeout=timeout)
+        with self._locked(key):
+            if self._cache.get(key) != expected:
+                return False
+            self._set(key, data, timeout)
+            return True
 
-    def _set(self, key: str, data: bytes, max_age: int) -> None:
-        # Caches cut off a part of the first second, and none ends a session early.
-        timeout = max_age + 1 if max_age < _LONGEST else 0
-        with self._answering("write"):
-            if not self._cache.set(_PREFIX + key, data, timeout):
-                raise SessionStoreError(self._name, "cannot write")
+    def _set(self, key: str, data: bytes, timeout: int) -> None:
+        if not self._cache.set(key, data, timeout):
+            raise SessionStoreError(self._name, "cannot write: it is refused")
 
     @contextlib.contextmanager
     def _answering(self, doing: str) -> c.Iterator[None]:
@@ -121,7 +128,7 @@ class CacheStore:
             raise
         except Exception as error:
             # Whatever the cache's client may raise.
-            problem = f"cannot {doing}: {error or type(error).__name__}"
+            problem = f"cannot {doing}: {str(error) or type(error).__name__}"
             raise SessionStoreError(self._name, problem) from error
 
 
@@ -242,6 +249,9 @@ _Locks: t.TypeAlias = c.Callable[[str], contextlib.AbstractContextManager[object
 
 
 def _locks_for(cache: t.Any) -> _Locks:
+    if isinstance(cache, cachelib.MemcachedCache):
+        # It swaps without one.
+        return lambda key: contextlib.nullcontext()
     if isinstance(cache, cachelib.FileSystemCache):
         return _file_locks(cache._path)
     if isinstance(cache, _LOCKABLE):
@@ -259,7 +269,6 @@ def _locks_for(cache: t.Any) -> _Locks:
 # Those whose add() is atomic.
 _LOCKABLE = (
     cachelib.DynamoDbCache,
-    cachelib.MemcachedCache,
     cachelib.RedisCache,
     cachelib.UWSGICache,
     cachelib.ValkeyCache,

@@ -60,6 +60,29 @@ def use_bytes(cache: cachelib.MemcachedCache) -> None:
             )
 
 
+def swap(
+    cache: cachelib.MemcachedCache,
+    key: str,
+    data: bytes,
+    *,
+    expected: bytes | None,
+    timeout: int,
+) -> bool:
+    """memcached's own compare-and-swap. Unlike a plain set it leaves what is there
+    if the new record is too large.
+
+    :returns: whether it was what was expected.
+    """
+    end = cache._normalize_timeout(timeout)
+    with cache._client_context() as client:
+        if expected is None:
+            return bool(client.add(cache._normalize_key(key), data, end))
+        found, version = client.gets(cache._normalize_key(key))
+        if found != expected:
+            return False
+        return bool(client.cas(cache._normalize_key(key), data, version, end))
+
+
 def _is_strict(client: t.Any) -> bool:
     from pymemcache.client.base import Client, PooledClient
     from pymemcache.client.retrying import RetryingClient
@@ -89,11 +112,9 @@ def _pool_like(client: t.Any) -> t.Any:
         def deserialize(self, data: bytes, flags: int) -> bytes:
             return data[1:]
 
-    pool = pylibmc.ThreadMappedPool(
-        BytesClient(
-            client.addresses, behaviors=dict(client.behaviors), binary=client.binary
-        )
-    )
+    behaviors = {**client.behaviors, "cas": True}
+    raw = BytesClient(client.addresses, behaviors=behaviors, binary=client.binary)
+    pool = pylibmc.ThreadMappedPool(raw)
     _forget_after_fork(pool)
     return pool
 

@@ -16,7 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
-from .base import Held, new_token, storage_key
+from .base import Held, StoreURLError, new_token, storage_key
 
 T = t.TypeVar("T")
 
@@ -222,17 +222,18 @@ def engine_from_url(url: str, folder: Path) -> sa.Engine:
 
     :param folder: where relative paths of SQLite's files begin.
     :raises ImportError: the database's driver is not installed.
-    :raises ValueError: the URL is of no database that keeps sessions.
+    :raises StoreURLError: the URL is of no database that keeps sessions.
     """
     try:
         parsed = sa.make_url(url)
+        parsed.get_dialect()
     except SQLAlchemyError as error:
-        raise ValueError("SQLAlchemy cannot read it") from error
+        raise StoreURLError("SQLAlchemy cannot read it") from error
     parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
     kind = parsed.get_backend_name()
     if kind == "sqlite":
         if parsed.database in (None, "", ":memory:"):
-            raise ValueError("SQLite in memory is one thread's; use memory:")
+            raise StoreURLError("SQLite in memory is one thread's; use memory:")
         folder.mkdir(parents=True, exist_ok=True)
         parsed = parsed.set(database=str(folder / parsed.database))
     settings = _TIMEOUTS.get(parsed.drivername, {})

@@ -14,7 +14,8 @@ import typing as t
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from .base import Store
+from ..errors import SessionConfigError
+from .base import Store, StoreURLError
 from .memory import MemoryStore
 
 _TIMEOUT = 2  # seconds
@@ -25,27 +26,34 @@ def store_from_url(url: str, folder: str | Path) -> Store:
     :param folder: where relative paths begin.
     :raises ImportError: the store's client is not installed. The message names the
         extra that installs it.
-    :raises ValueError: the URL's scheme is none of :data:`SCHEMES`, or the rest
+    :raises StoreURLError: the URL's scheme is none of :data:`SCHEMES`, or the rest
         does not fit it.
     """
     scheme = url.partition(":")[0]
-    # SQLAlchemy names the driver behind a plus, redis-py's ways of working are ours.
-    make, extra = _MAKERS.get(scheme) or _MAKERS.get(scheme.partition("+")[0], _NONE)
+    kind, _, driver = scheme.partition("+")
+    make, extra = _MAKERS.get(scheme) or _MAKERS.get(kind, _NONE)
+    if driver and scheme not in _MAKERS and make is not _sql:
+        make = _unknown
     try:
         return make(url, Path(folder))
     except ImportError as error:
         raise ImportError(
             f"its client is missing: install flask-buffalo-session[{extra}]"
         ) from error
+    except (SessionConfigError, StoreURLError):
+        raise
+    except ValueError:
+        # Without its message, which may quote a part of a password.
+        raise StoreURLError("it cannot be read") from None
 
 
 def _unknown(url: str, folder: Path) -> Store:
-    raise ValueError("no such kind of store")
+    raise StoreURLError("no such kind of store")
 
 
 def _memory(url: str, folder: Path) -> Store:
     if url.partition(":")[2].strip("/"):
-        raise ValueError("a memory: URL has nothing behind the colon")
+        raise StoreURLError("a memory: URL has nothing behind the colon")
     return MemoryStore()
 
 
@@ -56,7 +64,9 @@ def _file(url: str, folder: Path) -> Store:
 
     parts = urlsplit(url)
     if parts.netloc or parts.query or not parts.path:
-        raise ValueError("a file: URL is file:///folder, or file:folder, and no more")
+        raise StoreURLError(
+            "a file: URL is file:///folder, or file:folder, and no more"
+        )
     path = folder / unquote(parts.path)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Without a threshold, beyond which live sessions would be thrown away.
@@ -71,7 +81,7 @@ def _memcached(url: str, folder: Path) -> Store:
 
     parts = urlsplit(url)
     if parts.query or "," in parts.netloc or bool(parts.hostname) == bool(parts.path):
-        raise ValueError(
+        raise StoreURLError(
             "a memcached: URL is memcached://host:port, of one server, or"
             " memcached:///path/of/socket"
         )
@@ -117,7 +127,7 @@ def _sentinel(url: str, folder: Path) -> Store:
     parts = urlsplit(url)
     service, _, database = parts.path.strip("/").partition("/")
     if not service or parts.query:
-        raise ValueError(
+        raise StoreURLError(
             "a redis+sentinel: URL is redis+sentinel://host:port,host:port/service/0"
         )
     settings = _patience(Retry(NoBackoff(), 0))
@@ -135,7 +145,9 @@ def _cluster(url: str, folder: Path) -> Store:
 
     parts = urlsplit(url)
     if parts.path.strip("/") or parts.query:
-        raise ValueError("a redis+cluster: URL is redis+cluster://host:port,host:port")
+        raise StoreURLError(
+            "a redis+cluster: URL is redis+cluster://host:port,host:port"
+        )
     nodes = [ClusterNode(*host) for host in _hosts(parts, 6379)]  # type: ignore[no-untyped-call]
     # Once more, as what is known of the cluster may be out of date.
     settings = _patience(Retry(NoBackoff(), 1)) | _login(parts)
