@@ -38,11 +38,14 @@ QUIET = [
 ]
 
 
-@pytest.fixture(scope="module", params=["cookie", "memory:"])
-def address(request: pytest.FixtureRequest) -> c.Iterator[str]:
+@pytest.fixture(scope="module", params=["cookie", "memory:", "sqlite:///{}/shop.db"])
+def address(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> c.Iterator[str]:
     """The demo, started as ``make demo`` starts it."""
     address = f"http://127.0.0.1:{(port := free_port())}/"
-    environ = {**os.environ, "PORT": str(port), "SESSION_STORE": request.param}
+    store = request.param.format(tmp_path_factory.mktemp("shop"))
+    environ = {**os.environ, "PORT": str(port), "SESSION_STORE": store}
     with subprocess.Popen(
         [sys.executable, "-m", "examples.shop"],
         cwd=ROOT,
@@ -106,6 +109,15 @@ def test_shopping(address: str, browser: WebDriver) -> None:
     assert texts("#flash") == ["Brass bell: 2 in the cart."]
     screenshot(browser, "desktop", 1200)
 
+    if texts("#logins li"):
+        log_in_elsewhere(address)
+        browser.refresh()
+        assert len(texts("#logins li")) == 2
+        screenshot(browser, "logins", 1200)
+        click("#logout-elsewhere")
+        assert len(texts("#logins li")) == 1
+        assert texts("#flash") == ["Logged out elsewhere: 1."]
+
     browser.refresh()
     assert texts("#flash") == []
     assert texts("#count-bell") == ["2"]
@@ -128,6 +140,11 @@ def test_shopping(address: str, browser: WebDriver) -> None:
     assert len(texts("#flash")) == 1
     browser.refresh()
     assert texts("#flash") == []
+
+
+def log_in_elsewhere(address: str) -> None:
+    """In another browser, with the same name."""
+    urllib.request.urlopen(f"{address}login", b"name=Ann", timeout=5).close()
 
 
 def screenshot(browser: WebDriver, name: str, width: int) -> None:
