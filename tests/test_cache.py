@@ -6,6 +6,7 @@ import functools
 import os
 import pickle
 import sys
+import threading
 import time
 import typing as t
 import warnings
@@ -315,6 +316,31 @@ class TestFiles:
         store = CacheStore(files(tmp_path))
         token = store.save(None, b"data", expected=None, max_age=900 * 366 * 86400)
         assert store.load(token) == b"data"
+
+
+def test_what_is_deleted_during_a_save_is_gone(
+    tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The save that had compared before does not bring it back."""
+    for cache in (files(tmp_path), cachelib.RedisCache(redis_client(servers))):
+        store = CacheStore(cache)
+        token = store.save(None, b"data", expected=None, max_age=HOUR)
+        deleting = threading.Thread(target=store.delete, args=[token])
+        original = store._cache.set
+
+        def slow(
+            *args: t.Any,
+            original: t.Any = original,
+            deleting: threading.Thread = deleting,
+        ) -> t.Any:
+            deleting.start()
+            deleting.join(0.2)
+            return original(*args)
+
+        monkeypatch.setattr(store._cache, "set", slow)
+        store.save(token, b"new", expected=b"data", max_age=HOUR)
+        deleting.join()
+        assert store.load(token) is None
 
 
 def test_an_error_of_any_kind_is_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:
