@@ -8,6 +8,7 @@ import weakref
 import flask
 from flask import Blueprint, Flask, Request, current_app, has_request_context
 
+from .cli import session_cli
 from .config import Config
 from .errors import SessionConfigError
 from .interface import BuffaloInterface
@@ -70,6 +71,7 @@ class BuffaloSession:
         config = Config.of(app, **self._arguments)
         app.session_interface = BuffaloInterface(app, config, self._is_exempt)
         app.extensions[_KEY] = self
+        app.cli.add_command(session_cli)
         # The one place where Flask, its test client and other extensions look.
         app.config["SESSION_COOKIE_NAME"] = config.name
 

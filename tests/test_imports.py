@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "stores.memcached": ({"errors"}, {"cachelib", "pymemcache", "pylibmc"}),
     "stores.redis": ({"stores.base", "errors"}, set()),
-    "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy"}),
+    "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
     "gorilla": ({"gorilla", "codec", "errors", "registry", "seal"}, set()),
 }
 
