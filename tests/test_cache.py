@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import pickle
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import cachelib
 import pymemcache
 import pytest
-from conftest import Desk, make_app, redis_client
+from conftest import Desk, make_app, redis_client, url
 from pymemcache.client.base import PooledClient
 from pymemcache.client.hash import HashClient
 from pymemcache.client.retrying import RetryingClient
@@ -206,6 +207,31 @@ class TestMemcached:
         store = CacheStore(cachelib.MemcachedCache(client))
         token = store.save(None, b"data", expected=None, max_age=HOUR)
         assert store.load(token) == b"data"
+
+    def test_a_fork_leaves_the_parents_connections_alone(
+        self, servers: Servers
+    ) -> None:
+        """Whichever client: neither mixes up answers nor hangs up."""
+        port = servers.shared(MemcachedServer).port
+        for cache in (
+            cachelib.MemcachedCache(pooled(port)),
+            cachelib.MemcachedCache(
+                [f"127.0.0.1:{port}"], memcache_client_lib="pylibmc"
+            ),
+            t.cast(t.Any, url(f"memcached://127.0.0.1:{port}"))._cache,
+        ):
+            store = CacheStore(cache)
+            token = store.save(None, b"data", expected=None, max_age=HOUR)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                child = os.fork()
+            if child == 0:
+                found = [store.load(token) for _ in range(50)]
+                gc.collect()
+                os._exit(0 if found == [b"data"] * 50 else 1)
+            assert [store.load(token) for _ in range(50)] == [b"data"] * 50
+            assert os.waitpid(child, 0)[1] == 0
+            assert store.load(token) == b"data"
 
     def test_a_record_that_is_too_large_is_an_error(self, servers: Servers) -> None:
         """memcached takes up to a megabyte; what was there stays."""

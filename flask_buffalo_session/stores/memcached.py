@@ -6,15 +6,20 @@ so: who can write to the memcached could run code here.
 
 from __future__ import annotations
 
+import collections.abc as c
 import os
+import threading
 import typing as t
 import weakref
+from contextlib import AbstractContextManager, contextmanager
 
 import cachelib
 
 from ..errors import SessionConfigError
 
 _TIMEOUT = 2  # seconds
+
+_Reserve: t.TypeAlias = c.Callable[[], AbstractContextManager[t.Any]]
 
 
 def client_for(server: tuple[str, int] | str) -> t.Any:
@@ -34,7 +39,6 @@ def client_for(server: tuple[str, int] | str) -> t.Any:
         no_delay=True,
         default_noreply=False,
     )
-    _forget_after_fork(client)
     # Connections in the pool are dead once the server has been restarted.
     dead = [MemcacheUnexpectedCloseError, ConnectionResetError, BrokenPipeError]
     return RetryingClient(client, attempts=2, retry_for=dead)
@@ -49,8 +53,7 @@ def use_bytes(cache: cachelib.MemcachedCache) -> None:
     with cache._client_context() as client:
         kind = type(client).__module__.partition(".")[0]
         if kind == "pylibmc":
-            pool = _pool_like(client)
-            cache._client, cache._client_context = pool, pool.reserve
+            cache._client_context = _clients_like(client)
         elif kind != "pymemcache" or not _is_strict(client):
             raise SessionConfigError(
                 "The client of this MemcachedCache unpickles what it reads, or does"
@@ -58,6 +61,8 @@ def use_bytes(cache: cachelib.MemcachedCache) -> None:
                 " with default_noreply=False, without serde and ignore_exc, or a"
                 " client of pylibmc."
             )
+        else:
+            _close_after_fork(client)
 
 
 def swap(
@@ -101,7 +106,7 @@ def _is_strict(client: t.Any) -> bool:
     )
 
 
-def _pool_like(client: t.Any) -> t.Any:
+def _clients_like(client: t.Any) -> _Reserve:
     import pylibmc
 
     class BytesClient(pylibmc.Client):  # type: ignore[misc]
@@ -114,17 +119,26 @@ def _pool_like(client: t.Any) -> t.Any:
 
     behaviors = {**client.behaviors, "cas": True}
     raw = BytesClient(client.addresses, behaviors=behaviors, binary=client.binary)
-    pool = pylibmc.ThreadMappedPool(raw)
-    _forget_after_fork(pool)
-    return pool
+    clients: dict[tuple[int, int], BytesClient] = {}
+
+    @contextmanager
+    def reserve() -> c.Iterator[BytesClient]:
+        # One for each thread, and others after a fork. Those of the parent are kept,
+        # as a client says good-bye to the server when it goes.
+        key = os.getpid(), threading.get_ident()
+        if key not in clients:
+            clients[key] = raw.clone()
+        yield clients[key]
+
+    return reserve
 
 
-def _forget_after_fork(connections: t.Any) -> None:
+def _close_after_fork(client: t.Any) -> None:
     # A socket shared with the parent would mix up both their answers.
-    known = weakref.ref(connections)
+    known = weakref.ref(client)
 
-    def forget() -> None:
+    def close() -> None:
         if (held := known()) is not None:
-            (held.close if hasattr(held, "close") else held.clear)()
+            held.close()
 
-    os.register_at_fork(after_in_child=forget)
+    os.register_at_fork(after_in_child=close)
