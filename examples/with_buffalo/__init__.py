@@ -1,0 +1,1 @@
+"""A Flask and a Go application that share one session."""
