@@ -3,6 +3,7 @@
 from . import errors, signals
 from .extension import BuffaloSession
 from .formats import NativeFormat
+from .gorilla import GorillaFormat
 from .registry import register_type
 from .sessions import Session, session
 from .stores.base import Store
@@ -13,6 +14,7 @@ from .stores.null import NullStore
 __all__ = [
     "BuffaloSession",
     "CookieStore",
+    "GorillaFormat",
     "MemoryStore",
     "NativeFormat",
     "NullStore",

@@ -20,6 +20,7 @@ from flask import Flask
 
 from .errors import SessionConfigError
 from .formats import Format, NativeFormat
+from .gorilla import GorillaFormat
 from .stores.base import Store
 from .stores.cookie import CookieStore
 from .stores.null import NullStore
@@ -300,8 +301,10 @@ def _store(value: t.Any) -> Store:
 def _format(value: t.Any) -> Format:
     if value == "native":
         return NativeFormat()
+    if value == "gorilla":
+        return GorillaFormat()
     if isinstance(value, type) or not isinstance(value, Format):
-        raise wrong("SESSION_FORMAT", value, "'native' or a format object")
+        raise wrong("SESSION_FORMAT", value, "'native', 'gorilla' or a format object")
     return value
 
 

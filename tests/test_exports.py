@@ -18,6 +18,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 NAMES = {
     "BuffaloSession",
     "CookieStore",
+    "GorillaFormat",
     "MemoryStore",
     "NativeFormat",
     "NullStore",

@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"codec", "errors", "flash", "seal", "signals", "stores.base"},
         {"flask", "blinker"},
     ),
-    "config": ({"errors", "formats", "stores"}, {"flask"}),
+    "config": ({"errors", "formats", "gorilla", "stores"}, {"flask"}),
     "interface": (
         {"codec", "config", "errors", "seal", "sessions", "signals", "stores"},
         {"flask", "werkzeug", "blinker"},
@@ -45,7 +45,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.cache": ({"stores.base", "errors"}, {"cachelib"}),
     "stores.redis": ({"stores.base", "errors"}, {"redis", "valkey"}),
     "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy"}),
-    "gorilla": ({"gorilla", "codec", "errors", "registry", "seal"}, set()),
+    "gorilla": (
+        {"gorilla", "codec", "errors", "registry", "seal"},
+        {"markupsafe", "cryptography"},
+    ),
 }
 
 #: Installed only with an extra.
