@@ -3,7 +3,7 @@
 from . import errors, signals
 from .extension import BuffaloSession
 from .formats import NativeFormat
-from .gorilla import GorillaFormat
+from .gorilla.format import GorillaFormat
 from .registry import register_type
 from .sessions import Session, session
 from .stores.base import Store

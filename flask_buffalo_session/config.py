@@ -20,7 +20,7 @@ from flask import Flask
 
 from .errors import SessionConfigError
 from .formats import Format, NativeFormat
-from .gorilla import GorillaFormat
+from .gorilla.format import GorillaFormat
 from .stores.base import Store
 from .stores.cookie import CookieStore
 from .stores.null import NullStore

@@ -748,7 +748,7 @@ def _same(one: t.Any, other: t.Any) -> bool:
             1, other
         )
     if isinstance(one, GoStruct):
-        named = one.go_type == other.go_type
+        named = bool(one.go_type == other.go_type)
         return named and _same(one._values, other._values)
     if isinstance(one, dt.datetime):
         return one == other and one.utcoffset() == other.utcoffset()
