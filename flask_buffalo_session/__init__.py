@@ -7,6 +7,7 @@ import typing as t
 from . import errors, signals
 from .extension import BuffaloSession
 from .formats import NativeFormat
+from .gorilla.format import GorillaFormat
 from .registry import register_type
 from .sessions import Session, session
 from .stores.base import Store
@@ -23,6 +24,7 @@ __all__ = [
     "BuffaloSession",
     "CacheStore",
     "CookieStore",
+    "GorillaFormat",
     "MemoryStore",
     "NativeFormat",
     "NullStore",

@@ -35,18 +35,22 @@ class Record:
     :param created: when the session began, in seconds since the epoch.
     :param nonce: random bytes that tell two sessions apart which hold the same.
     :param values: the encoded value of each name.
+    :param dated: whether `created` is stored. A codec may leave it out where this
+        is false, and then loads the current time.
     """
 
     created: int
     nonce: bytes
     values: dict[t.Hashable, bytes]
+    dated: bool = True
 
 
 class Codec(t.Protocol):
     """Turns records, and the values in them, into bytes and back.
 
     Both ways it must be a function: equal values give equal bytes, in every
-    process, because changes are found by comparing bytes.
+    process, because changes are found by comparing bytes. Where several bytes stand
+    for a value, :meth:`encode` gives those that it is told the value had.
     """
 
     def loads(self, data: bytes) -> Record:
@@ -61,9 +65,11 @@ class Codec(t.Protocol):
         :raises SessionTypeError: a name is of a type that cannot be stored.
         """
 
-    def encode(self, value: t.Any, name: t.Hashable) -> bytes:
+    def encode(self, value: t.Any, name: t.Hashable, was: bytes | None = None) -> bytes:
         """
         :param name: the name the value is kept under, for the error message.
+        :param was: the encoded value that this one has replaced or is itself,
+            perhaps changed.
         :raises SessionTypeError: the value cannot be stored.
         """
 
@@ -73,6 +79,12 @@ class Codec(t.Protocol):
         :raises SessionTypeError: the value is of a type that cannot be read
             here, because it is not registered or because its own decoder fails.
         :raises RejectedError: these bytes are no value.
+        """
+
+    def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
+        """Whether two values, or parts of values, are stored as the same.
+
+        :raises SessionTypeError: one of them cannot be stored.
         """
 
 
@@ -139,7 +151,7 @@ class NativeCodec:
             raise RejectedError("corrupt", "a record that is malformed") from error
         if not (
             type(created) is int
-            and 0 <= created <= _LAST_SECOND
+            and 0 <= created <= LAST_SECOND
             and type(nonce) is bytes
             and type(values) is dict
             and set(map(type, values.values())) <= {bytes}
@@ -161,19 +173,19 @@ class NativeCodec:
             body = ormsgpack.packb([record.created, record.nonce, flat])
         return _VERSION + zlib.crc32(body).to_bytes(4, "big") + body
 
-    def encode(self, value: t.Any, name: t.Hashable) -> bytes:
+    def encode(self, value: t.Any, name: t.Hashable, was: bytes | None = None) -> bytes:
         try:
             data = self._pack(value)
         except (TypeError, RecursionError):
             # Either a value is at fault, which this finds, or a dict has keys
             # that ormsgpack does not take.
-            return self._pack_lowered(value, _path(name))
+            return self._pack_lowered(value, path_of(name))
         if type(value) not in _PLAIN and (
             # Perhaps there are bytes inside, and ormsgpack takes a bytearray
             # for the same.
             any(mark in data for mark in _BINARY) or _is_too_deep(data)
         ):
-            return self._pack_lowered(value, _path(name))
+            return self._pack_lowered(value, path_of(name))
         return data
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
@@ -183,7 +195,10 @@ class NativeCodec:
             problem, self._scratch.problem = self._scratch.problem, None
             if problem is None:
                 raise RejectedError("corrupt", "a value that is malformed") from error
-            raise SessionTypeError(_path(name), _problem_shown(problem)) from problem
+            raise SessionTypeError(path_of(name), _problem_shown(problem)) from problem
+
+    def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
+        return self.encode(one, name) == self.encode(other, name)
 
     def _pack(self, value: t.Any) -> bytes:
         return ormsgpack.packb(value, default=self._extension, option=_EXACT)
@@ -268,9 +283,9 @@ class NativeCodec:
         parts = []
         if kind is dict:
             for key, item in content.items():
-                shown = _shown(key)
-                parts.append(self._lowered(key, f"{path} (the key {shown})", *around))
-                parts.append(self._lowered(item, f"{path}[{shown}]", *around))
+                step = shown(key)
+                parts.append(self._lowered(key, f"{path} (the key {step})", *around))
+                parts.append(self._lowered(item, f"{path}[{step}]", *around))
         else:
             for index, item in enumerate(content):
                 step = f"[{index}]" if kind is list or kind is tuple else ""
@@ -283,7 +298,7 @@ class NativeCodec:
         try:
             return self._unfolded(value)
         except UnicodeEncodeError as error:
-            raise SessionTypeError(path, _SURROGATES) from error
+            raise SessionTypeError(path, SURROGATES) from error
         except Exception as error:
             raise SessionTypeError(path, _problem_shown(error)) from error
 
@@ -291,7 +306,7 @@ class NativeCodec:
         try:
             self._pack(value)
         except TypeError:
-            raise SessionTypeError(path, _SURROGATES) from None
+            raise SessionTypeError(path, SURROGATES) from None
         return value
 
     def _unpack(self, data: bytes) -> t.Any:
@@ -320,7 +335,7 @@ class NativeCodec:
             entry = self._registry.by_name.get(name)
             if entry is None:
                 raise ConversionError(
-                    f"holds a value registered as {_shown(name)}, and no class is"
+                    f"holds a value registered as {shown(name)}, and no class is"
                     " registered by that name here: call register_type for it"
                     " where the application starts"
                 )
@@ -360,14 +375,14 @@ class _Scratch(threading.local):
 # What MessagePack's three kinds of binary string begin with.
 _BINARY = (b"\xc4", b"\xc5", b"\xc6")
 
-_LAST_SECOND = 253402300799  # of the year 9999, where datetime ends
+LAST_SECOND = 253402300799  # of the year 9999, where datetime ends
 
 # Tags of the extension types. They are part of the format: never use one again.
 _BIG_INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID, _MARKUP = range(1, 9)
 _TUPLE, _SET, _FROZENSET, _MAPPING, _REGISTERED = range(16, 21)
 
 
-_SURROGATES = "a str with lone surrogates has no UTF-8 form to be stored in"
+SURROGATES = "a str with lone surrogates has no UTF-8 form to be stored in"
 
 
 # What lists and dicts begin with: without many of these there is no depth.
@@ -547,11 +562,13 @@ def _problem_shown(problem: Exception) -> str:
     return f"it cannot be converted, because of a {type(problem).__name__}"
 
 
-def _path(name: t.Hashable) -> str:
-    return f"session[{_shown(name)}]"
+def path_of(name: t.Hashable) -> str:
+    """How an error message speaks of the value of a name."""
+    return f"session[{shown(name)}]"
 
 
-def _shown(name: object) -> str:
+def shown(name: object) -> str:
+    """A name or a key, for an error message."""
     try:
         text = repr(name)
     except Exception:  # noqa: BLE001 - an int can be too long for it, for one

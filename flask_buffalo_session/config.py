@@ -21,6 +21,7 @@ from flask import Flask
 
 from .errors import SessionConfigError
 from .formats import Format, NativeFormat
+from .gorilla.format import GorillaFormat
 from .stores.base import Store
 from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
@@ -305,8 +306,10 @@ _STORES = (
 def _format(value: t.Any) -> Format:
     if value == "native":
         return NativeFormat()
+    if value == "gorilla":
+        return GorillaFormat()
     if isinstance(value, type) or not isinstance(value, Format):
-        raise wrong("SESSION_FORMAT", value, "'native' or a format object")
+        raise wrong("SESSION_FORMAT", value, "'native', 'gorilla' or a format object")
     return value
 
 

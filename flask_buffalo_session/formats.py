@@ -16,13 +16,16 @@ class Format(t.Protocol):
     #: The one character that a permanent session's cookie begins with, so that
     #: it is recognized without being verified.
     permanent_mark: str
+    #: Its own secrets, newest first. Empty where it uses the application's.
+    secrets: tuple[bytes, ...]
     #: Turns values into bytes and back.
     codec: Codec
 
     def seal(self, secrets: c.Sequence[bytes], name: str, *, encrypt: bool) -> Seal:
         """Protects the token.
 
-        :param secrets: newest first, none of them empty.
+        :param secrets: newest first, none of them empty: its own if it has any,
+            or else the application's.
         :param name: the cookie's name.
         :param encrypt: the ``SESSION_ENCRYPT`` setting.
         :raises SessionConfigError: such a seal cannot be made.
@@ -35,6 +38,7 @@ class NativeFormat:
     """
 
     permanent_mark = PERMANENT_MARK
+    secrets: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
         self.codec: Codec = NativeCodec()

@@ -123,7 +123,12 @@ class BuffaloInterface(SessionInterface):
         limit = self.config.max_cookie_size
         if len(token) > MAX_TOKEN:
             raise SessionTooLargeError(len(token), MAX_TOKEN, _largest(values))
-        text = seal.seal(token, permanent=permanent)
+        try:
+            text = seal.seal(token, permanent=permanent)
+        except SessionTooLargeError as error:
+            raise SessionTooLargeError(
+                error.size, error.limit, _largest(values)
+            ) from None
         size = len(self._render_cookie(text, permanent=permanent, secure=True))
         if limit and size > limit:
             raise SessionTooLargeError(size, limit, _largest(values))
@@ -287,7 +292,7 @@ class BuffaloInterface(SessionInterface):
             )
 
     def _find_secret(self) -> None:
-        secrets = find_secrets(self._app)
+        secrets = self.config.format.secrets or find_secrets(self._app)
         if secrets:
             self._seal = self._make_seal(secrets)
             self._weak = any(is_weak(secret) for secret in secrets)

@@ -19,12 +19,15 @@ class ConversionError(Exception):
 class Registered(t.NamedTuple):
     """How one class is taken apart into values the codec knows, and put
     together again.
+
+    :param go_name: what its counterpart is registered as in Go, if it has one.
     """
 
     name: str
     cls: type
     dismantle: c.Callable[[t.Any], t.Any]
     rebuild: c.Callable[[t.Any], t.Any]
+    go_name: str | None = None
 
 
 class Registry:
@@ -35,19 +38,27 @@ class Registry:
     def __init__(self) -> None:
         self.by_class: dict[type, Registered] = {}
         self.by_name: dict[str, Registered] = {}
+        self.by_go_name: dict[str, Registered] = {}
 
     def add(self, entry: Registered) -> None:
         known = self.by_name.get(entry.name)
-        # A module that is imported anew defines its classes anew.
-        if known is not None and _identity(known.cls) != _identity(entry.cls):
-            raise SessionConfigError(
-                f"register_type: the name {entry.name!r} belongs to"
-                f" {_identity(known.cls)} and cannot be {_identity(entry.cls)} too."
-            )
+        _check_owner(entry.name, known, entry)
+        if entry.go_name is not None:
+            _check_owner(entry.go_name, self.by_go_name.get(entry.go_name), entry)
+            self.by_go_name[entry.go_name] = entry
         if known is not None:
             self.by_class.pop(known.cls, None)
         self.by_class[entry.cls] = entry
         self.by_name[entry.name] = entry
+
+
+def _check_owner(name: str, known: Registered | None, entry: Registered) -> None:
+    # A module that is imported anew defines its classes anew.
+    if known is not None and _identity(known.cls) != _identity(entry.cls):
+        raise SessionConfigError(
+            f"register_type: the name {name!r} belongs to"
+            f" {_identity(known.cls)} and cannot be {_identity(entry.cls)} too."
+        )
 
 
 #: What :func:`register_type` fills, shared by every application of a process,
@@ -63,6 +74,7 @@ def register_type(
     name: str | None = None,
     encode: c.Callable[[T], t.Any] | None = None,
     decode: c.Callable[[t.Any], T] | None = None,
+    go_name: str | None = None,
 ) -> type[T]: ...
 @t.overload
 def register_type(
@@ -72,6 +84,7 @@ def register_type(
     name: str | None = None,
     encode: c.Callable[[t.Any], t.Any] | None = None,
     decode: c.Callable[[t.Any], t.Any] | None = None,
+    go_name: str | None = None,
 ) -> c.Callable[[type[T]], type[T]]: ...
 def register_type(
     cls: type[t.Any] | None = None,
@@ -80,6 +93,7 @@ def register_type(
     name: str | None = None,
     encode: c.Callable[[t.Any], t.Any] | None = None,
     decode: c.Callable[[t.Any], t.Any] | None = None,
+    go_name: str | None = None,
 ) -> t.Any:
     """Let values of a class be stored; the counterpart of Go's ``gob.Register``.
 
@@ -103,12 +117,19 @@ def register_type(
         qualified name.
     :param encode: turns an object into a value that can be stored.
     :param decode: turns that value into an object again.
+    :param go_name: for ``SESSION_FORMAT = "gorilla"``: the Go struct that this
+        dataclass stands for, as Go names it, such as ``"main.Person"``. The fields
+        ``user_id`` and ``UserID`` are the same; for other names a dataclass says
+        ``field(metadata={"go": "UID"})``.
     :returns: the class.
     :raises SessionConfigError: the class is none of the kinds above and lacks
-        `encode` or `decode`, or `name` belongs to another class.
+        `encode` or `decode`, or `name` or `go_name` belongs to another class or is
+        none.
     """
     if cls is None:
-        return lambda cls: register_type(cls, name=name, encode=encode, decode=decode)
+        return lambda cls: register_type(
+            cls, name=name, encode=encode, decode=decode, go_name=go_name
+        )
     if not isinstance(cls, type):
         raise SessionConfigError(f"register_type: {cls!r} is not a class.")
     if (encode is None) != (decode is None):
@@ -120,14 +141,29 @@ def register_type(
             f"register_type({cls.__name__}): name= has to be a str, not empty and"
             " without lone surrogates."
         )
+    if go_name is not None:
+        _check_go_name(cls, go_name, encode)
     if encode is None or decode is None:
         encode, decode = _known_kind(cls)
     elif not (callable(encode) and callable(decode)):
         raise SessionConfigError(
             f"register_type({cls.__name__}): encode= and decode= have to be functions."
         )
-    registry.add(Registered(name or _identity(cls), cls, encode, decode))
+    registry.add(Registered(name or _identity(cls), cls, encode, decode, go_name))
     return cls
+
+
+def _check_go_name(cls: type, go_name: object, encode: object) -> None:
+    if not _is_name(go_name):
+        raise SessionConfigError(
+            f"register_type({cls.__name__}): go_name= has to be a str, not empty and"
+            " without lone surrogates."
+        )
+    if not dataclasses.is_dataclass(cls) or encode is not None:
+        raise SessionConfigError(
+            f"register_type({cls.__name__}): go_name= is for dataclasses, and goes"
+            " without encode= and decode=."
+        )
 
 
 def _is_name(name: object) -> bool:

@@ -27,19 +27,23 @@ class Ticket(t.NamedTuple):
     """What a cookie that verifies says.
 
     :param issued: when it was sealed, in seconds since the epoch.
-    :param permanent: whether the browser was told to keep it.
+    :param permanent: whether the browser was told to keep it; None where the
+        cookie does not say, and only the session in it does.
     """
 
     token: str
     issued: int
-    permanent: bool
+    permanent: bool | None
 
 
 class Seal(t.Protocol):
     """Protects tokens, for one cookie name."""
 
     def seal(self, token: str, *, permanent: bool) -> str:
-        """The text for the cookie, of characters that need no quoting."""
+        """The text for the cookie, of characters that need no quoting.
+
+        :raises SessionTooLargeError: there is no text of that length.
+        """
 
     def unseal(self, text: str, *, max_age: int) -> Ticket:
         """
@@ -85,7 +89,7 @@ class SignedSeal:
     """
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
-        _check_secrets(secrets)
+        check_secrets(secrets)
         self._signer = _Signer(secrets, salt=_purpose("sign", name))
 
     def seal(self, token: str, *, permanent: bool) -> str:
@@ -106,7 +110,7 @@ class SignedSeal:
             raise RejectedError("bad-signature", "the signature is wrong") from None
         value, _, timestamp = value.rpartition(b".")
         issued = _timestamp(timestamp)
-        _check_age(issued, max_age)
+        check_age(issued, max_age)
         try:
             body = base64_decode(value[2:])
             if value[1:2] == _DEFLATED:
@@ -137,7 +141,7 @@ class EncryptedSeal:
     """
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
-        _check_secrets(secrets)
+        check_secrets(secrets)
         try:
             from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -175,7 +179,7 @@ class EncryptedSeal:
             raise RejectedError("bad-signature", "another text for the same bytes")
         body = self._decrypt(sealed[:12], sealed[12:], value[:2] + timestamp)
         issued = _timestamp(timestamp)
-        _check_age(issued, max_age)
+        check_age(issued, max_age)
         return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
 
     def issued(self, text: str) -> int | None:
@@ -242,7 +246,10 @@ def _purpose(use: str, name: str) -> bytes:
     return f"flask-buffalo-session.v1.{use}.{name}".encode()
 
 
-def _check_secrets(secrets: c.Sequence[bytes]) -> None:
+def check_secrets(secrets: c.Sequence[bytes]) -> None:
+    """
+    :raises SessionConfigError: there is none, or one that is none.
+    """
     # HMAC fills keys up with zero bytes, so such bytes alone are an empty key.
     if not secrets or not all(secret.strip(b"\0") for secret in secrets):
         raise SessionConfigError("An empty secret cannot protect a session.")
@@ -262,7 +269,10 @@ def _timestamp(data: bytes) -> int:
     return int.from_bytes(seconds)
 
 
-def _check_age(issued: int, max_age: int) -> None:
+def check_age(issued: int, max_age: int) -> None:
+    """
+    :raises RejectedError: a text sealed at that second is too old.
+    """
     # A text from the future is not refused: clocks are set back at times, and
     # only who has the secret could have made one.
     if time.time() - issued >= max_age + 1:

@@ -141,6 +141,7 @@ class Session(SessionMixin):
     _data: bytes | None
     _issued: int | None
     _created: int
+    _dated: bool
     _nonce: bytes
     # What the store holds, encoded; what has been set, deleted (_GONE) or handed
     # out and may have been changed since; and, for each of the latter, the
@@ -237,7 +238,7 @@ class Session(SessionMixin):
             changes = self._changes()
             if changes or self._ending or self._forced or self._regenerate:
                 self._check_change()
-            elif not self._due:
+            elif not self._due and not self._undated:
                 return
             if changes or self._token is not None:
                 self._write(changes)
@@ -399,6 +400,7 @@ class Session(SessionMixin):
         self._token = self._data = self._issued = None
         self.cookie_permanent = False
         self._created = int(time.time())
+        self._dated = False
         self._nonce = b""
         self._new = True
         self._base, self._live, self._seen = {}, {}, {}
@@ -408,12 +410,16 @@ class Session(SessionMixin):
             if data is None:
                 raise RejectedError("unknown", "the store has no such session")
             self._adopt(data)
+            permanent = ticket.permanent
+            if permanent is None:
+                permanent = self._says_permanent(self._base)
         except RejectedError as error:
+            self._begin()
             self._reject(error.reason, ticket.token)
         else:
             self._token = ticket.token
             self._issued = ticket.issued
-            self.cookie_permanent = ticket.permanent
+            self.cookie_permanent = permanent
             self._new = False
 
     def _adopt(self, data: bytes) -> None:
@@ -426,6 +432,7 @@ class Session(SessionMixin):
         self._data = data
         self._base = record.values
         self._created = record.created
+        self._dated = record.dated
         self._nonce = record.nonce
 
     def _reject(self, reason: Reason, token: str) -> None:
@@ -482,7 +489,9 @@ class Session(SessionMixin):
 
     def _encoded(self, name: t.Hashable) -> bytes | None:
         value = self._live[name]
-        return None if value is _GONE else self._backing.codec.encode(value, name)
+        if value is _GONE:
+            return None
+        return self._backing.codec.encode(value, name, self._seen[name])
 
     def _fingerprint(self) -> t.Any:
         """The changes; where they cannot be stored, the reason."""
@@ -509,6 +518,13 @@ class Session(SessionMixin):
             self._issued, permanent=self.cookie_permanent
         )
 
+    @property
+    def _undated(self) -> bool:
+        """Whether the record has no date although its greatest age is limited:
+        it was not written here.
+        """
+        return not self._dated and self._backing.absolute_timeout is not None
+
     def _write(self, changes: _Changes) -> None:
         """Apply what changed here to what is stored now, until nobody else has
         saved in between.
@@ -524,7 +540,7 @@ class Session(SessionMixin):
             if rotate or not self._nonce:
                 self._nonce = os.urandom(_NONCE_BYTES)
             data = self._data
-            if changes or rotate or data is None:
+            if changes or rotate or data is None or self._undated:
                 data = self._dumps(values)
             try:
                 if rotate:
@@ -563,7 +579,13 @@ class Session(SessionMixin):
         return values
 
     def _dumps(self, values: dict[t.Hashable, bytes]) -> bytes:
-        return self._backing.codec.dumps(Record(self._created, self._nonce, values))
+        dated = self._dated or self._undated
+        record = Record(self._created, self._nonce, values, dated)
+        return self._backing.codec.dumps(record)
+
+    def _says_permanent(self, values: dict[t.Hashable, bytes]) -> bool:
+        raw = values.get("_permanent")
+        return raw is not None and bool(self._backing.codec.decode(raw, "_permanent"))
 
     def _keep(self, record: tuple[str, bytes] | None, data: bytes) -> str:
         token, expected = record or (None, None)
@@ -616,10 +638,7 @@ class Session(SessionMixin):
         values: dict[t.Hashable, bytes],
         changes: _Changes,
     ) -> None:
-        raw = values.get("_permanent")
-        permanent = raw is not None and bool(
-            self._backing.codec.decode(raw, "_permanent")
-        )
+        permanent = self._says_permanent(values)
         fresh = token != self._token
         if token and (
             fresh
@@ -632,6 +651,7 @@ class Session(SessionMixin):
             self.cookie_permanent = permanent
         created = self._token is None
         self._token, self._data, self._base = token, data, values
+        self._dated = self._dated or self._undated
         for name, (_, now) in changes.items():
             self._seen[name] = now
         if created:
@@ -752,14 +772,19 @@ def _merge_encoded(
     def decoded(raw: bytes | None) -> t.Any:
         return _MISSING if raw is None else codec.decode(raw, name)
 
-    def encoded(value: t.Any) -> bytes | None:
-        return None if value is _MISSING else codec.encode(value, name)
+    def same(one: t.Any, other: t.Any) -> bool:
+        if one is _MISSING or other is _MISSING:
+            return one is other
+        return codec.same(one, other, name)
 
     try:
         values = decoded(base), decoded(mine), decoded(theirs)
     except (SessionTypeError, RejectedError):
         return mine
-    return encoded(merge(*values, same=lambda a, b: encoded(a) == encoded(b)))
+    merged = merge(*values, same=same)
+    if merged is _MISSING:
+        return None
+    return codec.encode(merged, name, theirs if mine is None else mine)
 
 
 def merge(

@@ -6,7 +6,9 @@ import collections.abc as c
 import copy
 import functools
 import typing as t
+from pathlib import Path
 
+import gopeer
 import pytest
 import redis
 from cachelib import MemcachedCache, RedisCache, SimpleCache
@@ -234,3 +236,24 @@ def make_app(store: object = "cookie", **config: t.Any) -> Flask:
     app.config.update(config)
     BuffaloSession(app)
     return app
+
+
+@pytest.fixture(scope="session")
+def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return gopeer.build(tmp_path_factory.mktemp("gorilla"))
+
+
+@pytest.fixture(scope="session")
+def go(go_program: Path) -> c.Iterator[gopeer.Peer]:
+    """A Go program that has registered its types."""
+    peer = gopeer.Peer(go_program)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture(scope="session")
+def bare_go(go_program: Path) -> c.Iterator[gopeer.Peer]:
+    """One that has registered none."""
+    peer = gopeer.Peer(go_program, bare=True)
+    yield peer
+    peer.close()

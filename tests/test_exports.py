@@ -20,6 +20,7 @@ NAMES = {
     "BuffaloSession",
     "CacheStore",
     "CookieStore",
+    "GorillaFormat",
     "MemoryStore",
     "NativeFormat",
     "NullStore",

@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"flask", "blinker"},
     ),
     "owners": ({"errors", "sessions", "signals", "stores.base"}, set()),
-    "config": ({"errors", "formats", "stores"}, {"flask", "cachelib"}),
+    "config": ({"errors", "formats", "gorilla", "stores"}, {"flask", "cachelib"}),
     "interface": (
         {"codec", "config", "errors", "seal", "sessions", "signals", "stores"},
         {"flask", "werkzeug", "blinker"},
@@ -52,7 +52,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.memcached": ({"errors"}, {"cachelib", "pymemcache", "pylibmc"}),
     "stores.redis": ({"stores.base", "errors"}, set()),
     "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
-    "gorilla": ({"gorilla", "codec", "errors", "registry", "seal"}, set()),
+    "gorilla": (
+        {"gorilla", "codec", "errors", "registry", "seal"},
+        {"markupsafe", "cryptography"},
+    ),
 }
 
 #: Installed only with an extra.

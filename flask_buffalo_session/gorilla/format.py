@@ -1,0 +1,95 @@
+"""The format of Go's gorilla/sessions, which Buffalo applications use."""
+
+from __future__ import annotations
+
+import collections.abc as c
+
+from ..codec import Codec
+from ..errors import SessionConfigError
+from ..seal import Seal, check_secrets
+from .codec import GorillaCodec
+from .securecookie import GorillaSeal, KeyPair
+
+
+class GorillaFormat:
+    """The cookies of Go's gorilla/sessions: gorilla/securecookie and encoding/gob.
+
+    With the same secret and cookie name, a Flask and a Buffalo application share
+    one session, both ways::
+
+        GorillaFormat()                              # SESSION_SECRET, as Buffalo
+        GorillaFormat(hash_key, block_key)           # encrypted
+        GorillaFormat(new_hash, None, old_hash)      # the old one still verifies
+
+    :param key_pairs: as of Go's ``sessions.NewCookieStore``: a hash key, a block
+        key of 16, 24 or 32 bytes or None, then older pairs. The last block key may
+        be left out. Without any, the secret and its fallbacks are the hash keys.
+    :param registered: names of Go types that are registered with ``gob.Register``
+        in every Go program that shares the session, such as ``"time.Time"`` or
+        ``"map[string]interface {}"``. Without it, values of such types go back
+        only where Go has put one.
+    :raises SessionConfigError: a key is not bytes or str, a hash key is missing or
+        empty, or a name is none.
+    """
+
+    #: A gorilla cookie is base64 of its timestamp and has no mark for a permanent
+    #: session. This is what all of them begin with until the year 2096.
+    permanent_mark = "M"
+
+    def __init__(
+        self, *key_pairs: bytes | str | None, registered: c.Iterable[str] = ()
+    ) -> None:
+        keys = [_key(key) for key in key_pairs]
+        keys += [None] * (len(keys) % 2)
+        self._pairs = [
+            (_hash_key(hash_key), block_key)
+            for hash_key, block_key in zip(keys[::2], keys[1::2], strict=True)
+        ]
+        self._codec = GorillaCodec(_names(registered))
+        self.codec: Codec = self._codec
+        #: The hash keys; none where it uses the application's secrets.
+        self.secrets: tuple[bytes, ...] = tuple(pair[0] for pair in self._pairs)
+
+    def seal(self, secrets: c.Sequence[bytes], name: str, *, encrypt: bool) -> Seal:
+        """
+        :raises SessionConfigError: it is to be encrypted and there is no block key
+            to do so, or a key cannot be used.
+        """
+        pairs: list[KeyPair] = self._pairs or [(secret, None) for secret in secrets]
+        if encrypt and pairs and pairs[0][1] is None:
+            raise SessionConfigError(
+                "SESSION_ENCRYPT needs a block key in the gorilla format: set"
+                " SESSION_FORMAT = GorillaFormat(hash_key, block_key), with the keys"
+                " that the Go application has."
+            )
+        return GorillaSeal(pairs, name, sound=self._is_token)
+
+    def _is_token(self, token: bytes) -> bool:
+        # A store's tokens are letters and digits; a record has zero bytes.
+        text = token.isascii() and token.decode("ascii").isprintable()
+        return text or self._codec.is_record(token)
+
+
+def _key(key: object) -> bytes | None:
+    if isinstance(key, str):
+        return key.encode("utf-8", "surrogatepass")
+    if key is None or isinstance(key, bytes):
+        return key
+    # Not its value, which is a secret.
+    raise SessionConfigError(
+        f"GorillaFormat: a {type(key).__name__} is no key; keys are bytes or str."
+    )
+
+
+def _hash_key(key: bytes | None) -> bytes:
+    check_secrets([key or b""])
+    return key or b""
+
+
+def _names(registered: object) -> frozenset[str]:
+    if isinstance(registered, str) or not isinstance(registered, c.Iterable):
+        raise SessionConfigError("GorillaFormat: registered= is a list of Go's names.")
+    names = frozenset(registered)
+    if not all(isinstance(name, str) and name for name in names):
+        raise SessionConfigError("GorillaFormat: registered= is a list of Go's names.")
+    return names

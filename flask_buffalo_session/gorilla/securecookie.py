@@ -1,0 +1,166 @@
+"""The seal of Go's gorilla/securecookie: authenticated, encrypted on demand.
+
+The text is base64 of ``timestamp|base64(value)|mac``, as gorilla writes it.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+import hmac
+import os
+import time
+import typing as t
+from base64 import urlsafe_b64encode
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+
+from ..errors import RejectedError, SessionConfigError, SessionTooLargeError
+from ..seal import Ticket, check_age, check_secrets
+
+#: The longest text, in bytes, that gorilla/securecookie makes or reads.
+MAX_LENGTH = 4096
+
+#: A hash key, and a block key where values are encrypted.
+KeyPair: t.TypeAlias = tuple[bytes, bytes | None]
+
+_MAC_BYTES = 32
+_IV_BYTES = 16
+
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
+
+
+class GorillaSeal:
+    """
+    :param pairs: newest first. The first seals, all of them unseal.
+    :param name: the cookie's name. Another cookie's text does not verify.
+    :param sound: whether a token is one. Asked only where pairs share a hash key
+        but not a block key, when the MAC does not say which pair it was.
+    :raises SessionConfigError: a hash key is empty, a block key is of a wrong
+        length, or cryptography is not installed where there is a block key.
+    """
+
+    def __init__(
+        self,
+        pairs: c.Sequence[KeyPair],
+        name: str,
+        *,
+        sound: c.Callable[[bytes], bool],
+    ) -> None:
+        check_secrets([hash_key for hash_key, _ in pairs])
+        hash_keys = [hash_key for hash_key, _ in pairs]
+        self._pairs = [
+            _Pair(hash_key, _cipher(block_key), hash_keys.count(hash_key) > 1)
+            for hash_key, block_key in pairs
+        ]
+        self._name = name.encode() + b"|"
+        self._sound = sound
+
+    def seal(self, token: str, *, permanent: bool) -> str:
+        """The text for the cookie. It has no mark for a permanent session.
+
+        :raises SessionTooLargeError: gorilla would not read the text.
+        """
+        pair = self._pairs[0]
+        body = token.encode("latin-1")
+        if pair.cipher is not None:
+            iv = os.urandom(_IV_BYTES)
+            body = iv + pair.cipher(iv, body)
+        value = b"%d|%s" % (int(time.time()), urlsafe_b64encode(body))
+        text = urlsafe_b64encode(value + b"|" + self._mac(pair, value))
+        if len(text) > MAX_LENGTH:
+            raise SessionTooLargeError(len(text), MAX_LENGTH, [])
+        return text.decode("ascii")
+
+    def unseal(self, text: str, *, max_age: int) -> Ticket:
+        """What the text says, except whether the session is permanent."""
+        if len(text) > MAX_LENGTH:
+            raise RejectedError("bad-signature", "longer than gorilla makes them")
+        try:
+            sealed = _decoded(text.encode("ascii"))
+        except (Base64Error, UnicodeEncodeError):
+            raise RejectedError("bad-signature", "not a gorilla cookie") from None
+        value, mac = sealed[: -_MAC_BYTES - 1], sealed[-_MAC_BYTES - 1 :]
+        # All are compared, so that the time tells nothing of which it was.
+        pairs = [
+            pair
+            for pair in self._pairs
+            if hmac.compare_digest(b"|" + self._mac(pair, value), mac)
+        ]
+        if not pairs:
+            raise RejectedError("bad-signature", "the MAC is wrong")
+        timestamp, _, encoded = value.partition(b"|")
+        issued = _seconds(timestamp)
+        check_age(issued, max_age)
+        try:
+            body = _decoded(encoded)
+        except Base64Error:
+            raise RejectedError("corrupt", "the value is malformed") from None
+        return Ticket(self._opened(pairs, body).decode("latin-1"), issued, None)
+
+    def issued(self, text: str) -> int | None:
+        try:
+            return int(a2b_base64(text[:16].encode("ascii")).partition(b"|")[0])
+        except ValueError:
+            return None
+
+    def _mac(self, pair: _Pair, value: bytes) -> bytes:
+        return hmac.digest(pair.hash_key, self._name + value, "sha256")
+
+    def _opened(self, pairs: list[_Pair], body: bytes) -> bytes:
+        for pair in pairs:
+            if pair.cipher is None:
+                token = body
+            elif len(body) <= _IV_BYTES:
+                continue
+            else:
+                token = pair.cipher(body[:_IV_BYTES], body[_IV_BYTES:])
+            if not pair.ambiguous or self._sound(token):
+                return token
+        raise RejectedError("corrupt", "it does not decrypt")
+
+
+class _Pair(t.NamedTuple):
+    hash_key: bytes
+    cipher: c.Callable[[bytes, bytes], bytes] | None
+    ambiguous: bool
+
+
+def _cipher(block_key: bytes | None) -> c.Callable[[bytes, bytes], bytes] | None:
+    """AES in counter mode, where encrypting and decrypting are the same."""
+    if block_key is None:
+        return None
+    if len(block_key) not in (16, 24, 32):
+        raise SessionConfigError("A gorilla block key has to be of 16, 24 or 32 bytes.")
+    try:
+        from cryptography.hazmat.primitives.ciphers import Cipher
+        from cryptography.hazmat.primitives.ciphers.algorithms import AES
+        from cryptography.hazmat.primitives.ciphers.modes import CTR
+    except ImportError as error:
+        raise SessionConfigError(
+            "A gorilla block key needs cryptography: install"
+            " flask-buffalo-session[crypto]."
+        ) from error
+    algorithm = AES(block_key)
+
+    def apply(iv: bytes, data: bytes) -> bytes:
+        return Cipher(algorithm, CTR(iv)).encryptor().update(data)
+
+    return apply
+
+
+def _decoded(data: bytes) -> bytes:
+    """
+    :raises binascii.Error: it is not what base64 makes of any bytes. Go ignores
+        line breaks and stray bits, so it reads several texts as the same bytes.
+    """
+    decoded = a2b_base64(data.translate(_FROM_URL))
+    if urlsafe_b64encode(decoded) != data:
+        raise Base64Error("another text for the same bytes")
+    return decoded
+
+
+def _seconds(timestamp: bytes) -> int:
+    # Nineteen digits are what an int64 has.
+    if not timestamp.isdigit() or len(timestamp) > 19:
+        raise RejectedError("corrupt", "the timestamp is malformed")
+    return int(timestamp)

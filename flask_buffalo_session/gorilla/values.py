@@ -1,0 +1,947 @@
+"""Go's values as Python's, and back without harm to their Go types.
+
+What goes back is built along what was there before: the same Go type where the
+new value fits into it, and the old bytes where nothing has changed.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+import dataclasses
+import datetime as dt
+import functools
+import math
+import struct
+import typing as t
+from uuid import UUID
+
+from markupsafe import Markup
+
+from ..codec import SURROGATES, path_of, shown
+from ..errors import SessionTypeError
+from ..registry import ConversionError, Registered, Registry
+from .gob import (
+    BOOL,
+    BYTES,
+    COMPLEX,
+    FLOAT,
+    INT,
+    INTERFACE,
+    MAX_DEPTH,
+    OPAQUE,
+    STRING,
+    UINT,
+    Any,
+    Type,
+    made,
+)
+
+# Lists and dicts one in another. What is read counts the interfaces between them.
+_DEEPEST = MAX_DEPTH // 2 - 2
+
+# What a number of each Go type may be.
+_RANGES = {
+    f"{sign}int{bits or ''}": (low << (bits or 64) - 1, (1 << (bits or 64) + high) - 1)
+    for bits in (0, 8, 16, 32, 64)
+    for sign, low, high in (("", -1, -1), ("u", 0, 0))
+}
+_RANGES["uintptr"] = _RANGES["uint64"]
+
+# The types that Go's encoding/gob registers in every program.
+_SCALARS: dict[str, Type] = {
+    **{name: UINT if name[0] == "u" else INT for name in _RANGES},
+    **dict.fromkeys(("float32", "float64"), FLOAT),
+    **dict.fromkeys(("complex64", "complex128"), COMPLEX),
+    "bool": BOOL,
+    "string": STRING,
+}
+
+#: The names of those, and of what gorilla/sessions registers.
+ALWAYS_REGISTERED = frozenset(
+    {*_SCALARS, *(f"[]{name}" for name in _SCALARS), "[]interface {}"}
+)
+
+# What values become that have no Go type yet.
+_PLAIN: dict[type, tuple[str, Type]] = {
+    bool: ("bool", BOOL),
+    float: ("float64", FLOAT),
+    complex: ("complex128", COMPLEX),
+    str: ("string", STRING),
+    bytes: ("[]uint8", BYTES),
+}
+
+_LIST, _LIST_NAME = made("slice", "", (INTERFACE,)), "[]interface {}"
+_DICT, _DICT_NAME = made("map", "", (STRING, INTERFACE)), "map[string]interface {}"
+_ANY_DICT_NAME = "map[interface {}]interface {}"
+_ANY_DICT = made("map", "", (INTERFACE, INTERFACE))
+_TIME = made("gob", "Time")
+_UUID = made("binary", "UUID")
+
+# Which kinds a value of a Python class may stay.
+_FITTING: dict[type, frozenset[str]] = {
+    bool: frozenset({"bool"}),
+    int: frozenset({"int", "uint"}),
+    float: frozenset({"float"}),
+    complex: frozenset({"complex"}),
+    str: frozenset({"string"}),
+    bytes: frozenset({"bytes"}),
+    list: frozenset({"slice", "array"}),
+    tuple: frozenset({"slice", "array"}),
+    dict: frozenset({"map"}),
+    dt.datetime: OPAQUE,
+    UUID: OPAQUE,
+}
+
+
+class GoStruct(c.Mapping[str, t.Any]):
+    """A Go struct for which no class is registered: its fields, by their Go names,
+    as items and as attributes. Both can be set, none added.
+
+    :ivar go_type: the name of its Go type. With the package where it was in an
+        interface, such as ``main.Person`` or ``*main.Person``; without it where it
+        was a part of another value.
+    """
+
+    __slots__ = ("_values", "_wire", "go_type")
+
+    def __init__(self, go_type: str, wire: Type, values: dict[str, t.Any]) -> None:
+        for name, value in (("go_type", go_type), ("_wire", wire), ("_values", values)):
+            object.__setattr__(self, name, value)
+
+    def __getitem__(self, name: str) -> t.Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: t.Any) -> None:
+        if name not in self._values:
+            raise KeyError(name)
+        self._values[name] = value
+
+    def __iter__(self) -> c.Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> t.Any:
+        # Not for those of its own, which are missing while it is being copied.
+        if not name.startswith("_") and name in self._values:
+            return self._values[name]
+        raise AttributeError(name)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        if name in GoStruct.__slots__:
+            object.__setattr__(self, name, value)
+        elif name in self._values:
+            self._values[name] = value
+        else:
+            raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        return f"<GoStruct {self.go_type} {self._values!r}>"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GoOpaque:
+    """A value whose bytes only its Go type can read, since it has a method
+    ``GobEncode``, ``MarshalBinary`` or ``MarshalText`` that made them.
+
+    :param go_type: the name of its Go type, as in :class:`GoStruct`.
+    :param data: what that method returned.
+    """
+
+    go_type: str
+    data: bytes
+    _wire: Type = dataclasses.field(repr=False, compare=False)
+
+
+class _MismatchError(SessionTypeError):
+    """A value is of another type than the Go type it should become."""
+
+
+class _Path:
+    """Where a value is: shown in messages only, so made of nothing but links."""
+
+    __slots__ = ("_form", "_parent", "_step", "depth")
+
+    def __init__(self, parent: t.Any, form: str = "", step: object = None) -> None:
+        self._parent = parent
+        self._form = form
+        self._step = step
+        self.depth: int = parent.depth + 1 if isinstance(parent, _Path) else 0
+
+    def __str__(self) -> str:
+        if not isinstance(self._parent, _Path):
+            return path_of(self._parent)
+        return f"{self._parent}{self._form.format(shown(self._step))}"
+
+
+class Reading:
+    """Turns Go values into Python's.
+
+    :param name: the session name, for the error message.
+    """
+
+    def __init__(self, registry: Registry, name: t.Hashable) -> None:
+        self._registry = registry
+        self._name = name
+
+    def any(self, value: Any | None) -> t.Any:
+        """
+        :raises SessionTypeError: there is no such Python value.
+        :raises GobError: the value is malformed.
+        """
+        if value is None:
+            return None
+        return self.value(value.type, value.value, value.name)
+
+    def value(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        """
+        :param plain: the value as :mod:`.gob` has it.
+        :param go_type: the name of its Go type, "" if unknown.
+        """
+        if kind.id and kind is not INTERFACE:
+            return plain
+        return _VALUES[kind.kind](self, kind, plain, go_type)
+
+    def _interface(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        return self.any(plain)
+
+    def _list(self, kind: Type, plain: t.Any, go_type: str) -> list[t.Any]:
+        (element,) = kind.parts
+        inner = elements_of(go_type)[-1]
+        return [self.value(element, item, inner) for item in plain]
+
+    def _dict(self, kind: Type, plain: t.Any, go_type: str) -> dict[t.Any, t.Any]:
+        key_kind, element = kind.parts
+        key_type, inner = elements_of(go_type)
+        found = {}
+        try:
+            for key, item in plain:
+                name = self.value(key_kind, key, key_type)
+                found[name] = self.value(element, item, inner)
+        except TypeError as error:
+            raise self._unreadable("a map with keys that are not hashable") from error
+        if len(found) != len(plain):
+            raise self._unreadable("a map with keys that are the same in Python")
+        return found
+
+    def _struct(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        values = {
+            name: self.value(part, plain[name], "") if name in plain else _zero(part)
+            for name, part in zip(kind.fields, kind.parts, strict=True)
+        }
+        go_type = go_type or kind.name
+        entry = find_registered(self._registry, go_type)
+        if entry is None:
+            return GoStruct(go_type, kind, values)
+        fields = python_fields(entry.cls)
+        try:
+            return entry.rebuild(
+                {
+                    fields[_folded(name)]: value
+                    for name, value in values.items()
+                    if _folded(name) in fields
+                }
+            )
+        except ConversionError as error:
+            raise self._unreadable(f"a {go_type} of which {error}") from error
+
+    def _opaque(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        known: dt.datetime | UUID | None = None
+        if kind.name == _TIME.name:
+            known = _time_from(plain)
+        elif kind.name == _UUID.name and len(plain) == 16:
+            known = UUID(bytes=plain)
+        if known is not None:
+            return known
+        return GoOpaque(go_type or kind.name, plain, kind)
+
+    def _unreadable(self, problem: str) -> SessionTypeError:
+        return SessionTypeError(path_of(self._name), f"holds {problem}")
+
+
+_VALUES: dict[str, c.Callable[[Reading, Type, t.Any, str], t.Any]] = {
+    "interface": Reading._interface,
+    "slice": Reading._list,
+    "array": Reading._list,
+    "map": Reading._dict,
+    "struct": Reading._struct,
+    **dict.fromkeys(OPAQUE, Reading._opaque),
+}
+
+
+class Building:
+    """Turns one Python value into a Go value.
+
+    :param name: the session name the value is kept under.
+    :param registered: the names of the types that Go can read; None for any.
+    """
+
+    def __init__(
+        self, registry: Registry, name: t.Hashable, registered: frozenset[str] | None
+    ) -> None:
+        self._registry = registry
+        self._path = _Path(name)
+        self._reading = Reading(registry, name)
+        self._registered = registered
+        self._old: Any | None = None
+
+    def built(self, value: t.Any, old: Any | None) -> Any | None:
+        """
+        :param old: what is replaced. Go can read the types in there.
+        :raises SessionTypeError: there is no such Go value.
+        """
+        self._old = old
+        return self.any(value, old, self._path)
+
+    def any(self, value: t.Any, old: Any | None, path: _Path) -> Any | None:
+        if value is None:
+            return None
+        if path.depth > _DEEPEST:
+            raise SessionTypeError(str(path), "nested too deeply")
+        if old is not None and self._may_stay(value, old):
+            try:
+                plain = self.plain(old.type, value, old.name, old.value, path)
+                return Any(old.name, old.type, plain)
+            except _MismatchError:
+                pass
+        return self._fresh(value, old, path)
+
+    def plain(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> t.Any:
+        """A value of a given Go type, as :mod:`.gob` has it.
+
+        :raises SessionTypeError: the value does not fit.
+        """
+        if path.depth > _DEEPEST:
+            raise SessionTypeError(str(path), "nested too deeply")
+        return _PLAINS[kind.kind](self, kind, value, go_type, old, path)
+
+    # Of the type that it was
+
+    def _may_stay(self, value: t.Any, old: Any) -> bool:
+        kinds = _FITTING.get(type(value))
+        if kinds is not None:
+            return old.type.kind in kinds
+        if isinstance(value, GoStruct):
+            return bool(old.name == value.go_type)
+        if isinstance(value, GoOpaque):
+            return old.name == value.go_type and _alike(old.type, value._wire)
+        if type(value) in self._registry.by_class:
+            return old.type.kind == "struct"
+        return old.type.kind == "string"
+
+    def _bool(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> bool:
+        if type(value) is not bool:
+            raise _mismatch(path, value, go_type or kind.kind)
+        return value
+
+    def _int(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> int:
+        if type(value) is not int:
+            raise _mismatch(path, value, go_type or kind.kind)
+        low, high = _RANGES.get(go_type) or _RANGES[f"{kind.kind}64"]
+        if not low <= value <= high:
+            raise SessionTypeError(
+                str(path), f"the number does not fit into Go's {go_type or kind.kind}"
+            )
+        return value
+
+    def _float(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> float:
+        if type(value) is int and abs(value) <= 1 << 53:
+            value = float(value)
+        if type(value) is not float:
+            raise _mismatch(path, value, go_type or kind.kind)
+        return _shortened(value, path) if go_type == "float32" else value
+
+    def _complex(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> complex:
+        if type(value) is not complex:
+            raise _mismatch(path, value, go_type or kind.kind)
+        if go_type != "complex64":
+            return value
+        return complex(_shortened(value.real, path), _shortened(value.imag, path))
+
+    def _string(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> str:
+        if type(value) is not str and not is_text(value):
+            raise _mismatch(path, value, go_type or kind.kind)
+        text = str.__str__(value) if isinstance(value, str) else str(value)
+        try:
+            text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise SessionTypeError(str(path), SURROGATES) from None
+        return text
+
+    def _bytes(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> bytes:
+        if type(value) is not bytes:
+            raise _mismatch(path, value, go_type or kind.kind)
+        return value
+
+    def _interface(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> Any | None:
+        return self.any(value, old, path)
+
+    def _list(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> list[t.Any]:
+        if type(value) not in (list, tuple) or (
+            kind.kind == "array" and len(value) != kind.length
+        ):
+            raise _mismatch(path, value, go_type or kind.kind)
+        (element,) = kind.parts
+        inner = elements_of(go_type)[-1]
+        before = self._aligned(value, element, inner, old or [])
+        return [
+            self.plain(element, item, inner, was, _Path(path, "[{}]", index))
+            for index, (item, was) in enumerate(zip(value, before, strict=True))
+        ]
+
+    def _aligned(
+        self, value: c.Sequence[t.Any], element: Type, inner: str, old: list[t.Any]
+    ) -> list[t.Any]:
+        """For each element the one that it was. If some have come or gone, then
+        those at the start and at the end that are still the same.
+        """
+        if len(old) == len(value):
+            return old
+        before: list[t.Any] = [None] * len(value)
+        shorter = min(len(old), len(value))
+        were = [self._reading.value(element, item, inner) for item in old]
+        start = 0
+        while start < shorter and _same(were[start], value[start]):
+            before[start] = old[start]
+            start += 1
+        end = 1
+        while end <= shorter - start and _same(were[-end], value[-end]):
+            before[-end] = old[-end]
+            end += 1
+        return before
+
+    def _map(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> list[tuple[t.Any, t.Any]]:
+        if type(value) is not dict:
+            raise _mismatch(path, value, go_type or kind.kind)
+        key_kind, element = kind.parts
+        key_type, inner = elements_of(go_type)
+        # Those that were there, in their order, then the new ones.
+        were = (
+            {self._reading.value(key_kind, pair[0], key_type): pair for pair in old}
+            if old
+            else {}
+        )
+        order = [key for key in were if key in value]
+        order += [key for key in value if key not in were]
+        pairs = []
+        for key in order:
+            old_key, old_item = were.get(key, (None, None))
+            if key not in were:
+                old_key = self._key(key_kind, key, key_type, path)
+            step = _Path(path, "[{}]", key)
+            pairs.append(
+                (old_key, self.plain(element, value[key], inner, old_item, step))
+            )
+        return pairs
+
+    def _key(self, kind: Type, key: t.Any, go_type: str, path: _Path) -> t.Any:
+        plain = self.plain(kind, key, go_type, None, _Path(path, " (the key {})", key))
+        if isinstance(plain, Any) and plain.type.kind in ("bytes", "slice", "map"):
+            raise SessionTypeError(
+                str(path), f"a {type(key).__name__} cannot be the key of a Go map"
+            )
+        return plain
+
+    def _struct(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> dict[str, t.Any]:
+        given = self._fields(kind, value, go_type, path)
+        before = old or {}
+        plain = {}
+        for name, part in zip(kind.fields, kind.parts, strict=True):
+            was = before.get(name)
+            if name not in given:
+                # The class does not have it, so it stays.
+                now = was
+            elif given[name] is None:
+                continue
+            else:
+                now = self.plain(
+                    part, given[name], "", was, _Path(path, f".{name}", None)
+                )
+            # It may be a zero, of a kind that is sent nevertheless.
+            if name in before and _same(now, was):
+                plain[name] = was
+            elif now is not None and not _is_zero(part, now):
+                plain[name] = now
+        return plain
+
+    def _fields(
+        self, kind: Type, value: t.Any, go_type: str, path: _Path
+    ) -> c.Mapping[str, t.Any]:
+        """The values of a struct's fields by their Go names."""
+        if isinstance(value, GoStruct):
+            if value._wire is kind or value.go_type in (go_type, kind.name):
+                return value
+            raise _mismatch(path, value, go_type or kind.name)
+        entry = self._registry.by_class.get(type(value))
+        known = find_registered(self._registry, go_type or kind.name)
+        if entry is None or known is None or entry.cls is not known.cls:
+            raise _mismatch(path, value, go_type or kind.name)
+        fields = python_fields(entry.cls)
+        return {
+            name: getattr(value, fields[_folded(name)])
+            for name in kind.fields
+            if _folded(name) in fields
+        }
+
+    def _opaque(
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+    ) -> bytes:
+        if isinstance(value, GoOpaque) and _alike(kind, value._wire):
+            return value.data
+        if type(value) is UUID and kind.name == _UUID.name:
+            return value.bytes
+        if type(value) is dt.datetime and kind.name == _TIME.name:
+            was = None if old is None else _time_from(old)
+            # It may have had nanoseconds.
+            if _same(was, value) and value.utcoffset() is not None:
+                return t.cast(bytes, old)
+            return _time_to(value, path)
+        raise _mismatch(path, value, go_type or kind.name)
+
+    # Of a type that it is given here
+
+    def _fresh(self, value: t.Any, old: Any | None, path: _Path) -> Any:
+        kind = type(value)
+        if kind is int:
+            name = "uint64" if 1 << 63 <= value < 1 << 64 else "int"
+            type_ = UINT if name == "uint64" else INT
+            return Any(name, type_, self._int(type_, value, name, None, path))
+        if kind in _PLAIN:
+            name, type_ = _PLAIN[kind]
+            return Any(name, type_, self.plain(type_, value, name, None, path))
+        if kind is list or kind is tuple:
+            return self._fresh_container(_LIST_NAME, _LIST, value, old, path)
+        if kind is dict:
+            return self._fresh_dict(value, old, path)
+        if isinstance(value, GoStruct):
+            return self._moved(value, path)
+        if isinstance(value, GoOpaque):
+            return Any(value.go_type, value._wire, value.data)
+        if kind is dt.datetime:
+            self._check("time.Time", "time.Time{}", path)
+            return Any("time.Time", _TIME, self._opaque(_TIME, value, "", None, path))
+        if kind is UUID:
+            return Any(self._uuid_name(path), _UUID, value.bytes)
+        entry = self._registry.by_class.get(kind)
+        if entry is not None and entry.go_name is not None:
+            return self._fresh_struct(value, entry, path)
+        if is_text(value):
+            return Any("string", STRING, self._string(STRING, value, "", None, path))
+        raise SessionTypeError(str(path), _no_go_type(kind, entry))
+
+    def _fresh_container(
+        self, name: str, kind: Type, value: t.Any, old: Any | None, path: _Path
+    ) -> Any:
+        """Of any elements, where those may not be all of the type they were."""
+        before: t.Any = None
+        if old is not None and old.type.kind in ("slice", "array", "map"):
+            element, inner = old.type.parts[-1], elements_of(old.name)[-1]
+            if element is not INTERFACE and inner not in _SCALARS:
+                before = None
+            elif old.type.kind != "map" and kind is _LIST:
+                before = [_boxed(element, inner, item) for item in old.value]
+            elif old.type.kind == "map" and old.type.parts[0] is kind.parts[0]:
+                before = [(key, _boxed(element, inner, v)) for key, v in old.value]
+        return Any(name, kind, self.plain(kind, value, name, before, path))
+
+    def _fresh_dict(self, value: t.Any, old: Any | None, path: _Path) -> Any:
+        if all(type(key) is str for key in value):
+            self._check(_DICT_NAME, "map[string]interface{}{}", path)
+            return self._fresh_container(_DICT_NAME, _DICT, value, old, path)
+        self._check(_ANY_DICT_NAME, "map[interface{}]interface{}{}", path)
+        return self._fresh_container(_ANY_DICT_NAME, _ANY_DICT, value, old, path)
+
+    def _moved(self, value: GoStruct, path: _Path) -> Any:
+        if "." not in value.go_type and self._registered is not None:
+            raise SessionTypeError(
+                str(path),
+                f"a Go {value.go_type or 'struct'} that was a part of another value"
+                " cannot be one of its own, as its package is not known here",
+            )
+        plain = self._struct(value._wire, value, value.go_type, None, path)
+        return Any(value.go_type, value._wire, plain)
+
+    def _fresh_struct(self, value: t.Any, entry: Registered, path: _Path) -> Any:
+        name = t.cast(str, entry.go_name)
+        bare = name.lstrip("*")
+        # The same type can be registered in Go by value or by pointer.
+        name = next(
+            (other for other in (name, bare, f"*{bare}") if self._can_read(other)), name
+        )
+        self._check(name, f"{'&' if name[0] == '*' else ''}{bare}{{}}", path)
+        try:
+            kind = struct_type(entry.cls, self._registry)
+        except ConversionError as error:
+            raise SessionTypeError(str(path), str(error)) from error
+        plain = self._struct(kind, value, entry.go_name or "", None, path)
+        return Any(name, kind, plain)
+
+    def _uuid_name(self, path: _Path) -> str:
+        known = (self._registered or frozenset()) | self._names_of_old
+        names = sorted(name for name in known if name.endswith("uuid.UUID"))
+        if names:
+            return names[0]
+        name = "github.com/gofrs/uuid.UUID"
+        self._check(name, "uuid.UUID{}", path)
+        return name
+
+    def _check(self, name: str, example: str, path: _Path) -> None:
+        if not self._can_read(name):
+            raise SessionTypeError(
+                str(path),
+                f"Go could not read a {name} unless it is registered: add"
+                f" gob.Register({example}) to the Go program, and here"
+                f" GorillaFormat(registered=[{name!r}])",
+            )
+
+    def _can_read(self, name: str) -> bool:
+        return (
+            self._registered is None
+            or name in self._registered
+            or name in ALWAYS_REGISTERED
+            or name in self._names_of_old
+        )
+
+    @functools.cached_property
+    def _names_of_old(self) -> frozenset[str]:
+        names: set[str] = set()
+        _collect(INTERFACE, self._old, names)
+        return frozenset(names)
+
+
+_PLAINS: dict[str, c.Callable[[Building, Type, t.Any, str, t.Any, _Path], t.Any]] = {
+    "bool": Building._bool,
+    "int": Building._int,
+    "uint": Building._int,
+    "float": Building._float,
+    "complex": Building._complex,
+    "string": Building._string,
+    "bytes": Building._bytes,
+    "interface": Building._interface,
+    "slice": Building._list,
+    "array": Building._list,
+    "map": Building._map,
+    "struct": Building._struct,
+    **dict.fromkeys(OPAQUE, Building._opaque),
+}
+
+
+def _boxed(kind: Type, go_type: str, plain: t.Any) -> Any | None:
+    """What would be in an interface instead of a value of a fixed type."""
+    if kind is INTERFACE:
+        return t.cast("Any | None", plain)
+    return Any(go_type, kind, plain)
+
+
+def _collect(kind: Type, plain: t.Any, names: set[str]) -> None:
+    """Add the names of the types in interfaces."""
+    if kind is INTERFACE:
+        if plain is not None:
+            names.add(plain.name)
+            if plain.type.mixed:
+                _collect(plain.type, plain.value, names)
+    elif kind.kind in ("slice", "array"):
+        for item in plain:
+            _collect(kind.parts[0], item, names)
+    elif kind.kind == "map":
+        for key, item in plain:
+            _collect(kind.parts[0], key, names)
+            _collect(kind.parts[1], item, names)
+    elif kind.kind == "struct":
+        for name, part in zip(kind.fields, kind.parts, strict=True):
+            if name in plain:
+                _collect(part, plain[name], names)
+
+
+def _mismatch(path: _Path, value: object, go_type: str) -> _MismatchError:
+    name = type(value).__name__
+    return _MismatchError(str(path), f"a {name} cannot be Go's {go_type or 'struct'}")
+
+
+def _no_go_type(kind: type, entry: Registered | None) -> str:
+    if entry is not None and dataclasses.is_dataclass(kind):
+        return (
+            f"a {kind.__name__} needs to know its Go type: add go_name= to its"
+            " register_type"
+        )
+    advice = (
+        "use bytes"
+        if kind in (bytearray, memoryview)
+        else "keep a str, a number, a list or a dict instead"
+    )
+    return f"a {kind.__module__}.{kind.__qualname__} has no Go type: {advice}"
+
+
+def is_text(value: object) -> bool:
+    """Whether a value stands for a str: a Markup, which Go has no type for and
+    which comes back as a str that is escaped, or a translation that waits for the
+    language to be known, such as Babel's lazy strings.
+    """
+    if isinstance(value, str):
+        return type(value) in (str, Markup)
+    method = getattr(value, "casefold", None)
+    return isinstance(getattr(method, "__self__", None), str)
+
+
+def _alike(one: Type, other: Type) -> bool:
+    return (one.kind, one.name) == (other.kind, other.name)
+
+
+def _zero(kind: Type) -> t.Any:
+    """What a field holds that was not sent. A struct or the like is always sent,
+    unless it is a nil pointer.
+    """
+    return {
+        "bool": False,
+        "int": 0,
+        "uint": 0,
+        "float": 0.0,
+        "complex": 0j,
+        "string": "",
+        "bytes": b"",
+    }.get(kind.kind, {"slice": [], "map": {}}.get(kind.kind))
+
+
+def _is_zero(kind: Type, plain: t.Any) -> bool:
+    return kind.kind not in ("struct", "array", *OPAQUE) and not plain
+
+
+def _same(one: t.Any, other: t.Any) -> bool:
+    """Whether two Python values are the same to a Go program too, which 1 and True
+    are not, nor 0.0 and -0.0.
+    """
+    if type(one) is not type(other):
+        return {type(one), type(other)} == {list, tuple} and _same(
+            list(one), list(other)
+        )
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(
+            _same(one[key], other[key]) for key in one
+        )
+    if isinstance(one, float):
+        return one.hex() == other.hex() and math.copysign(1, one) == math.copysign(
+            1, other
+        )
+    if isinstance(one, GoStruct):
+        named = bool(one.go_type == other.go_type)
+        return named and _same(one._values, other._values)
+    if isinstance(one, dt.datetime):
+        return one == other and one.utcoffset() == other.utcoffset()
+    if dataclasses.is_dataclass(one):
+        return _same(vars_of(one), vars_of(other))
+    return bool(one == other)
+
+
+def vars_of(value: t.Any) -> dict[str, t.Any]:
+    """A dataclass's fields."""
+    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+
+
+def _shortened(value: float, path: _Path) -> float:
+    """What is left of a float64 in a float32."""
+    try:
+        return t.cast(float, struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        raise SessionTypeError(
+            str(path), "the number does not fit into Go's float32"
+        ) from None
+
+
+# Times
+
+_YEAR_1 = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
+
+# Version 1: seconds since the year 1, nanoseconds, minutes east of UTC. Version 2
+# has seconds of the offset too.
+_MOMENT = struct.Struct(">BqIh")
+
+
+def _time_from(data: bytes) -> dt.datetime | None:
+    """The time in Go's form; None if datetime has no such time."""
+    if len(data) not in (15, 16) or data[0] != len(data) - 14:
+        return None
+    _, seconds, nanoseconds, minutes = _MOMENT.unpack(data[:15])
+    # -1 is UTC itself, which has no name otherwise.
+    offset = 0 if minutes == -1 else minutes * 60
+    offset += sum(struct.unpack("b", data[15:])) if len(data) == 16 else 0
+    try:
+        moment = _YEAR_1 + dt.timedelta(
+            seconds=seconds, microseconds=nanoseconds // 1000
+        )
+        return moment.astimezone(dt.timezone(dt.timedelta(seconds=offset)))
+    except (OverflowError, ValueError):
+        return None
+
+
+def _time_to(value: dt.datetime, path: _Path) -> bytes:
+    offset = value.utcoffset()
+    if offset is None:
+        raise SessionTypeError(
+            str(path), "a Go time has a zone: use datetime.now(UTC) or the like"
+        )
+    if offset.microseconds or offset == dt.timedelta(minutes=-1):
+        raise SessionTypeError(str(path), "Go's time has no such offset from UTC")
+    since = value.replace(tzinfo=dt.UTC) - offset - _YEAR_1
+    minutes, rest = divmod(offset.days * 86400 + offset.seconds, 60)
+    return _MOMENT.pack(
+        2 if rest else 1,
+        since.days * 86400 + since.seconds,
+        since.microseconds * 1000,
+        minutes if offset else -1,
+    ) + (bytes([rest]) if rest else b"")
+
+
+# Names of Go types
+
+
+@functools.lru_cache(maxsize=256)
+def elements_of(go_type: str) -> tuple[str, str]:
+    """The Go types of a map's keys and elements, or twice that of a slice's or an
+    array's elements, as far as the name says; else "".
+    """
+    name = go_type.lstrip("*")
+    if not name.startswith(("[", "map[")):
+        return "", ""
+    start = name.index("[")
+    depth = 0
+    for place in range(start, len(name)):
+        depth += {"[": 1, "]": -1}.get(name[place], 0)
+        if depth == 0:
+            element = name[place + 1 :]
+            return (name[start + 1 : place] if start else element), element
+    return "", ""
+
+
+def find_registered(registry: Registry, go_type: str) -> Registered | None:
+    """The class that stands for a Go struct. The name may lack the path of its
+    package, or the package, as those of types inside others do.
+    """
+    if not registry.by_go_name or not go_type:
+        return None
+    exact = registry.by_go_name.get(go_type)
+    if exact is not None:
+        return exact
+    wanted = go_type.lstrip("*")
+    found = [
+        entry
+        for name, entry in registry.by_go_name.items()
+        if _is_tail(wanted, name.lstrip("*"))
+    ]
+    return found[0] if len({entry.cls for entry in found}) == 1 else None
+
+
+def _is_tail(name: str, whole: str) -> bool:
+    if name == whole:
+        return True
+    if "/" in name:
+        return False
+    return whole.endswith(f"/{name}" if "." in name else f".{name}")
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+@functools.lru_cache(maxsize=256)
+def python_fields(cls: type) -> dict[str, str]:
+    """The names of a dataclass's fields by those of Go's, without regard to case
+    and underscores.
+    """
+    return {
+        _folded(field.metadata.get("go", field.name)): field.name
+        for field in dataclasses.fields(cls)
+    }
+
+
+# Go structs for dataclasses that Go has not sent one of yet
+
+_KINDS: dict[t.Any, Type] = {
+    bool: BOOL,
+    int: INT,
+    float: FLOAT,
+    complex: COMPLEX,
+    str: STRING,
+    bytes: BYTES,
+    dt.datetime: _TIME,
+    UUID: _UUID,
+    t.Any: INTERFACE,
+    object: INTERFACE,
+    list: _LIST,
+    tuple: _LIST,
+    dict: _DICT,
+}
+
+
+def struct_type(cls: type, registry: Registry) -> Type:
+    """The struct that a dataclass describes by its annotations.
+
+    :raises ConversionError: a field's annotation has no Go type.
+    """
+    return _struct_type(cls, registry, {})
+
+
+def _struct_type(cls: type, registry: Registry, begun: dict[type, Type]) -> Type:
+    if cls in begun:
+        return begun[cls]
+    kind = begun[cls] = Type("struct")
+    hints = t.get_type_hints(cls)
+    names, parts = [], []
+    for field in dataclasses.fields(cls):
+        names.append(field.metadata.get("go") or _exported(field.name))
+        part = _annotated(hints[field.name], registry, begun)
+        if part is None:
+            raise ConversionError(
+                f"the field {field.name!r} of {cls.__name__} has no Go type that its"
+                " annotation could name: let Go send one first"
+            )
+        parts.append(part)
+    go_name = registry.by_class[cls].go_name or cls.__name__
+    Type.__init__(
+        kind, "struct", go_name.rpartition(".")[2], tuple(parts), tuple(names)
+    )
+    return kind
+
+
+def _annotated(hint: t.Any, registry: Registry, begun: t.Any) -> Type | None:
+    arguments = [part for part in t.get_args(hint) if part not in (type(None), ...)]
+    origin = t.get_origin(hint)
+    if origin in (list, tuple, dict) and len(set(arguments)) <= 2:
+        parts = [_annotated(part, registry, begun) for part in arguments]
+        size = 2 if origin is dict else 1
+        if None in parts or len(parts) != size:
+            return None
+        return made("map" if size == 2 else "slice", "", tuple(filter(None, parts)))
+    if origin is not None and len(arguments) == 1:
+        return _annotated(arguments[0], registry, begun)
+    if isinstance(hint, type) and hint in registry.by_class:
+        return _struct_type(hint, registry, begun)
+    return _KINDS.get(hint)
+
+
+def _exported(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
