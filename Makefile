@@ -6,11 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 export SESSION_STORE ?= cookie
 
-.PHONY: demo test check bench lint types wheel clean
+.PHONY: demo demo-buffalo test check bench lint types wheel clean
 
 ## demo: serve the example shop on http://127.0.0.1:$(PORT)
 demo: $(VENV)/demo.stamp
 	PORT=$(PORT) $(BIN)/python -m examples.shop
+
+## demo-buffalo: serve a Flask and a Go application that share one session
+demo-buffalo: $(VENV)/demo.stamp
+	PORT=$(PORT) $(BIN)/python -m examples.with_buffalo
 
 ## test: run all tests
 test: $(VENV)/dev.stamp

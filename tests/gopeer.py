@@ -31,11 +31,17 @@ REGISTERED = (
 )
 
 
-def build(directory: Path) -> Path:
-    """Compile it. Skipped where there is no Go, failed where there has to be."""
+def require_go() -> str:
+    """The compiler's path, where gorilla/sessions is there too."""
     go = require("go", "golang-go")
     if not Path("/usr/share/gocode/src/github.com/gorilla/sessions").exists():
         require("the Go package gorilla/sessions", "golang-github-gorilla-sessions-dev")
+    return go
+
+
+def build(directory: Path) -> Path:
+    """Compile it. Skipped where there is no Go, failed where there has to be."""
+    go = require_go()
     program = directory / "peer"
     environment = {
         **os.environ,

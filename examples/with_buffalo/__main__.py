@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ def main() -> None:
     os.environ.setdefault("SESSION_NAME", "_shop_session")
     port = int(os.environ.get("PORT") or 5000)
     go_port = free_port()
+    # Being terminated is to leave no Go program behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory() as folder:
         program = build(Path(folder))
         environ = {**os.environ, "GO_PORT": str(go_port)}
