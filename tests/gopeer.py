@@ -13,8 +13,6 @@ from pathlib import Path
 from hypothesis import strategies as st
 from servers import require
 
-SOURCE = Path(__file__).parent / "gorilla_peer"
-
 NAME = "_buffalo_session"
 
 #: A value with its Go type, as the program writes it.
@@ -39,10 +37,10 @@ def require_go() -> str:
     return go
 
 
-def build(directory: Path) -> Path:
-    """Compile it. Skipped where there is no Go, failed where there has to be."""
+def build(directory: Path, source: str = "gorilla_peer") -> Path:
+    """Compile a program. Skipped where there is no Go, failed where there has to be."""
     go = require_go()
-    program = directory / "peer"
+    program = directory / source
     environment = {
         **os.environ,
         "GO111MODULE": "off",
@@ -51,7 +49,10 @@ def build(directory: Path) -> Path:
         "GOFLAGS": "",
     }
     subprocess.run(
-        [go, "build", "-o", program, "."], cwd=SOURCE, env=environment, check=True
+        [go, "build", "-o", program, "."],
+        cwd=Path(__file__).parent / source,
+        env=environment,
+        check=True,
     )
     return program
 

@@ -294,6 +294,12 @@ def test_a_folder_that_is_gone_is_an_error(damaged: Damaged) -> None:
     damaged.site.away("/set/b")
     elsewhere.rename(damaged.folder)
     assert damaged.client.get("/read").text == "a"
+    damaged.site.between = lambda: t.cast(None, damaged.folder.rename(elsewhere))
+    for path in ("/change", "/claim"):
+        damaged.site.away(path)
+        assert not damaged.folder.exists()
+        elsewhere.rename(damaged.folder)
+    assert damaged.client.get("/read").text == "a"
 
 
 def test_a_file_that_cannot_be_read_is_an_error(damaged: Damaged) -> None:

@@ -53,8 +53,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.redis": ({"stores.base", "errors"}, set()),
     "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
     "gorilla": (
-        {"gorilla", "codec", "errors", "registry", "seal"},
-        {"markupsafe", "cryptography"},
+        {"gorilla", "codec", "errors", "registry", "seal", "stores.base"},
+        {"markupsafe", "cryptography", "filelock"},
     ),
 }
 

@@ -1,6 +1,7 @@
 """Sessions shared with Go: gorilla/sessions, which Buffalo uses."""
 
+from .files import GorillaFiles
 from .format import GorillaFormat
 from .values import GoOpaque, GoStruct
 
-__all__ = ["GoOpaque", "GoStruct", "GorillaFormat"]
+__all__ = ["GoOpaque", "GoStruct", "GorillaFiles", "GorillaFormat"]

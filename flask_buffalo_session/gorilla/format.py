@@ -8,7 +8,7 @@ from ..codec import Codec
 from ..errors import SessionConfigError
 from ..seal import Seal, check_secrets
 from .codec import GorillaCodec
-from .securecookie import GorillaSeal, KeyPair
+from .securecookie import GorillaSeal, KeyPair, is_wrapped_id
 
 
 class GorillaFormat:
@@ -55,19 +55,21 @@ class GorillaFormat:
         :raises SessionConfigError: it is to be encrypted and there is no block key
             to do so, or a key cannot be used.
         """
-        pairs: list[KeyPair] = self._pairs or [(secret, None) for secret in secrets]
-        if encrypt and pairs and pairs[0][1] is None:
+        if encrypt and not (self._pairs and self._pairs[0][1]):
             raise SessionConfigError(
                 "SESSION_ENCRYPT needs a block key in the gorilla format: set"
                 " SESSION_FORMAT = GorillaFormat(hash_key, block_key), with the keys"
                 " that the Go application has."
             )
+        return self.seal_of(secrets, name)
+
+    def seal_of(self, secrets: c.Sequence[bytes], name: str) -> GorillaSeal:
+        """The same, which is encrypted where there is a block key."""
+        pairs: list[KeyPair] = self._pairs or [(secret, None) for secret in secrets]
         return GorillaSeal(pairs, name, sound=self._is_token)
 
     def _is_token(self, token: bytes) -> bool:
-        # A store's tokens are letters and digits; a record has zero bytes.
-        text = token.isascii() and token.decode("ascii").isprintable()
-        return text or self._codec.is_record(token)
+        return is_wrapped_id(token) or self._codec.is_record(token)
 
 
 def _key(key: object) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections.abc as c
 import hmac
 import os
+import re
 import time
 import typing as t
 from base64 import urlsafe_b64encode
@@ -60,12 +61,16 @@ class GorillaSeal:
 
         :raises SessionTooLargeError: gorilla would not read the text.
         """
+        return self.seal_at(int(time.time()), token)
+
+    def seal_at(self, issued: int, token: str) -> str:
+        """The same, as if it were another second since the epoch."""
         pair = self._pairs[0]
-        body = token.encode("latin-1")
+        body = _wrapped(token)
         if pair.cipher is not None:
             iv = os.urandom(_IV_BYTES)
             body = iv + pair.cipher(iv, body)
-        value = b"%d|%s" % (int(time.time()), urlsafe_b64encode(body))
+        value = b"%d|%s" % (issued, urlsafe_b64encode(body))
         text = urlsafe_b64encode(value + b"|" + self._mac(pair, value))
         if len(text) > MAX_LENGTH:
             raise SessionTooLargeError(len(text), MAX_LENGTH, [])
@@ -95,7 +100,7 @@ class GorillaSeal:
             body = _decoded(encoded)
         except Base64Error:
             raise RejectedError("corrupt", "the value is malformed") from None
-        return Ticket(self._opened(pairs, body).decode("latin-1"), issued, None)
+        return Ticket(_unwrapped(self._opened(pairs, body)), issued, None)
 
     def issued(self, text: str) -> int | None:
         try:
@@ -117,6 +122,38 @@ class GorillaSeal:
             if not pair.ambiguous or self._sound(token):
                 return token
         raise RejectedError("corrupt", "it does not decrypt")
+
+
+# A store's token, such as the ids that gorilla makes. A record is none, as there are
+# other bytes in it.
+_ID = re.compile(r"[A-Za-z0-9_-]{16,120}")
+
+# What a gob of such a string begins with, after its length: the number of its type.
+_STRING = b"\x0c\x00"
+
+
+def _wrapped(token: str) -> bytes:
+    """What gorilla seals: a session, or a gob of the id of one in a store."""
+    body = token.encode("latin-1")
+    if not is_id(token):
+        return body
+    message = _STRING + bytes([len(body)]) + body
+    return bytes([len(message)]) + message
+
+
+def _unwrapped(body: bytes) -> str:
+    return (body[4:] if is_wrapped_id(body) else body).decode("latin-1")
+
+
+def is_id(token: str) -> bool:
+    """Whether this is a store's token, and not a session itself."""
+    return _ID.fullmatch(token) is not None
+
+
+def is_wrapped_id(body: bytes) -> bool:
+    """Whether this is a gob of an id."""
+    text = body[4:].decode("latin-1")
+    return is_id(text) and _wrapped(text) == body
 
 
 class _Pair(t.NamedTuple):

@@ -284,6 +284,8 @@ def _file_locks(folder: str) -> _Locks:
         ) from error
 
     def lock(key: str) -> FileLock:
+        # filelock would make a folder that is gone anew, with no session in it.
+        os.stat(folder)
         # cachelib leaves files with this ending alone.
         name = f"lock-{_stripe(key)}{cachelib.FileSystemCache._fs_transaction_suffix}"
         path = os.path.join(folder, name)

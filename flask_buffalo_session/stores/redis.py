@@ -8,7 +8,12 @@ import time
 import typing as t
 from contextlib import contextmanager
 
-from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
+from ..errors import (
+    SessionConfigError,
+    SessionConflictError,
+    SessionStoreError,
+    SessionUnsupportedError,
+)
 from .base import Held, new_token, storage_key
 
 # Compares opaque bytes and writes, in one step and one round trip. ARGV: the
@@ -34,10 +39,19 @@ class RedisStore:
         server does. A write that it repeats by itself can find that the first
         attempt had got through, and then looks like another request's.
     :param prefix: what the keys begin with.
+    :param hashed: False keeps a record under its id itself, as Go's boj/redistore
+        does with the prefix ``session_``. Who can read the server can then take over
+        its sessions, and there are no owners.
     :raises SessionConfigError: this is no such client.
     """
 
-    def __init__(self, client: t.Any, *, prefix: str = "buffalo-session:") -> None:
+    def __init__(
+        self,
+        client: t.Any,
+        *,
+        prefix: str = "buffalo-session:",
+        hashed: bool = True,
+    ) -> None:
         execute = getattr(client, "execute_command", None)
         if (
             isinstance(client, type)
@@ -50,9 +64,10 @@ class RedisStore:
             )
         self._client = client
         self._prefix = prefix
+        self._hashed = hashed
 
     def load(self, token: str) -> bytes | None:
-        return self._get(storage_key(token))
+        return self._get(self._id(token))
 
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
@@ -60,7 +75,7 @@ class RedisStore:
         new = token is None
         if token is None:
             token = new_token()
-        key = self._key(storage_key(token))
+        key = self._key(self._id(token))
         command: tuple[t.Any, ...] = ("SET", key, data, "EX", max_age)
         if expected is not None:
             command = ("EVAL", _SWAP, 1, key, expected, data, max_age)
@@ -73,13 +88,14 @@ class RedisStore:
         return token
 
     def delete(self, token: str) -> None:
-        self.revoke(storage_key(token))
+        self._delete(self._id(token))
 
     # Owners: for each a hash of ids and the seconds at which they were noted. It
     # only says where to look, so it need not change in one step with the records,
     # which in a cluster it could not.
 
     def own(self, token: str, owner: str, *, max_age: int) -> None:
+        self._check_hashed()
         key, now = self._owner_key(owner), int(time.time())
         noted = self._noted(key)
         gone = [other for other, seen in noted.items() if seen < now - max_age]
@@ -90,6 +106,7 @@ class RedisStore:
                 self._client.execute_command("HDEL", key, *gone)
 
     def owned(self, owner: str) -> list[Held]:
+        self._check_hashed()
         key = self._owner_key(owner)
         held = []
         for session_id, seen in self._noted(key).items():
@@ -102,16 +119,28 @@ class RedisStore:
         return held
 
     def revoke(self, session_id: str) -> bool:
-        with _answering("delete"):
-            return bool(self._client.execute_command("DEL", self._key(session_id)))
+        self._check_hashed()
+        return self._delete(session_id)
 
-    def _get(self, session_id: str) -> bytes | None:
+    def _delete(self, record_id: str) -> bool:
+        with _answering("delete"):
+            return bool(self._client.execute_command("DEL", self._key(record_id)))
+
+    def _get(self, record_id: str) -> bytes | None:
         with _answering("read"):
-            data = self._client.execute_command("GET", self._key(session_id), **_RAW)
+            data = self._client.execute_command("GET", self._key(record_id), **_RAW)
         return t.cast("bytes | None", data)
 
-    def _key(self, session_id: str) -> str:
-        return f"{self._prefix}{session_id}"
+    def _id(self, token: str) -> str:
+        return storage_key(token) if self._hashed else token
+
+    def _key(self, record_id: str) -> bytes:
+        return f"{self._prefix}{record_id}".encode("utf-8", "surrogatepass")
+
+    def _check_hashed(self) -> None:
+        if not self._hashed:
+            # From a session's id, which is a hash, no key could be told.
+            raise SessionUnsupportedError("RedisStore(hashed=False) knows no owners.")
 
     def _owner_key(self, owner: str) -> str:
         # A hash, as owners may be told by who they are.
