@@ -75,7 +75,7 @@ STORES: dict[str, c.Callable[[Servers], Store]] = {
 
 def pylibmc_cache(at: Servers) -> MemcachedCache:
     server = f"127.0.0.1:{at.shared(MemcachedServer).port}"
-    return MemcachedCache([server], memcache_client_lib="pylibmc")
+    return MemcachedCache([server])
 
 
 def simple_cache_store() -> Store:

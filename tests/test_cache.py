@@ -143,9 +143,7 @@ class TestNeverPickle:
         """Whose clients unpickle by themselves, by a flag."""
         port = servers.shared(MemcachedServer).port
         if library == "pylibmc":
-            cache = cachelib.MemcachedCache(
-                [f"127.0.0.1:{port}"], memcache_client_lib="pylibmc"
-            )
+            cache = cachelib.MemcachedCache([f"127.0.0.1:{port}"])
         else:
             cache = cachelib.MemcachedCache(pooled(port))
         store = CacheStore(cache)
@@ -215,9 +213,7 @@ class TestMemcached:
         port = servers.shared(MemcachedServer).port
         for cache in (
             cachelib.MemcachedCache(pooled(port)),
-            cachelib.MemcachedCache(
-                [f"127.0.0.1:{port}"], memcache_client_lib="pylibmc"
-            ),
+            cachelib.MemcachedCache([f"127.0.0.1:{port}"]),
             t.cast(t.Any, url(f"memcached://127.0.0.1:{port}"))._cache,
         ):
             store = CacheStore(cache)
@@ -248,9 +244,7 @@ class TestMemcached:
         port = free_port()
         for cache in (
             cachelib.MemcachedCache(pooled(port)),
-            cachelib.MemcachedCache(
-                [f"127.0.0.1:{port}"], memcache_client_lib="pylibmc"
-            ),
+            cachelib.MemcachedCache([f"127.0.0.1:{port}"]),
         ):
             with pytest.raises(SessionStoreError, match="MemcachedCache: cannot read"):
                 CacheStore(cache).load("token")
