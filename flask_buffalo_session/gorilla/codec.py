@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
@@ -106,17 +107,16 @@ class GorillaCodec:
         return bytes(stream.data)
 
     def encode(self, value: t.Any, name: t.Hashable, was: bytes | None = None) -> bytes:
-        key, old = (None, None) if was is None else _parsed(was)
-        if name == FLASH_NAME:
-            if was is not None and _messages(old) == value:
-                return was
-            value = _json(value)
         building = Building(self._registry, name, self._registered)
-        try:
-            return _entry(key, building.built(value, old))
-        except GobError:
-            # What was there is malformed, and nothing to go by.
-            return _entry(key, building.built(value, None))
+        plain = _json(value) if name == FLASH_NAME else value
+        if was is not None:
+            with contextlib.suppress(GobError):
+                key, old = _parsed(was)
+                if name == FLASH_NAME and _messages(old) == value:
+                    return was
+                return _entry(key, building.built(plain, old))
+        # What was there is malformed or nothing, so there is nothing to go by.
+        return _entry(None, building.built(plain, None))
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
         try:
@@ -193,7 +193,11 @@ def _opened(data: bytes) -> tuple[int, Reader]:
 def _entries(data: bytes) -> t.Iterator[tuple[Any | None, Any | None]]:
     count, reader = _opened(data)
     for _ in range(count):
-        yield reader.any(1), reader.any(1)
+        key = reader.any(1)
+        if key is not None:
+            # A name has to be read anyway, and must not fail later.
+            key.read()
+        yield key, reader.any(1)
     reader.finish()
 
 

@@ -174,12 +174,18 @@ class Any:
         """
         :raises GobError: the bytes are no value of the type.
         """
-        if self.data is None or self._value is not None:
-            return self._value
-        reader = Reader(self.data)
-        self._value = reader.top(self.type, self.depth)
-        reader.finish()
+        if self._value is None:
+            self.read()
         return self._value
+
+    def read(self) -> None:
+        """
+        :raises GobError: as above.
+        """
+        if self.data is not None:
+            reader = Reader(self.data)
+            self._value = reader.top(self.type, self.depth)
+            reader.finish()
 
 
 # Reading

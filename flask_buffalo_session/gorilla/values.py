@@ -765,7 +765,7 @@ def vars_of(value: t.Any) -> dict[str, t.Any]:
 def _shortened(value: float, path: _Path) -> float:
     """What is left of a float64 in a float32."""
     try:
-        return t.cast(float, struct.unpack("f", struct.pack("f", value))[0])
+        return t.cast(float, struct.unpack("<f", struct.pack("<f", value))[0])
     except OverflowError:
         raise SessionTypeError(
             str(path), "the number does not fit into Go's float32"
