@@ -37,8 +37,8 @@ wheel: $(VENV)/dev.stamp
 	build/wheel/bin/pip install --quiet dist/*.whl
 	cd build && wheel/bin/python -c "import flask_buffalo_session as p; print('installed:', p.__file__)"
 
-## bench: compare the cost with Flask's own sessions; rewrites docs/performance.md
-bench: $(VENV)/dev.stamp
+## bench: compare the cost with others' sessions; rewrites docs/performance.md
+bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
 
 clean:
@@ -53,4 +53,8 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[dev,bench]'
 	touch $@

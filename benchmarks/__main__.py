@@ -1,65 +1,150 @@
-"""Measure everything and put the tables into ``docs/performance.md``."""
+"""Measure and put the tables into ``docs/performance.md``.
+
+``python -m benchmarks`` measures everything, ``python -m benchmarks SECTION ...`` only
+the sections named: cookies, stores, growth.
+"""
 
 from __future__ import annotations
 
+import argparse
 import platform
+import re
+import shutil
 import subprocess
 import sys
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import instructions, report, wall
-from .suite import Suite
-from .suites import SUITES
+from . import growth, instructions, operations, places, plot, report, wall
+from .stores import STORES
+from .suite import Case, Suite
+from .suites import COOKIES, SUITES
 
-_PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+_DOCS = Path(__file__).parent.parent / "docs"
+_PAGE = _DOCS / "performance.md"
+_PLOT = _DOCS / "growth.svg"
 
-_PACKAGES = (
-    "flask",
-    "werkzeug",
-    "itsdangerous",
-    "ormsgpack",
-    "cryptography",
+_FOR_COOKIES = ("itsdangerous", "ormsgpack", "cryptography")
+_FOR_STORES = (
+    *("flask-session", "flask-sqlalchemy", "sqlalchemy"),
+    *("redis", "hiredis", "cachelib", "filelock"),
 )
+_FOR_GROWTH = ("sqlalchemy", "redis", "hiredis", "psycopg")
 
 _NO_VALGRIND = "Instructions were not counted: valgrind is not installed."
 
 
 def main() -> None:
-    parts = [_versions(), *(_measured(suite) for suite in SUITES.values())]
-    measured = "\n\n".join(parts)
-    print(measured)
+    sections = {"cookies": _cookies, "stores": _stores, "growth": _growth}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=", ".join(sections)
+    )
+    chosen = parser.parse_args().sections or list(sections)
+    if unknown := set(chosen) - set(sections):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    for name in chosen:
+        measured = sections[name]()
+        print(measured)
+        _put(name, measured)
+
+
+def _put(name: str, measured: str) -> None:
+    begin, end = (f"<!-- {name}: {what} -->" for what in ("begin", "end"))
     page = _PAGE.read_text("utf-8")
-    before, _, rest = page.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    _PAGE.write_text(f"{before}{_BEGIN}\n\n{measured}\n\n{_END}{after}", "utf-8")
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    _PAGE.write_text(f"{before}{begin}\n\n{measured}\n\n{end}{after}", "utf-8")
 
 
-def _measured(suite: Suite) -> str:
-    parts = [f"### {suite.title}"]
+# Sections
+
+
+def _cookies() -> str:
+    parts = [_versions(*_FOR_COOKIES, programs=(shutil.which("valgrind"),))]
     if instructions.available():
-        _say(f"{suite.title}: counting instructions, which takes minutes.")
-        results = instructions.measure(suite)
-        parts.append(report.tables(suite, "instructions", results))
+        _say(f"{COOKIES.title}: counting instructions, which takes minutes.")
+        results = instructions.measure(COOKIES)
+        parts.append(report.tables(COOKIES, "instructions", results))
     else:
         _say(_NO_VALGRIND)
         parts.append(_NO_VALGRIND)
-    _say(f"{suite.title}: measuring wall time.")
-    parts.append(report.tables(suite, "wall time", wall.measure(suite)))
+    _say(f"{COOKIES.title}: measuring wall time.")
+    parts.append(report.tables(COOKIES, "wall time", wall.measure(COOKIES)))
     return "\n\n".join(parts)
 
 
-def _versions() -> str:
-    names = [f"{package} {version(package)}" for package in _PACKAGES]
-    if instructions.available():
-        command = ["valgrind", "--version"]
-        valgrind = subprocess.run(command, check=True, capture_output=True, text=True)
-        names.append(valgrind.stdout.strip().replace("-", " "))
-    return (
-        f"{platform.python_implementation()} {platform.python_version()},"
-        f" {', '.join(names)}."
-    )
+def _stores() -> str:
+    present, skipped = [], []
+    for suite in STORES:
+        if problem := places.missing(suite.modules, suite.programs):
+            skipped.append(_skipped(suite.title, problem))
+        else:
+            present.append(suite)
+    parts = [_versions(*_FOR_STORES, programs=places.programs("redis"))]
+    if present:
+        parts += [_added_by_stores(present), _counted(present)]
+    return "\n\n".join(parts + skipped)
+
+
+def _added_by_stores(suites: list[Suite]) -> str:
+    results = []
+    for suite in suites:
+        _say(f"{suite.title}: measuring wall time.")
+        results.append((suite, wall.measure(suite)[suite.name]))
+    return report.stores_table(results)
+
+
+def _counted(suites: list[Suite]) -> str:
+    names = {suite.name for suite in suites}
+    counts: list[tuple[operations.Count, dict[Case, tuple[float, float]]]] = []
+    for count in operations.COUNTS:
+        if count.suite in names:
+            _say(f"{count.title}: counting.")
+            cases = SUITES[count.suite].cases
+            counts.append(
+                (count, {case: operations.measure(count, case) for case in cases})
+            )
+    return report.operations_table(counts) if counts else ""
+
+
+def _growth() -> str:
+    measured, skipped = {}, []
+    for backend in growth.BACKENDS:
+        if problem := places.missing(backend.modules, backend.programs):
+            skipped.append(_skipped(backend.title, problem))
+            continue
+        _say(f"{backend.title}: filling it, and measuring how it grows.")
+        measured[backend.title] = growth.measure(backend)
+    parts = [_versions(*_FOR_GROWTH, programs=places.programs("redis", "postgresql"))]
+    if measured:
+        _PLOT.write_text(plot.svg(measured), "utf-8")
+        parts.append(report.growth_table(measured))
+    return "\n\n".join(parts + skipped)
+
+
+def _skipped(title: str, problem: str) -> str:
+    sentence = f"{title} was not measured: {problem}."
+    _say(sentence)
+    return sentence
+
+
+def _versions(*packages: str, programs: tuple[str | None, ...] = ()) -> str:
+    names = [f"{platform.python_implementation()} {platform.python_version()}"]
+    for package in ("flask", "werkzeug", *packages):
+        with suppress(PackageNotFoundError):
+            names.append(f"{package} {version(package)}")
+    names += [found for found in map(_program_version, programs) if found]
+    return f"{', '.join(names)}."
+
+
+def _program_version(program: str | None) -> str | None:
+    if program is None:
+        return None
+    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"\d+\.[\d.]*\d", said)
+    return f"{Path(program).name} {found[0]}" if found else None
 
 
 def _say(text: str) -> None:

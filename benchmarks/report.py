@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections.abc as c
 import statistics
 
+from .growth import GOAL, SIZES, Growth
+from .operations import Count
 from .suite import Case, Measure, Ratio, Results, Suite
 
 
@@ -74,6 +76,58 @@ def _parity_table(suite: Suite, measure: Measure, results: Results) -> str:
     table = _table(["request", "payload", "compared", "ratio", "goal"], rows)
     title = f"**{measure.capitalize()} added to the floor, ours with each other**"
     return f"{title}\n\n{table}"
+
+
+def stores_table(results: list[tuple[Suite, list[tuple[Ratio, Ratio]]]]) -> str:
+    """All stores in one table."""
+    rows = []
+    for suite, pairs in results:
+        for (case, _), (peer, ours) in zip(suite.points(), pairs, strict=True):
+            goal = _goals(suite, "wall time", case, "peer").get(suite.name)
+            added = _cell(_added(ours) / _added(peer), goal)
+            shown = _shown([] if goal is None else [goal])
+            cells = [_cell(peer.value), _cell(ours.value), added, shown]
+            rows.append([suite.title, case.title, *cells])
+    widest = max(
+        ratio.spread for _, pairs in results for pair in pairs for ratio in pair
+    )
+    head = ["store", "request", "Flask-Session", "ours", "added, ours : its", "goal"]
+    return (
+        "**Wall time a request, times the floor, and what ours adds to the floor in"
+        " parts of what Flask-Session adds** (payload S; repeated measurements:"
+        f" within {widest:.1%})\n\n{_table(head, rows)}"
+    )
+
+
+def operations_table(
+    counts: list[tuple[Count, dict[Case, tuple[float, float]]]],
+) -> str:
+    rows = []
+    for count, cases in counts:
+        for case, (peer, ours) in cases.items():
+            goal = count.goals.get(case)
+            missed = goal is not None and ours > goal
+            cell = f"**{ours:g}**" if missed else f"{ours:g}"
+            shown = "" if goal is None else f"≤ {goal}"
+            rows.append([count.title, case.title, f"{peer:g}", cell, shown])
+    table = _table(["store", "request", "Flask-Session", "ours", "goal"], rows)
+    return f"**Operations a request, counted by the store**\n\n{table}"
+
+
+def growth_table(measured: dict[str, Growth]) -> str:
+    rows = [
+        [
+            title,
+            operation,
+            *(_cell(ratio, GOAL) for size, ratio in ratios.items() if size > SIZES[0]),
+            _shown([GOAL]),
+        ]
+        for title, growth in measured.items()
+        for operation, ratios in growth.items()
+    ]
+    sizes = [f"among {size:,}" for size in SIZES[1:]]
+    table = _table(["store", "operation", *sizes, "goal"], rows)
+    return f"**Time of one operation, times that among {SIZES[0]:,}**\n\n{table}"
 
 
 def _goals(

@@ -103,6 +103,9 @@ class Suite:
 
     :param peer: what ours are measured against.
     :param ours: by name.
+    :param payloads: those it is measured with, where the case is.
+    :param modules: what must be installed beside what the tests need.
+    :param programs: servers that must be installed, see :func:`.places.missing`.
     """
 
     name: str
@@ -113,10 +116,19 @@ class Suite:
     goals: tuple[Goal, ...] = ()
     parities: tuple[Parity, ...] = ()
     cases: tuple[Case, ...] = CASES
+    payloads: tuple[str, ...] = ("S", "L")
+    measures: tuple[Measure, ...] = ("instructions", "wall time")
+    modules: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
 
     def contender(self, name: str) -> Contender:
         return {"floor": self.floor, "peer": self.peer, **self.ours}[name]
 
     def points(self) -> list[tuple[Case, str]]:
         """Every case with every payload it is measured with."""
-        return [(case, payload) for case in self.cases for payload in case.payloads]
+        return [
+            (case, payload)
+            for case in self.cases
+            for payload in case.payloads
+            if payload in self.payloads
+        ]
