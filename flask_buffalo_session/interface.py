@@ -61,7 +61,8 @@ class BuffaloInterface(SessionInterface):
         self._serving = False
         # What our cookie begins with, and what follows in a permanent one.
         self._mark = f"{config.name}="
-        self._permanent_mark = self._mark + config.format.permanent_mark
+        self._permanent_sign = config.format.permanent_mark
+        self._permanent_mark = self._mark + self._permanent_sign
         permanent_lifetime = min(config.idle_timeout, config.permanent_lifetime)
         self._renewed_after = {
             False: config.idle_timeout / _RENEWALS_IN_A_LIFETIME,
@@ -183,16 +184,17 @@ class BuffaloInterface(SessionInterface):
         glanced at before there is a reason to verify it.
         """
         header: str | None = session.source.environ.get("HTTP_COOKIE")
-        if header is None or self.config.format.permanent_mark not in header:
+        if header is None or self._permanent_sign not in header:
             return False
-        if self._permanent_mark not in header:
+        start = header.find(self._permanent_mark)
+        if start < 0:
             return False
         seal = self._seal or self._seal_in_force()
         if seal is None or not self.config.refresh_each_request:
             return False
-        start = header.index(self._permanent_mark) + len(self._mark)
         end = header.find(";", start)
-        issued = seal.issued(header[start:end] if end > 0 else header[start:])
+        text = header[start:end] if end > 0 else header[start:]
+        issued = seal.issued(text[len(self._mark) :])
         if issued is None or not self.due(issued, permanent=True):
             return False
         try:
