@@ -28,7 +28,7 @@ _PLOT = _DOCS / "growth.svg"
 _FOR_COOKIES = ("itsdangerous", "ormsgpack", "cryptography")
 _FOR_STORES = (
     *("flask-session", "flask-sqlalchemy", "sqlalchemy"),
-    *("redis", "hiredis", "cachelib", "filelock"),
+    *("redis", "hiredis", "cachelib", "portalocker"),
 )
 _FOR_GROWTH = ("sqlalchemy", "redis", "hiredis", "psycopg")
 

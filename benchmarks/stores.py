@@ -115,7 +115,7 @@ STORES = (
         lambda: f"file://{places.folder('ours')}",
         read=0.20,
         write=0.70,
-        modules=("filelock",),
+        modules=("portalocker",),
     ),
     _suite(
         "memory",

@@ -83,11 +83,11 @@ class TestWhatIsACache:
         config = t.cast(t.Any, app.session_interface).config
         assert isinstance(config.store, CacheStore)
 
-    def test_without_filelock_the_extra_is_named(
+    def test_without_portalocker_the_extra_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is installed by those who need it."""
-        monkeypatch.setitem(sys.modules, "filelock", None)
+        monkeypatch.setitem(sys.modules, "portalocker", None)
         with pytest.raises(SessionConfigError, match=r"session\[file\]"):
             CacheStore(files(tmp_path))
 

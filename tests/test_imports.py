@@ -46,21 +46,25 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),
     "stores.cache": (
-        {"stores.base", "stores.memcached", "errors"},
-        {"cachelib", "filelock"},
+        {"stores.base", "stores.lockfile", "stores.memcached", "errors"},
+        {"cachelib"},
     ),
+    "stores.lockfile": ({"errors"}, {"portalocker"}),
     "stores.memcached": ({"errors"}, {"cachelib", "pymemcache", "pylibmc"}),
     "stores.redis": ({"stores.base", "errors"}, set()),
     "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
     "gorilla": (
-        {"gorilla", "codec", "errors", "registry", "seal", "stores.base"},
-        {"markupsafe", "cryptography", "filelock"},
+        {
+            *{"gorilla", "codec", "errors", "registry", "seal"},
+            *{"stores.base", "stores.lockfile"},
+        },
+        {"markupsafe", "cryptography"},
     ),
 }
 
 #: Installed only with an extra.
 OPTIONAL = {
-    *{"cryptography", "filelock", "psycopg", "pylibmc", "pymemcache", "pymysql"},
+    *{"cryptography", "portalocker", "psycopg", "pylibmc", "pymemcache", "pymysql"},
     *{"redis", "sqlalchemy", "valkey"},
 }
 

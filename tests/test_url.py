@@ -112,7 +112,7 @@ def test_a_wrong_url_is_an_error_at_the_start(
 @pytest.mark.parametrize(
     ("url", "hidden", "extra"),
     [
-        ("file:x", "filelock", "file"),
+        ("file:x", "portalocker", "file"),
         ("sqlite:///x.db", "sqlalchemy", "sql"),
         ("postgresql://localhost/x", "psycopg", "sql"),
         ("mysql://localhost/x", "pymysql", "sql"),

@@ -10,18 +10,16 @@ from pathlib import Path
 
 from ..errors import (
     RejectedError,
-    SessionConfigError,
     SessionConflictError,
     SessionStoreError,
 )
 from ..stores.base import new_token
+from ..stores.lockfile import check_installed, locked_file
 from .format import GorillaFormat
 from .securecookie import is_id
 
 # Seconds for which gorilla takes what it has sealed to be valid.
 _GORILLAS_AGE = 30 * 24 * 3600
-
-_PATIENCE = 5  # seconds
 
 
 class GorillaFiles:
@@ -36,21 +34,15 @@ class GorillaFiles:
     :param path: the folder. It has to be there.
     :param key_pairs: as of :class:`GorillaFormat`, and the same as the Go store's.
     :param name: the session's name, with which gorilla seals the files too.
-    :raises SessionConfigError: a key cannot be used, or filelock is not installed.
+    :raises SessionConfigError: a key cannot be used, or portalocker is not installed.
     """
 
     def __init__(
         self, path: str | Path, *key_pairs: bytes | str | None, name: str
     ) -> None:
-        try:
-            from filelock import FileLock
-        except ImportError as error:
-            raise SessionConfigError(
-                "Sessions in files need filelock: install flask-buffalo-session[file]."
-            ) from error
+        check_installed()
         self._folder = Path(path)
         self._seal = GorillaFormat(*key_pairs).seal_of((), name)
-        self._lock = FileLock(self._folder / "lock", timeout=_PATIENCE)
 
     def load(self, token: str) -> bytes | None:
         if not is_id(token):
@@ -74,8 +66,7 @@ class GorillaFiles:
         issued = int(time.time()) - max(0, _GORILLAS_AGE - max_age)
         text = self._seal.seal_at(issued, data.decode("latin-1"))
         try:
-            self._folder.stat()  # which filelock would make anew
-            with self._lock:
+            with self._locked():
                 if self.load(token) != expected:
                     raise SessionConflictError("the record changed meanwhile")
                 self._write(self._path(token), text)
@@ -87,8 +78,7 @@ class GorillaFiles:
         if not is_id(token):
             return
         try:
-            self._folder.stat()
-            with self._lock, contextlib.suppress(FileNotFoundError):
+            with self._locked(), contextlib.suppress(FileNotFoundError):
                 self._path(token).unlink()
         except OSError as error:
             raise _failed("delete", error) from error
@@ -100,11 +90,14 @@ class GorillaFiles:
         """
         count = 0
         for path in self._folder.glob("session_*"):
-            with self._lock, contextlib.suppress(FileNotFoundError):
+            with self._locked(), contextlib.suppress(FileNotFoundError):
                 if self._opened(path.read_text("latin-1")) is None:
                     path.unlink()
                     count += 1
         return count
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return locked_file(str(self._folder / "lock"))
 
     def _opened(self, text: str) -> bytes | None:
         try:
@@ -136,4 +129,5 @@ class GorillaFiles:
 
 
 def _failed(doing: str, error: OSError) -> SessionStoreError:
-    return SessionStoreError("GorillaFiles", f"cannot {doing}: {error.strerror}")
+    problem = f"cannot {doing}: {error.strerror or error}"
+    return SessionStoreError("GorillaFiles", problem)

@@ -8,7 +8,6 @@ import copy
 import os
 import random
 import struct
-import tempfile
 import threading
 import time
 import typing as t
@@ -19,6 +18,7 @@ import cachelib
 
 from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
 from .base import new_token, storage_key
+from .lockfile import check_installed, locked_file
 from .memcached import swap, use_bytes
 
 _PREFIX = "buffalo-session:"
@@ -181,15 +181,16 @@ class _StrictFiles(cachelib.FileSystemCache):
         self, key: str, value: t.Any, timeout: t.Any = None, mgmt_element: bool = False
     ) -> bool:
         head = _HEADER.pack(self._normalize_timeout(timeout))
-        descriptor, aside = tempfile.mkstemp(
-            self._fs_transaction_suffix, dir=self._path
-        )
+        path = self._get_filename(key)
+        # Nobody else writes this one now: it is new, or locked.
+        aside = path + self._fs_transaction_suffix
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        descriptor = os.open(aside, flags, t.cast(int, self._mode))
         try:
             with open(descriptor, "wb") as file:
                 file.write(head + value)
-            os.chmod(aside, t.cast(int, self._mode))
             # In one step: who reads or dies finds the old file or the new one.
-            os.replace(aside, self._get_filename(key))
+            os.replace(aside, path)
         except BaseException:
             os.remove(aside)
             raise
@@ -276,22 +277,10 @@ _LOCKABLE = (
 
 
 def _file_locks(folder: str) -> _Locks:
-    try:
-        from filelock import FileLock
-    except ImportError as error:
-        raise SessionConfigError(
-            "Sessions in files need filelock: install flask-buffalo-session[file]."
-        ) from error
-
-    def lock(key: str) -> FileLock:
-        # filelock would make a folder that is gone anew, with no session in it.
-        os.stat(folder)
-        # cachelib leaves files with this ending alone.
-        name = f"lock-{_stripe(key)}{cachelib.FileSystemCache._fs_transaction_suffix}"
-        path = os.path.join(folder, name)
-        return FileLock(path, timeout=_PATIENCE, poll_interval=0.005)
-
-    return lock
+    # cachelib leaves files with this ending alone.
+    ending = cachelib.FileSystemCache._fs_transaction_suffix
+    check_installed()
+    return lambda key: locked_file(f"{folder}/lock-{_stripe(key)}{ending}")
 
 
 @contextlib.contextmanager
