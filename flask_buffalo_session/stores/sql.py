@@ -246,7 +246,7 @@ def engine_from_url(url: str, folder: Path) -> sa.Engine:
         execution_options={_AUTOCOMMIT: True},
     )
     if kind == "sqlite":
-        sa.event.listen(engine, "connect", _let_readers_read)
+        sa.event.listen(engine, "connect", _set_up)
     elif parsed.drivername == "postgresql+psycopg":
         sa.event.listen(engine, "do_connect", _connect_impatiently)
     return engine
@@ -303,12 +303,16 @@ def _connect_impatiently(
     return Impatient.connect(*args, **settings)
 
 
-def _let_readers_read(connection: t.Any, record: object) -> None:
+def _set_up(connection: t.Any, record: object) -> None:
     cursor = connection.cursor()
     # Readers and a writer do not wait for each other, and what has been committed
     # survives the death of the process.
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
+    # Among a million sessions each save is on pages of its own. So the log is allowed
+    # 16 MB before they are moved, and they are read without being copied.
+    cursor.execute("PRAGMA wal_autocheckpoint=4000")
+    cursor.execute("PRAGMA mmap_size=1073741824")
     cursor.close()
 
 
