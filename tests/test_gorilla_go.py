@@ -363,7 +363,7 @@ def test_a_struct_is_changed_by_field(go: Peer, side: Side) -> None:
 
 def test_a_dataclass_stands_for_a_struct(go: Peer, side: Side, person: t.Any) -> None:
     """Its fields are changed; those it does not have stay."""
-    fields = [
+    fields: list[t.Any] = [
         ["Name", string("Ann")],
         ["Age", number(41, "uint8")],
         ["UserID", number(7, "int64")],

@@ -345,7 +345,7 @@ class Building:
         if type(value) is not int:
             raise _mismatch(path, value, go_type or kind.kind)
         low, high = _RANGES.get(go_type) or _RANGES[f"{kind.kind}64"]
-        if not low <= value <= high:
+        if value != old and not low <= value <= high:
             raise SessionTypeError(
                 str(path), f"the number does not fit into Go's {go_type or kind.kind}"
             )
@@ -751,13 +751,13 @@ def _same(one: t.Any, other: t.Any) -> bool:
         named = bool(one.go_type == other.go_type)
         return named and _same(one._values, other._values)
     if isinstance(one, dt.datetime):
-        return one == other and one.utcoffset() == other.utcoffset()
+        return bool(one == other and one.utcoffset() == other.utcoffset())
     if dataclasses.is_dataclass(one):
-        return _same(vars_of(one), vars_of(other))
+        return _same(_fields_of(one), _fields_of(other))
     return bool(one == other)
 
 
-def vars_of(value: t.Any) -> dict[str, t.Any]:
+def _fields_of(value: t.Any) -> dict[str, t.Any]:
     """A dataclass's fields."""
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
