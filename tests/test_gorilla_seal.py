@@ -10,10 +10,12 @@ import typing as t
 
 import pytest
 from conftest import Clock, Desk, make_app
+from flask import Flask, session
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_buffalo_session import BuffaloSession, GorillaFormat, MemoryStore
+from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import (
     RejectedError,
     SessionConfigError,
@@ -21,6 +23,7 @@ from flask_buffalo_session.errors import (
 )
 from flask_buffalo_session.gorilla.codec import GorillaCodec
 from flask_buffalo_session.seal import Seal, Ticket
+from flask_buffalo_session.sessions import Session
 
 NAME = "_buffalo_session"
 KEY = b"a hash key that is long enough"
@@ -105,8 +108,6 @@ def test_one_hash_key_with_two_block_keys(kind: str) -> None:
     token = "A" * 43
     if kind == "record":
         codec = GorillaCodec()
-        from flask_buffalo_session.codec import Record
-
         record = Record(0, b"", {"a": codec.encode("b", "a")}, False)
         token = codec.dumps(record).decode("latin-1")
     both = seal_of(KEY, b"n" * 32, KEY, b"o" * 32, KEY, None)
@@ -250,8 +251,6 @@ def test_encryption_needs_a_block_key() -> None:
 
 def test_its_own_keys_need_no_secret() -> None:
     """And count as the secret where one is weak."""
-    from flask import Flask, session
-
     app = Flask("shop")
     BuffaloSession(app, format=GorillaFormat(KEY))
     app.add_url_rule("/", view_func=lambda: session.setdefault("a", "b"))
@@ -285,13 +284,11 @@ def test_a_permanent_session_is_known_by_its_value() -> None:
     """The cookie has no mark for it."""
     desk = Desk(MemoryStore())
     desk.codec = GorillaCodec()
-    session = desk.session()
-    session.permanent = True
-    session.save()
-    assert session.cookie
-    from flask_buffalo_session.sessions import Session
-
     for permanent in (True, False):
-        again = Session(desk, Ticket(session.cookie, 0, None))
-        assert again.permanent is True
-        assert again.cookie_permanent is permanent or permanent is False
+        first = desk.session()
+        first["a"] = "b"
+        first.permanent = permanent
+        first.save()
+        again = Session(desk, Ticket(first.cookie or "", 0, None))
+        assert again.permanent is permanent
+        assert again.cookie_permanent is permanent
