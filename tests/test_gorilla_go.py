@@ -36,6 +36,9 @@ from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import SessionTypeError
 from flask_buffalo_session.registry import registry
 
+# Of all kinds of values together, which is not of interest.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 KEY = b"a hash key that is long enough, so"
 KEYS: list[bytes | None] = [KEY]
 
