@@ -127,9 +127,9 @@ class BuffaloInterface(SessionInterface):
         try:
             text = seal.seal(token, permanent=permanent)
         except SessionTooLargeError as error:
-            raise SessionTooLargeError(
-                error.size, error.limit, _largest(values)
-            ) from None
+            # The format's own limit may be the wider one.
+            allowed = min(error.limit, limit or error.limit)
+            raise SessionTooLargeError(error.size, allowed, _largest(values)) from None
         size = len(self._render_cookie(text, permanent=permanent, secure=True))
         if limit and size > limit:
             raise SessionTooLargeError(size, limit, _largest(values))

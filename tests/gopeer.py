@@ -251,8 +251,8 @@ def people(extra: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
             moments,
             extra,
         )
-        names = ("Name", "Age", "UserID", "Tags", "Home", "Friends", "Boss", "Score")
-        names += ("Born", "Extra")
+        names = ["Name", "Age", "UserID", "Tags", "Home", "Friends", "Boss", "Score"]
+        names += ["Born", "Extra"]
         return fields.map(
             lambda values: node(
                 "*main.Person",

@@ -36,6 +36,9 @@ from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import SessionTypeError
 from flask_buffalo_session.registry import registry
 
+# Of all kinds of values together, which is not of interest.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 KEY = b"a hash key that is long enough, so"
 KEYS: list[bytes | None] = [KEY]
 
@@ -363,7 +366,7 @@ def test_a_struct_is_changed_by_field(go: Peer, side: Side) -> None:
 
 def test_a_dataclass_stands_for_a_struct(go: Peer, side: Side, person: t.Any) -> None:
     """Its fields are changed; those it does not have stay."""
-    fields = [
+    fields: list[t.Any] = [
         ["Name", string("Ann")],
         ["Age", number(41, "uint8")],
         ["UserID", number(7, "int64")],

@@ -546,3 +546,27 @@ def test_a_dataclass_that_is_a_list_too_needs_functions() -> None:
     with pytest.raises(SessionConfigError, match="encode= and decode="):
         register_type(Both)
     register_type(Both, encode=list, decode=Both)
+
+
+@dataclasses.dataclass
+class Person:
+    name: str
+
+
+@pytest.mark.parametrize("go_name", ["", 5, "\ud800"])
+def test_a_go_name_has_to_be_one(go_name: t.Any) -> None:
+    """As Go writes it: a str that is not empty."""
+    with pytest.raises(SessionConfigError, match="go_name="):
+        register_type(Person, go_name=go_name)
+
+
+def test_a_go_name_is_for_dataclasses_and_belongs_to_one(registry: Registry) -> None:
+    """Their fields are what a Go struct has."""
+    with pytest.raises(SessionConfigError, match="for dataclasses"):
+        register_type(Plain, go_name="main.Plain")
+    with pytest.raises(SessionConfigError, match="without encode="):
+        register_type(Person, go_name="main.P", encode=str, decode=lambda _: Person(""))
+    assert register_type(go_name="main.Taken")(Person) is Person
+    assert registry.by_go_name["main.Taken"].cls is Person
+    with pytest.raises(SessionConfigError, match=r"'main\.Taken' belongs to"):
+        register_type(Item, go_name="main.Taken")

@@ -206,9 +206,11 @@ def _entry(key: Any | None, value: Any | None) -> bytes:
     writer = Writer(types)
     writer.any(key)
     writer.any(value)
-    definitions = b"".join(types.definitions())
+    definitions = types.definitions()
+    if not definitions:
+        return bytes(b"\0" + writer.data)
     head = Writer(types)
-    head.chunk(definitions)
+    head.chunk(b"".join(definitions))
     return bytes(head.data + writer.data)
 
 

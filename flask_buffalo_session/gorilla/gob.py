@@ -448,20 +448,26 @@ class TypeTable:
         if kind.id:
             return kind.id
         if kind not in self._numbers:
-            for part in closure([kind]):
-                if not part.id:
-                    self._numbers.setdefault(part, _FIRST_ID + len(self._numbers))
+            for part in _defined(kind):
+                self._numbers.setdefault(part, _FIRST_ID + len(self._numbers))
         return self._numbers[kind]
 
-    def definitions(self) -> list[bytes]:
+    def definitions(self) -> c.Sequence[bytes]:
         """What has to be sent before a value of these types."""
-        found = []
-        for kind, number in self._numbers.items():
-            writer = Writer(self)
-            writer.signed(-number)
-            writer.value(_WIRE_TYPE, {kind.kind: self._shape(kind, number)})
-            found.append(bytes(writer.data))
-        return found
+        if not self._numbers:
+            return ()
+        # What the first type needs has the same numbers in every stream, and mostly
+        # there is no more.
+        first = _first_definitions(next(iter(self._numbers)))
+        others = list(self._numbers)[len(first) :]
+        return [*first, *map(self.definition, others)]
+
+    def definition(self, kind: Type) -> bytes:
+        number = self.number(kind)
+        writer = Writer(self)
+        writer.signed(-number)
+        writer.value(_WIRE_TYPE, {kind.kind: self._shape(kind, number)})
+        return bytes(writer.data)
 
     def _shape(self, kind: Type, number: int) -> dict[str, t.Any]:
         common = {"Name": kind.name} if kind.name else {}
@@ -480,6 +486,19 @@ class TypeTable:
         if kind.length:
             shape["Len"] = kind.length
         return shape
+
+
+@functools.lru_cache(maxsize=256)
+def _defined(kind: Type) -> tuple[Type, ...]:
+    """The types to define before a value of this one."""
+    return tuple(part for part in closure([kind]) if not part.id)
+
+
+@functools.lru_cache(maxsize=256)
+def _first_definitions(kind: Type) -> tuple[bytes, ...]:
+    types = TypeTable()
+    types.number(kind)
+    return tuple(map(types.definition, _defined(kind)))
 
 
 class Writer:

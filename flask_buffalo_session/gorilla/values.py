@@ -752,13 +752,13 @@ def _same(one: t.Any, other: t.Any) -> bool:
         named = bool(one.go_type == other.go_type)
         return named and _same(one._values, other._values)
     if isinstance(one, dt.datetime):
-        return one == other and one.utcoffset() == other.utcoffset()
+        return bool(one == other and one.utcoffset() == other.utcoffset())
     if dataclasses.is_dataclass(one):
-        return _same(vars_of(one), vars_of(other))
+        return _same(_fields_of(one), _fields_of(other))
     return bool(one == other)
 
 
-def vars_of(value: t.Any) -> dict[str, t.Any]:
+def _fields_of(value: t.Any) -> dict[str, t.Any]:
     """A dataclass's fields."""
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
