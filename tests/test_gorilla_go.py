@@ -166,7 +166,11 @@ def test_names_of_any_type_go_back(go: Peer, data: st.DataObject) -> None:
         if pair[0]["t"] not in ("[]uint8", "time.Time")
     ]
     pairs += [(number(1), string("i")), (number(1, "int64"), string("i64"))]
-    unique = {str(key): (key, value) for key, value in pairs}
+    # 0.0 and -0.0 are one in Go too.
+    unique = {
+        str(key).replace("'8000000000000000'", "'0'"): (key, value)
+        for key, value in pairs
+    }
     side = Side()
     record = side.record(go.cookie(list(unique.values()), KEYS))
     assert len(record.values) == len(unique)

@@ -63,19 +63,21 @@ class GorillaCodec:
             raise RejectedError("corrupt", "no gob of a session") from error
         created = None
         values: dict[t.Hashable, bytes] = {}
+        typed: list[tuple[t.Hashable, Any | None, Any | None]] = []
         for key, value in entries:
-            if key is not None and key.type is STRING and key.name == "string":
-                name = key.value
-                if name != CREATED_NAME:
-                    values[name] = _entry(None, value)
-                else:
-                    created = _date(value)
-                continue
             name, explicit = self._name(key)
+            if name == CREATED_NAME and explicit is None:
+                created = _date(value)
+            elif explicit is not None or name in values:
+                typed.append((name, key, value))
+            else:
+                values[name] = _entry(None, value)
+        # Go tells 1 from true, and int 1 from int64 1. The types that Python's own
+        # names have come first, as Go's order is another one each time.
+        for name, key, value in typed:
             if name in values:
-                # Go tells 1 from true, and int 1 from int64 1.
                 name = UnreadName(_entry(None, key))
-            values[name] = _entry(explicit, value)
+            values[name] = _entry(key, value)
         if created is None:
             return Record(int(time.time()), b"", values, dated=False)
         return Record(created, b"", values, dated=True)
@@ -145,6 +147,8 @@ class GorillaCodec:
         """
         if key is None:
             return None, None
+        if key.type is STRING and key.name == "string":
+            return key.value, None
         try:
             name = Reading(self._registry, None).any(key)
             hash(name)
