@@ -2,6 +2,6 @@
 
 from .files import GorillaFiles
 from .format import GorillaFormat
-from .values import GoOpaque, GoStruct
+from .reading import GoOpaque, GoStruct
 
 __all__ = ["GoOpaque", "GoStruct", "GorillaFiles", "GorillaFormat"]

@@ -12,6 +12,7 @@ from ..codec import LAST_SECOND, SURROGATES, Record, UnreadName, path_of
 from ..errors import RejectedError, SessionTypeError
 from ..registry import Registry
 from ..registry import registry as default_registry
+from .building import Building, is_text
 from .gob import (
     BYTES,
     INT,
@@ -25,7 +26,7 @@ from .gob import (
     Writer,
     made,
 )
-from .values import Building, Reading, is_text
+from .reading import Reading
 
 #: The session name of Buffalo's flash messages: JSON in a ``[]byte``.
 FLASH_NAME = "_flash_"

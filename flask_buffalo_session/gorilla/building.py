@@ -1,4 +1,4 @@
-"""Go's values as Python's, and back without harm to their Go types.
+"""Python's values as Go's, without harm to the types they had there.
 
 What goes back is built along what was there before: the same Go type where the
 new value fits into it, and the old bytes where nothing has changed.
@@ -20,62 +20,31 @@ from markupsafe import Markup
 from ..codec import SURROGATES, path_of, shown
 from ..errors import SessionTypeError
 from ..registry import ConversionError, Registered, Registry
-from .gob import (
-    BOOL,
-    BYTES,
-    COMPLEX,
-    FLOAT,
-    INT,
-    INTERFACE,
-    MAX_DEPTH,
-    OPAQUE,
-    STRING,
-    UINT,
-    Any,
-    Type,
-    made,
+from .gob import INT, INTERFACE, MAX_DEPTH, OPAQUE, STRING, UINT, Any, Type
+from .gotypes import (
+    ALWAYS_REGISTERED,
+    ANY_DICT,
+    ANY_DICT_NAME,
+    DICT,
+    DICT_NAME,
+    LIST,
+    LIST_NAME,
+    PLAIN,
+    RANGES,
+    SCALARS,
+    TIME,
+    UUID_TYPE,
+    elements_of,
+    find_registered,
+    folded,
+    python_fields,
+    struct_type,
 )
+from .moments import time_from, time_to
+from .reading import GoOpaque, GoStruct, Reading
 
 # Lists and dicts one in another. What is read counts the interfaces between them.
 _DEEPEST = MAX_DEPTH // 2 - 2
-
-# What a number of each Go type may be.
-_RANGES = {
-    f"{sign}int{bits or ''}": (low << (bits or 64) - 1, (1 << (bits or 64) + high) - 1)
-    for bits in (0, 8, 16, 32, 64)
-    for sign, low, high in (("", -1, -1), ("u", 0, 0))
-}
-_RANGES["uintptr"] = _RANGES["uint64"]
-
-# The types that Go's encoding/gob registers in every program.
-_SCALARS: dict[str, Type] = {
-    **{name: UINT if name[0] == "u" else INT for name in _RANGES},
-    **dict.fromkeys(("float32", "float64"), FLOAT),
-    **dict.fromkeys(("complex64", "complex128"), COMPLEX),
-    "bool": BOOL,
-    "string": STRING,
-}
-
-#: The names of those, and of what gorilla/sessions registers.
-ALWAYS_REGISTERED = frozenset(
-    {*_SCALARS, *(f"[]{name}" for name in _SCALARS), "[]interface {}"}
-)
-
-# What values become that have no Go type yet.
-_PLAIN: dict[type, tuple[str, Type]] = {
-    bool: ("bool", BOOL),
-    float: ("float64", FLOAT),
-    complex: ("complex128", COMPLEX),
-    str: ("string", STRING),
-    bytes: ("[]uint8", BYTES),
-}
-
-_LIST, _LIST_NAME = made("slice", "", (INTERFACE,)), "[]interface {}"
-_DICT, _DICT_NAME = made("map", "", (STRING, INTERFACE)), "map[string]interface {}"
-_ANY_DICT_NAME = "map[interface {}]interface {}"
-_ANY_DICT = made("map", "", (INTERFACE, INTERFACE))
-_TIME = made("gob", "Time")
-_UUID = made("binary", "UUID")
 
 # Which kinds a value of a Python class may stay.
 _FITTING: dict[type, frozenset[str]] = {
@@ -91,67 +60,6 @@ _FITTING: dict[type, frozenset[str]] = {
     dt.datetime: OPAQUE,
     UUID: OPAQUE,
 }
-
-
-class GoStruct(c.Mapping[str, t.Any]):
-    """A Go struct for which no class is registered: its fields, by their Go names,
-    as items and as attributes. Both can be set, none added.
-
-    :ivar go_type: the name of its Go type. With the package where it was in an
-        interface, such as ``main.Person`` or ``*main.Person``; without it where it
-        was a part of another value.
-    """
-
-    __slots__ = ("_values", "_wire", "go_type")
-
-    def __init__(self, go_type: str, wire: Type, values: dict[str, t.Any]) -> None:
-        for name, value in (("go_type", go_type), ("_wire", wire), ("_values", values)):
-            object.__setattr__(self, name, value)
-
-    def __getitem__(self, name: str) -> t.Any:
-        return self._values[name]
-
-    def __setitem__(self, name: str, value: t.Any) -> None:
-        if name not in self._values:
-            raise KeyError(name)
-        self._values[name] = value
-
-    def __iter__(self) -> c.Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getattr__(self, name: str) -> t.Any:
-        # Not for those of its own, which are missing while it is being copied.
-        if not name.startswith("_") and name in self._values:
-            return self._values[name]
-        raise AttributeError(name)
-
-    def __setattr__(self, name: str, value: t.Any) -> None:
-        if name in GoStruct.__slots__:
-            object.__setattr__(self, name, value)
-        elif name in self._values:
-            self._values[name] = value
-        else:
-            raise AttributeError(name)
-
-    def __repr__(self) -> str:
-        return f"<GoStruct {self.go_type} {self._values!r}>"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GoOpaque:
-    """A value whose bytes only its Go type can read, since it has a method
-    ``GobEncode``, ``MarshalBinary`` or ``MarshalText`` that made them.
-
-    :param go_type: the name of its Go type, as in :class:`GoStruct`.
-    :param data: what that method returned.
-    """
-
-    go_type: str
-    data: bytes
-    _wire: Type = dataclasses.field(repr=False, compare=False)
 
 
 class _MismatchError(SessionTypeError):
@@ -173,101 +81,6 @@ class _Path:
         if not isinstance(self._parent, _Path):
             return path_of(self._parent)
         return f"{self._parent}{self._form.format(shown(self._step))}"
-
-
-class Reading:
-    """Turns Go values into Python's.
-
-    :param name: the session name, for the error message.
-    """
-
-    def __init__(self, registry: Registry, name: t.Hashable) -> None:
-        self._registry = registry
-        self._name = name
-
-    def any(self, value: Any | None) -> t.Any:
-        """
-        :raises SessionTypeError: there is no such Python value.
-        :raises GobError: the value is malformed.
-        """
-        if value is None:
-            return None
-        return self.value(value.type, value.value, value.name)
-
-    def value(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
-        """
-        :param plain: the value as :mod:`.gob` has it.
-        :param go_type: the name of its Go type, "" if unknown.
-        """
-        if kind.id and kind is not INTERFACE:
-            return plain
-        return _VALUES[kind.kind](self, kind, plain, go_type)
-
-    def _interface(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
-        return self.any(plain)
-
-    def _list(self, kind: Type, plain: t.Any, go_type: str) -> list[t.Any]:
-        (element,) = kind.parts
-        inner = elements_of(go_type)[-1]
-        return [self.value(element, item, inner) for item in plain]
-
-    def _dict(self, kind: Type, plain: t.Any, go_type: str) -> dict[t.Any, t.Any]:
-        key_kind, element = kind.parts
-        key_type, inner = elements_of(go_type)
-        found = {}
-        try:
-            for key, item in plain:
-                name = self.value(key_kind, key, key_type)
-                found[name] = self.value(element, item, inner)
-        except TypeError as error:
-            raise self._unreadable("a map with keys that are not hashable") from error
-        if len(found) != len(plain):
-            raise self._unreadable("a map with keys that are the same in Python")
-        return found
-
-    def _struct(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
-        values = {
-            name: self.value(part, plain[name], "") if name in plain else _zero(part)
-            for name, part in zip(kind.fields, kind.parts, strict=True)
-        }
-        go_type = go_type or kind.name
-        entry = find_registered(self._registry, go_type)
-        if entry is None:
-            return GoStruct(go_type, kind, values)
-        fields = python_fields(entry.cls)
-        try:
-            return entry.rebuild(
-                {
-                    fields[_folded(name)]: value
-                    for name, value in values.items()
-                    if _folded(name) in fields
-                }
-            )
-        except ConversionError as error:
-            raise self._unreadable(f"a {go_type} of which {error}") from error
-
-    def _opaque(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
-        known: dt.datetime | UUID | None = None
-        if kind.name == _TIME.name:
-            known = _time_from(plain)
-        elif kind.name == _UUID.name and len(plain) == 16:
-            known = UUID(bytes=plain)
-        if known is not None:
-            return known
-        return GoOpaque(go_type or kind.name, plain, kind)
-
-    def _unreadable(self, problem: str) -> SessionTypeError:
-        return SessionTypeError(path_of(self._name), f"holds {problem}")
-
-
-_VALUES: dict[str, c.Callable[[Reading, Type, t.Any, str], t.Any]] = {
-    "interface": Reading._interface,
-    "slice": Reading._list,
-    "array": Reading._list,
-    "map": Reading._dict,
-    "struct": Reading._struct,
-    **dict.fromkeys(OPAQUE, Reading._opaque),
-}
 
 
 class Building:
@@ -344,7 +157,7 @@ class Building:
     ) -> int:
         if type(value) is not int:
             raise _mismatch(path, value, go_type or kind.kind)
-        low, high = _RANGES.get(go_type) or _RANGES[f"{kind.kind}64"]
+        low, high = RANGES.get(go_type) or RANGES[f"{kind.kind}64"]
         # What was there stays, even where Go would not have sent it.
         if value != old and not low <= value <= high:
             raise SessionTypeError(
@@ -502,9 +315,9 @@ class Building:
             raise _mismatch(path, value, go_type or kind.name)
         fields = python_fields(entry.cls)
         return {
-            name: getattr(value, fields[_folded(name)])
+            name: getattr(value, fields[folded(name)])
             for name in kind.fields
-            if _folded(name) in fields
+            if folded(name) in fields
         }
 
     def _opaque(
@@ -512,14 +325,14 @@ class Building:
     ) -> bytes:
         if isinstance(value, GoOpaque) and _alike(kind, value._wire):
             return value.data
-        if type(value) is UUID and kind.name == _UUID.name:
+        if type(value) is UUID and kind.name == UUID_TYPE.name:
             return value.bytes
-        if type(value) is dt.datetime and kind.name == _TIME.name:
-            was = None if old is None else _time_from(old)
+        if type(value) is dt.datetime and kind.name == TIME.name:
+            was = None if old is None else time_from(old)
             # It may have had nanoseconds.
             if _same(was, value) and value.utcoffset() is not None:
                 return t.cast(bytes, old)
-            return _time_to(value, path)
+            return time_to(value, path)
         raise _mismatch(path, value, go_type or kind.name)
 
     # Of a type that it is given here
@@ -530,11 +343,11 @@ class Building:
             name = "uint64" if 1 << 63 <= value < 1 << 64 else "int"
             type_ = UINT if name == "uint64" else INT
             return Any(name, type_, self._int(type_, value, name, None, path))
-        if kind in _PLAIN:
-            name, type_ = _PLAIN[kind]
+        if kind in PLAIN:
+            name, type_ = PLAIN[kind]
             return Any(name, type_, self.plain(type_, value, name, None, path))
         if kind is list or kind is tuple:
-            return self._fresh_container(_LIST_NAME, _LIST, value, old, path)
+            return self._fresh_container(LIST_NAME, LIST, value, old, path)
         if kind is dict:
             return self._fresh_dict(value, old, path)
         if isinstance(value, GoStruct):
@@ -543,9 +356,9 @@ class Building:
             return Any(value.go_type, value._wire, value.data)
         if kind is dt.datetime:
             self._check("time.Time", "time.Time{}", path)
-            return Any("time.Time", _TIME, self._opaque(_TIME, value, "", None, path))
+            return Any("time.Time", TIME, self._opaque(TIME, value, "", None, path))
         if kind is UUID:
-            return Any(self._uuid_name(path), _UUID, value.bytes)
+            return Any(self._uuid_name(path), UUID_TYPE, value.bytes)
         entry = self._registry.by_class.get(kind)
         if entry is not None and entry.go_name is not None:
             return self._fresh_struct(value, entry, path)
@@ -560,9 +373,9 @@ class Building:
         before: t.Any = None
         if old is not None and old.type.kind in ("slice", "array", "map"):
             element, inner = old.type.parts[-1], elements_of(old.name)[-1]
-            if element is not INTERFACE and inner not in _SCALARS:
+            if element is not INTERFACE and inner not in SCALARS:
                 before = None
-            elif old.type.kind != "map" and kind is _LIST:
+            elif old.type.kind != "map" and kind is LIST:
                 before = [_boxed(element, inner, item) for item in old.value]
             elif old.type.kind == "map" and old.type.parts[0] is kind.parts[0]:
                 before = [(key, _boxed(element, inner, v)) for key, v in old.value]
@@ -570,10 +383,10 @@ class Building:
 
     def _fresh_dict(self, value: t.Any, old: Any | None, path: _Path) -> Any:
         if all(type(key) is str for key in value):
-            self._check(_DICT_NAME, "map[string]interface{}{}", path)
-            return self._fresh_container(_DICT_NAME, _DICT, value, old, path)
-        self._check(_ANY_DICT_NAME, "map[interface{}]interface{}{}", path)
-        return self._fresh_container(_ANY_DICT_NAME, _ANY_DICT, value, old, path)
+            self._check(DICT_NAME, "map[string]interface{}{}", path)
+            return self._fresh_container(DICT_NAME, DICT, value, old, path)
+        self._check(ANY_DICT_NAME, "map[interface{}]interface{}{}", path)
+        return self._fresh_container(ANY_DICT_NAME, ANY_DICT, value, old, path)
 
     def _moved(self, value: GoStruct, path: _Path) -> Any:
         if "." not in value.go_type and self._registered is not None:
@@ -711,21 +524,6 @@ def _alike(one: Type, other: Type) -> bool:
     return (one.kind, one.name) == (other.kind, other.name)
 
 
-def _zero(kind: Type) -> t.Any:
-    """What a field holds that was not sent. A struct or the like is always sent,
-    unless it is a nil pointer.
-    """
-    return {
-        "bool": False,
-        "int": 0,
-        "uint": 0,
-        "float": 0.0,
-        "complex": 0j,
-        "string": "",
-        "bytes": b"",
-    }.get(kind.kind, {"slice": [], "map": {}}.get(kind.kind))
-
-
 def _is_zero(kind: Type, plain: t.Any) -> bool:
     return kind.kind not in ("struct", "array", *OPAQUE) and not plain
 
@@ -771,178 +569,3 @@ def _shortened(value: float, path: _Path) -> float:
         raise SessionTypeError(
             str(path), "the number does not fit into Go's float32"
         ) from None
-
-
-# Times
-
-_YEAR_1 = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-
-# Version 1: seconds since the year 1, nanoseconds, minutes east of UTC. Version 2
-# has seconds of the offset too.
-_MOMENT = struct.Struct(">BqIh")
-
-
-def _time_from(data: bytes) -> dt.datetime | None:
-    """The time in Go's form; None if datetime has no such time."""
-    if len(data) not in (15, 16) or data[0] != len(data) - 14:
-        return None
-    _, seconds, nanoseconds, minutes = _MOMENT.unpack(data[:15])
-    # -1 is UTC itself, which has no name otherwise.
-    offset = 0 if minutes == -1 else minutes * 60
-    offset += sum(struct.unpack("b", data[15:])) if len(data) == 16 else 0
-    try:
-        moment = _YEAR_1 + dt.timedelta(
-            seconds=seconds, microseconds=nanoseconds // 1000
-        )
-        return moment.astimezone(dt.timezone(dt.timedelta(seconds=offset)))
-    except (OverflowError, ValueError):
-        return None
-
-
-def _time_to(value: dt.datetime, path: _Path) -> bytes:
-    offset = value.utcoffset()
-    if offset is None:
-        raise SessionTypeError(
-            str(path), "a Go time has a zone: use datetime.now(UTC) or the like"
-        )
-    if offset.microseconds or offset == dt.timedelta(minutes=-1):
-        raise SessionTypeError(str(path), "Go's time has no such offset from UTC")
-    since = value.replace(tzinfo=dt.UTC) - offset - _YEAR_1
-    minutes, rest = divmod(offset.days * 86400 + offset.seconds, 60)
-    return _MOMENT.pack(
-        2 if rest else 1,
-        since.days * 86400 + since.seconds,
-        since.microseconds * 1000,
-        minutes if offset else -1,
-    ) + (bytes([rest]) if rest else b"")
-
-
-# Names of Go types
-
-
-@functools.lru_cache(maxsize=256)
-def elements_of(go_type: str) -> tuple[str, str]:
-    """The Go types of a map's keys and elements, or twice that of a slice's or an
-    array's elements, as far as the name says; else "".
-    """
-    name = go_type.lstrip("*")
-    if not name.startswith(("[", "map[")):
-        return "", ""
-    start = name.index("[")
-    depth = 0
-    for place in range(start, len(name)):
-        depth += {"[": 1, "]": -1}.get(name[place], 0)
-        if depth == 0:
-            element = name[place + 1 :]
-            return (name[start + 1 : place] if start else element), element
-    return "", ""
-
-
-def find_registered(registry: Registry, go_type: str) -> Registered | None:
-    """The class that stands for a Go struct. The name may lack the path of its
-    package, or the package, as those of types inside others do.
-    """
-    if not registry.by_go_name or not go_type:
-        return None
-    exact = registry.by_go_name.get(go_type)
-    if exact is not None:
-        return exact
-    wanted = go_type.lstrip("*")
-    found = [
-        entry
-        for name, entry in registry.by_go_name.items()
-        if _is_tail(wanted, name.lstrip("*"))
-    ]
-    return found[0] if len({entry.cls for entry in found}) == 1 else None
-
-
-def _is_tail(name: str, whole: str) -> bool:
-    if name == whole:
-        return True
-    if "/" in name:
-        return False
-    return whole.endswith(f"/{name}" if "." in name else f".{name}")
-
-
-def _folded(name: str) -> str:
-    return name.replace("_", "").lower()
-
-
-@functools.lru_cache(maxsize=256)
-def python_fields(cls: type) -> dict[str, str]:
-    """The names of a dataclass's fields by those of Go's, without regard to case
-    and underscores.
-    """
-    return {
-        _folded(field.metadata.get("go", field.name)): field.name
-        for field in dataclasses.fields(cls)
-    }
-
-
-# Go structs for dataclasses that Go has not sent one of yet
-
-_KINDS: dict[t.Any, Type] = {
-    bool: BOOL,
-    int: INT,
-    float: FLOAT,
-    complex: COMPLEX,
-    str: STRING,
-    bytes: BYTES,
-    dt.datetime: _TIME,
-    UUID: _UUID,
-    t.Any: INTERFACE,
-    object: INTERFACE,
-    list: _LIST,
-    tuple: _LIST,
-    dict: _DICT,
-}
-
-
-def struct_type(cls: type, registry: Registry) -> Type:
-    """The struct that a dataclass describes by its annotations.
-
-    :raises ConversionError: a field's annotation has no Go type.
-    """
-    return _struct_type(cls, registry, {})
-
-
-def _struct_type(cls: type, registry: Registry, begun: dict[type, Type]) -> Type:
-    if cls in begun:
-        return begun[cls]
-    kind = begun[cls] = Type("struct")
-    hints = t.get_type_hints(cls)
-    names, parts = [], []
-    for field in dataclasses.fields(cls):
-        names.append(field.metadata.get("go") or _exported(field.name))
-        part = _annotated(hints[field.name], registry, begun)
-        if part is None:
-            raise ConversionError(
-                f"the field {field.name!r} of {cls.__name__} has no Go type that its"
-                " annotation could name: let Go send one first"
-            )
-        parts.append(part)
-    go_name = registry.by_class[cls].go_name or cls.__name__
-    Type.__init__(
-        kind, "struct", go_name.rpartition(".")[2], tuple(parts), tuple(names)
-    )
-    return kind
-
-
-def _annotated(hint: t.Any, registry: Registry, begun: t.Any) -> Type | None:
-    arguments = [part for part in t.get_args(hint) if part not in (type(None), ...)]
-    origin = t.get_origin(hint)
-    if origin in (list, tuple, dict) and len(set(arguments)) <= 2:
-        parts = [_annotated(part, registry, begun) for part in arguments]
-        size = 2 if origin is dict else 1
-        if None in parts or len(parts) != size:
-            return None
-        return made("map" if size == 2 else "slice", "", tuple(filter(None, parts)))
-    if origin is not None and len(arguments) == 1:
-        return _annotated(arguments[0], registry, begun)
-    if isinstance(hint, type) and hint in registry.by_class:
-        return _struct_type(hint, registry, begun)
-    return _KINDS.get(hint)
-
-
-def _exported(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))

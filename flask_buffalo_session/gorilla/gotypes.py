@@ -1,0 +1,183 @@
+"""Go's types: those that every program knows, what their names say, and the structs
+that dataclasses stand for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import functools
+import typing as t
+from uuid import UUID
+
+from ..registry import ConversionError, Registered, Registry
+from .gob import BOOL, BYTES, COMPLEX, FLOAT, INT, INTERFACE, STRING, UINT, Type, made
+
+# What a number of each Go type may be.
+RANGES = {
+    f"{sign}int{bits or ''}": (low << (bits or 64) - 1, (1 << (bits or 64) + high) - 1)
+    for bits in (0, 8, 16, 32, 64)
+    for sign, low, high in (("", -1, -1), ("u", 0, 0))
+}
+RANGES["uintptr"] = RANGES["uint64"]
+
+# The types that Go's encoding/gob registers in every program.
+SCALARS: dict[str, Type] = {
+    **{name: UINT if name[0] == "u" else INT for name in RANGES},
+    **dict.fromkeys(("float32", "float64"), FLOAT),
+    **dict.fromkeys(("complex64", "complex128"), COMPLEX),
+    "bool": BOOL,
+    "string": STRING,
+}
+
+#: The names of those, and of what gorilla/sessions registers.
+ALWAYS_REGISTERED = frozenset(
+    {*SCALARS, *(f"[]{name}" for name in SCALARS), "[]interface {}"}
+)
+
+# What values become that have no Go type yet.
+PLAIN: dict[type, tuple[str, Type]] = {
+    bool: ("bool", BOOL),
+    float: ("float64", FLOAT),
+    complex: ("complex128", COMPLEX),
+    str: ("string", STRING),
+    bytes: ("[]uint8", BYTES),
+}
+
+LIST, LIST_NAME = made("slice", "", (INTERFACE,)), "[]interface {}"
+DICT, DICT_NAME = made("map", "", (STRING, INTERFACE)), "map[string]interface {}"
+ANY_DICT_NAME = "map[interface {}]interface {}"
+ANY_DICT = made("map", "", (INTERFACE, INTERFACE))
+TIME = made("gob", "Time")
+UUID_TYPE = made("binary", "UUID")
+
+
+# Names of Go types
+
+
+@functools.lru_cache(maxsize=256)
+def elements_of(go_type: str) -> tuple[str, str]:
+    """The Go types of a map's keys and elements, or twice that of a slice's or an
+    array's elements, as far as the name says; else "".
+    """
+    name = go_type.lstrip("*")
+    if not name.startswith(("[", "map[")):
+        return "", ""
+    start = name.index("[")
+    depth = 0
+    for place in range(start, len(name)):
+        depth += {"[": 1, "]": -1}.get(name[place], 0)
+        if depth == 0:
+            element = name[place + 1 :]
+            return (name[start + 1 : place] if start else element), element
+    return "", ""
+
+
+def find_registered(registry: Registry, go_type: str) -> Registered | None:
+    """The class that stands for a Go struct. The name may lack the path of its
+    package, or the package, as those of types inside others do.
+    """
+    if not registry.by_go_name or not go_type:
+        return None
+    exact = registry.by_go_name.get(go_type)
+    if exact is not None:
+        return exact
+    wanted = go_type.lstrip("*")
+    found = [
+        entry
+        for name, entry in registry.by_go_name.items()
+        if _is_tail(wanted, name.lstrip("*"))
+    ]
+    return found[0] if len({entry.cls for entry in found}) == 1 else None
+
+
+def _is_tail(name: str, whole: str) -> bool:
+    if name == whole:
+        return True
+    if "/" in name:
+        return False
+    return whole.endswith(f"/{name}" if "." in name else f".{name}")
+
+
+def folded(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+@functools.lru_cache(maxsize=256)
+def python_fields(cls: type) -> dict[str, str]:
+    """The names of a dataclass's fields by those of Go's, without regard to case
+    and underscores.
+    """
+    return {
+        folded(field.metadata.get("go", field.name)): field.name
+        for field in dataclasses.fields(cls)
+    }
+
+
+# Go structs for dataclasses that Go has not sent one of yet
+
+_KINDS: dict[t.Any, Type] = {
+    bool: BOOL,
+    int: INT,
+    float: FLOAT,
+    complex: COMPLEX,
+    str: STRING,
+    bytes: BYTES,
+    dt.datetime: TIME,
+    UUID: UUID_TYPE,
+    t.Any: INTERFACE,
+    object: INTERFACE,
+    list: LIST,
+    tuple: LIST,
+    dict: DICT,
+}
+
+
+def struct_type(cls: type, registry: Registry) -> Type:
+    """The struct that a dataclass describes by its annotations.
+
+    :raises ConversionError: a field's annotation has no Go type.
+    """
+    return _struct_type(cls, registry, {})
+
+
+def _struct_type(cls: type, registry: Registry, begun: dict[type, Type]) -> Type:
+    if cls in begun:
+        return begun[cls]
+    kind = begun[cls] = Type("struct")
+    hints = t.get_type_hints(cls)
+    names, parts = [], []
+    for field in dataclasses.fields(cls):
+        names.append(field.metadata.get("go") or _exported(field.name))
+        part = _annotated(hints[field.name], registry, begun)
+        if part is None:
+            raise ConversionError(
+                f"the field {field.name!r} of {cls.__name__} has no Go type that its"
+                " annotation could name: let Go send one first"
+            )
+        parts.append(part)
+    go_name = registry.by_class[cls].go_name or cls.__name__
+    Type.__init__(
+        kind, "struct", go_name.rpartition(".")[2], tuple(parts), tuple(names)
+    )
+    return kind
+
+
+def _annotated(hint: t.Any, registry: Registry, begun: t.Any) -> Type | None:
+    arguments = [part for part in t.get_args(hint) if part not in (type(None), ...)]
+    origin = t.get_origin(hint)
+    if origin in (list, tuple, dict) and len(set(arguments)) <= 2:
+        parts = [_annotated(part, registry, begun) for part in arguments]
+        size = 2 if origin is dict else 1
+        if None in parts or len(parts) != size:
+            return None
+        return made("map" if size == 2 else "slice", "", tuple(filter(None, parts)))
+    if origin is not None and len(arguments) == 1:
+        return _annotated(arguments[0], registry, begun)
+    if isinstance(hint, type) and hint in registry.by_class:
+        return _struct_type(hint, registry, begun)
+    return _KINDS.get(hint)
+
+
+def _exported(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))

@@ -1,0 +1,194 @@
+"""Go's values as Python's."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import dataclasses
+import datetime as dt
+import typing as t
+from uuid import UUID
+
+from ..codec import path_of
+from ..errors import SessionTypeError
+from ..registry import ConversionError, Registry
+from .gob import INTERFACE, OPAQUE, Any, Type
+from .gotypes import (
+    TIME,
+    UUID_TYPE,
+    elements_of,
+    find_registered,
+    folded,
+    python_fields,
+)
+from .moments import time_from
+
+
+class GoStruct(c.Mapping[str, t.Any]):
+    """A Go struct for which no class is registered: its fields, by their Go names,
+    as items and as attributes. Both can be set, none added.
+
+    :ivar go_type: the name of its Go type. With the package where it was in an
+        interface, such as ``main.Person`` or ``*main.Person``; without it where it
+        was a part of another value.
+    """
+
+    __slots__ = ("_values", "_wire", "go_type")
+
+    def __init__(self, go_type: str, wire: Type, values: dict[str, t.Any]) -> None:
+        for name, value in (("go_type", go_type), ("_wire", wire), ("_values", values)):
+            object.__setattr__(self, name, value)
+
+    def __getitem__(self, name: str) -> t.Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: t.Any) -> None:
+        if name not in self._values:
+            raise KeyError(name)
+        self._values[name] = value
+
+    def __iter__(self) -> c.Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> t.Any:
+        # Not for those of its own, which are missing while it is being copied.
+        if not name.startswith("_") and name in self._values:
+            return self._values[name]
+        raise AttributeError(name)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        if name in GoStruct.__slots__:
+            object.__setattr__(self, name, value)
+        elif name in self._values:
+            self._values[name] = value
+        else:
+            raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        return f"<GoStruct {self.go_type} {self._values!r}>"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GoOpaque:
+    """A value whose bytes only its Go type can read, since it has a method
+    ``GobEncode``, ``MarshalBinary`` or ``MarshalText`` that made them.
+
+    :param go_type: the name of its Go type, as in :class:`GoStruct`.
+    :param data: what that method returned.
+    """
+
+    go_type: str
+    data: bytes
+    _wire: Type = dataclasses.field(repr=False, compare=False)
+
+
+class Reading:
+    """Turns Go values into Python's.
+
+    :param name: the session name, for the error message.
+    """
+
+    def __init__(self, registry: Registry, name: t.Hashable) -> None:
+        self._registry = registry
+        self._name = name
+
+    def any(self, value: Any | None) -> t.Any:
+        """
+        :raises SessionTypeError: there is no such Python value.
+        :raises GobError: the value is malformed.
+        """
+        if value is None:
+            return None
+        return self.value(value.type, value.value, value.name)
+
+    def value(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        """
+        :param plain: the value as :mod:`.gob` has it.
+        :param go_type: the name of its Go type, "" if unknown.
+        """
+        if kind.id and kind is not INTERFACE:
+            return plain
+        return _VALUES[kind.kind](self, kind, plain, go_type)
+
+    def _interface(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        return self.any(plain)
+
+    def _list(self, kind: Type, plain: t.Any, go_type: str) -> list[t.Any]:
+        (element,) = kind.parts
+        inner = elements_of(go_type)[-1]
+        return [self.value(element, item, inner) for item in plain]
+
+    def _dict(self, kind: Type, plain: t.Any, go_type: str) -> dict[t.Any, t.Any]:
+        key_kind, element = kind.parts
+        key_type, inner = elements_of(go_type)
+        found = {}
+        try:
+            for key, item in plain:
+                name = self.value(key_kind, key, key_type)
+                found[name] = self.value(element, item, inner)
+        except TypeError as error:
+            raise self._unreadable("a map with keys that are not hashable") from error
+        if len(found) != len(plain):
+            raise self._unreadable("a map with keys that are the same in Python")
+        return found
+
+    def _struct(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        values = {
+            name: self.value(part, plain[name], "") if name in plain else _zero(part)
+            for name, part in zip(kind.fields, kind.parts, strict=True)
+        }
+        go_type = go_type or kind.name
+        entry = find_registered(self._registry, go_type)
+        if entry is None:
+            return GoStruct(go_type, kind, values)
+        fields = python_fields(entry.cls)
+        try:
+            return entry.rebuild(
+                {
+                    fields[folded(name)]: value
+                    for name, value in values.items()
+                    if folded(name) in fields
+                }
+            )
+        except ConversionError as error:
+            raise self._unreadable(f"a {go_type} of which {error}") from error
+
+    def _opaque(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        known: dt.datetime | UUID | None = None
+        if kind.name == TIME.name:
+            known = time_from(plain)
+        elif kind.name == UUID_TYPE.name and len(plain) == 16:
+            known = UUID(bytes=plain)
+        if known is not None:
+            return known
+        return GoOpaque(go_type or kind.name, plain, kind)
+
+    def _unreadable(self, problem: str) -> SessionTypeError:
+        return SessionTypeError(path_of(self._name), f"holds {problem}")
+
+
+_VALUES: dict[str, c.Callable[[Reading, Type, t.Any, str], t.Any]] = {
+    "interface": Reading._interface,
+    "slice": Reading._list,
+    "array": Reading._list,
+    "map": Reading._dict,
+    "struct": Reading._struct,
+    **dict.fromkeys(OPAQUE, Reading._opaque),
+}
+
+
+def _zero(kind: Type) -> t.Any:
+    """What a field holds that was not sent. A struct or the like is always sent,
+    unless it is a nil pointer.
+    """
+    return {
+        "bool": False,
+        "int": 0,
+        "uint": 0,
+        "float": 0.0,
+        "complex": 0j,
+        "string": "",
+        "bytes": b"",
+    }.get(kind.kind, {"slice": [], "map": {}}.get(kind.kind))
