@@ -198,7 +198,9 @@ class BuffaloInterface(SessionInterface):
         if issued is None or not self.due(issued, permanent=True):
             return False
         try:
-            if session.permanent:
+            # In a format without a mark it need not be permanent. It is renewed all
+            # the same, so that it is looked at this closely ten times in its life.
+            if session:
                 session.save()
         except SessionStoreError:
             # The view asked for nothing, so it gets no error either.

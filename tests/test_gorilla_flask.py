@@ -189,11 +189,18 @@ def test_an_idle_session_ends(store: Store, clock: Clock) -> None:
 
 
 def test_a_permanent_session_is_renewed_untouched(store: Store, clock: Clock) -> None:
-    """Once a tenth has passed; one that goes with the browser is not."""
-    client = times(store)
+    """Once a tenth has passed. One that goes with the browser is renewed too, as it
+    cannot be told before it is read: once, not at each request from then on.
+    """
+    counting = Counting(store)
+    client = times(counting)
     client.get("/login")
     clock.tick(200)
+    renewed = client.get("/untouched").headers["Set-Cookie"]
+    assert "Expires=" not in renewed
+    counting.calls.clear()
     assert "Set-Cookie" not in client.get("/untouched").headers
+    assert counting.calls == []
     response = client.get("/permanent")
     assert "Expires=" in response.headers["Set-Cookie"]
     assert "Set-Cookie" not in client.get("/permanent").headers
