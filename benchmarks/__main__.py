@@ -1,7 +1,7 @@
 """Measure and put the tables into ``docs/performance.md``.
 
 ``python -m benchmarks`` measures everything, ``python -m benchmarks SECTION ...`` only
-the sections named: cookies, stores, growth.
+the sections named: cookies, gorilla, stores, growth.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 from . import growth, instructions, operations, places, plot, report, wall
 from .stores import STORES
 from .suite import Case, Suite
-from .suites import COOKIES, SUITES
+from .suites import COOKIES, GORILLA, SUITES
 
 _DOCS = Path(__file__).parent.parent / "docs"
 _PAGE = _DOCS / "performance.md"
 _PLOT = _DOCS / "growth.svg"
 
-_FOR_COOKIES = ("itsdangerous", "ormsgpack", "cryptography")
+_FOR_FORMATS = ("itsdangerous", "ormsgpack", "cryptography")
 _FOR_STORES = (
     *("flask-session", "flask-sqlalchemy", "sqlalchemy"),
     *("redis", "hiredis", "cachelib", "portalocker"),
@@ -36,7 +36,12 @@ _NO_VALGRIND = "Instructions were not counted: valgrind is not installed."
 
 
 def main() -> None:
-    sections = {"cookies": _cookies, "stores": _stores, "growth": _growth}
+    sections = {
+        "cookies": lambda: _formats(COOKIES),
+        "gorilla": lambda: _formats(GORILLA),
+        "stores": _stores,
+        "growth": _growth,
+    }
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help=", ".join(sections)
@@ -61,17 +66,17 @@ def _put(name: str, measured: str) -> None:
 # Sections
 
 
-def _cookies() -> str:
-    parts = [_versions(*_FOR_COOKIES, programs=(shutil.which("valgrind"),))]
+def _formats(suite: Suite) -> str:
+    parts = [_versions(*_FOR_FORMATS, programs=(shutil.which("valgrind"),))]
     if instructions.available():
-        _say(f"{COOKIES.title}: counting instructions, which takes minutes.")
-        results = instructions.measure(COOKIES)
-        parts.append(report.tables(COOKIES, "instructions", results))
+        _say(f"{suite.title}: counting instructions, which takes minutes.")
+        results = instructions.measure(suite)
+        parts.append(report.tables(suite, "instructions", results))
     else:
         _say(_NO_VALGRIND)
         parts.append(_NO_VALGRIND)
-    _say(f"{COOKIES.title}: measuring wall time.")
-    parts.append(report.tables(COOKIES, "wall time", wall.measure(COOKIES)))
+    _say(f"{suite.title}: measuring wall time.")
+    parts.append(report.tables(suite, "wall time", wall.measure(suite)))
     return "\n\n".join(parts)
 
 

@@ -50,9 +50,27 @@ COOKIES = Suite(
 )
 
 
+GORILLA = Suite(
+    name="gorilla",
+    title="The gorilla format against the native one",
+    floor=FLOOR,
+    peer=Contender("native", BuffaloSession, answers_with_cookie=frozenset({WRITE})),
+    ours={
+        "gorilla": Contender(
+            "gorilla",
+            lambda app: BuffaloSession(app, format="gorilla"),
+            answers_with_cookie=frozenset({WRITE}),
+        )
+    },
+    cases=(UNTOUCHED, READ, WRITE),
+    # The other one is more than gorilla/securecookie takes.
+    payloads=("S",),
+)
+
+
 def _configured(app: Flask, **settings: object) -> Flask:
     app.config.update(settings)
     return app
 
 
-SUITES = {suite.name: suite for suite in (COOKIES, *STORES)}
+SUITES = {suite.name: suite for suite in (COOKIES, GORILLA, *STORES)}
