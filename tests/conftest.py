@@ -19,6 +19,7 @@ from servers import (
     PostgresServer,
     RedisServer,
     Servers,
+    ValkeyServer,
 )
 
 from flask_buffalo_session import (
@@ -56,7 +57,7 @@ SERVER_STORES: dict[str, c.Callable[[Servers], Store]] = {
     "memory": lambda at: MemoryStore(),
     "redis": lambda at: url(at.shared(RedisServer).url),
     "redis-decoding": lambda at: RedisStore(redis_client(at, decode_responses=True)),
-    "valkey": lambda at: url(at.shared(RedisServer).url.replace("redis", "valkey")),
+    "valkey": lambda at: url(at.shared(ValkeyServer).url),
     "sqlite": lambda at: url(f"sqlite:///{at.folder('sqlite')}/sessions.db"),
     "postgresql": lambda at: url(at.shared(PostgresServer).url),
     "mariadb": lambda at: url(at.shared(MariaServer).url),

@@ -125,6 +125,18 @@ class RedisServer(Server):
         return f"redis://127.0.0.1:{self.port}/0"
 
 
+class ValkeyServer(RedisServer):
+    """Valkey where there is one, else the Redis that it has come from."""
+
+    def command(self) -> list[str]:
+        program, *options = super().command()
+        return [shutil.which("valkey-server") or program, *options]
+
+    @property
+    def url(self) -> str:
+        return f"valkey://127.0.0.1:{self.port}/0"
+
+
 class PersistentRedisServer(RedisServer):
     """Keeps what it holds over a restart."""
 

@@ -20,7 +20,7 @@ from conftest import Desk, make_app, redis_client, url
 from pymemcache.client.base import PooledClient
 from pymemcache.client.hash import HashClient
 from pymemcache.client.retrying import RetryingClient
-from servers import MemcachedServer, RedisServer, Servers, free_port
+from servers import MemcachedServer, Servers, ValkeyServer, free_port
 
 from flask_buffalo_session import CacheStore
 from flask_buffalo_session.errors import (
@@ -283,7 +283,7 @@ class TestRedis:
         """With its own client."""
         import valkey
 
-        client = valkey.Valkey(port=servers.shared(RedisServer).port)
+        client = valkey.Valkey(port=servers.shared(ValkeyServer).port)
         store = CacheStore(cachelib.ValkeyCache(client))
         token = store.save(None, b"data", expected=None, max_age=HOUR)
         store.save(token, b"new", expected=b"data", max_age=HOUR)

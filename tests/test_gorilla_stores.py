@@ -254,6 +254,8 @@ class TestFiles:
         os.mkdir(tmp_path / ("session_" + "x" * 20))
         with pytest.raises(SessionStoreError, match="cannot read"):
             store.load("x" * 20)
+        with pytest.raises(SessionStoreError, match="cannot delete"):
+            store.prune()
 
     def test_a_save_that_fails_leaves_nothing_behind(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

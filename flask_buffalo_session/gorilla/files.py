@@ -87,13 +87,17 @@ class GorillaFiles:
         """Remove expired files, which Go never does.
 
         :returns: how many there were.
+        :raises SessionStoreError: the folder or a file cannot be read or removed.
         """
         count = 0
-        for path in self._folder.glob("session_*"):
-            with self._locked(), contextlib.suppress(FileNotFoundError):
-                if self._opened(path.read_text("latin-1")) is None:
-                    path.unlink()
-                    count += 1
+        try:
+            for path in self._folder.glob("session_*"):
+                with self._locked(), contextlib.suppress(FileNotFoundError):
+                    if self._opened(path.read_text("latin-1")) is None:
+                        path.unlink()
+                        count += 1
+        except OSError as error:
+            raise _failed("delete", error) from error
         return count
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
