@@ -83,17 +83,22 @@ class Server:
 
     def pause(self) -> None:
         """Have it answer no more, although its connections stay."""
-        self._signal_all(signal.SIGSTOP)
+        # Busy machines take a moment until the last thread has stopped.
+        for process in self._signal_all(signal.SIGSTOP):
+            while not all(map(has_stopped, Path(f"/proc/{process}/task").iterdir())):
+                time.sleep(0.001)
 
     def go_on(self) -> None:
         self._signal_all(signal.SIGCONT)
 
-    def _signal_all(self, number: int) -> None:
+    def _signal_all(self, number: int) -> list[int]:
         assert self.process is not None
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for process in (pid, *map(int, children)):
+        processes = [pid, *map(int, children)]
+        for process in processes:
             os.kill(process, number)
+        return processes
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
@@ -103,6 +108,11 @@ class Server:
             return self.answers()
         except Exception:
             return False
+
+
+def has_stopped(thread: Path) -> bool:
+    """Whether a thread of a process waits to be told to go on."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 class RedisServer(Server):

@@ -113,6 +113,7 @@ def site(running: tuple[Server, bool]) -> Site:
     server, keeps = running
     if server.process is None:
         server.start()
+    server.go_on()
     site = Site(server, keeps=keeps)
     site.client.get("/set/a")
     return site
