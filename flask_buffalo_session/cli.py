@@ -22,7 +22,7 @@ def _interface() -> BuffaloInterface:
 
 
 def _owners() -> Owners:
-    return Owners(_interface().config.store, _interface())
+    return Owners(_interface().register, _interface())
 
 
 class _Told(click.ClickException):
@@ -41,7 +41,7 @@ def secret() -> None:
 @session_cli.command()
 def purge() -> None:
     """Remove expired sessions from a store that does not by itself."""
-    store = _interface().config.store
+    store = _interface().register
     if not isinstance(store, Prunable):
         click.echo(f"A {type(store).__name__} has none to remove.")
         return

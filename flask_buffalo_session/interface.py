@@ -22,8 +22,10 @@ from .errors import (
     SessionStoreError,
     SessionTooLargeError,
 )
+from .revocation import RevocationList
 from .seal import MAX_TOKEN, Seal, Ticket
 from .sessions import Opened, Session
+from .stores.base import Store
 from .stores.null import NullStore
 
 # A tenth of a lifetime is what a session's last use may be known too late by,
@@ -52,6 +54,7 @@ class BuffaloInterface(SessionInterface):
         self.codec: Codec = config.format.codec
         self.idle_timeout = config.idle_timeout
         self.absolute_timeout = config.absolute_timeout
+        self.renew_after = config.renew_after
         self.auth_names = config.auth_names
         self._app = app
         self._is_exempt = exempt
@@ -107,6 +110,11 @@ class BuffaloInterface(SessionInterface):
             # What is written while streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
 
+    @property
+    def register(self) -> Store | RevocationList:
+        """Where it is known which sessions there are, or which have ended."""
+        return self.config.revocations or self.config.store
+
     # What a session asks of its application
 
     def open(self, source: Request) -> Opened:
@@ -115,7 +123,11 @@ class BuffaloInterface(SessionInterface):
         seal = self._seal_in_force()
         if seal is None:
             return Opened(self._null_store, None, SessionSecretError(_NOT_PROTECTED))
-        return Opened(self.config.store, self._ticket(seal, source))
+        return Opened(
+            self.config.store,
+            self._ticket(seal, source),
+            revocations=self.config.revocations,
+        )
 
     def seal(
         self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]

@@ -26,15 +26,26 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "flash": ({"sessions"}, set()),
     "sessions": (
         {
-            *{"codec", "errors", "flash", "seal", "signals"},
+            *{"codec", "errors", "flash", "retired", "revocation", "seal", "signals"},
             *{"stores.base", "stores.null"},
         },
         {"flask", "blinker"},
     ),
-    "owners": ({"errors", "sessions", "signals", "stores.base"}, set()),
-    "config": ({"errors", "formats", "gorilla", "stores"}, {"flask", "cachelib"}),
+    "retired": ({"stores.base"}, set()),
+    "revocation": ({"errors", "retired", "stores.base"}, set()),
+    "owners": (
+        {"errors", "retired", "revocation", "sessions", "signals", "stores.base"},
+        set(),
+    ),
+    "config": (
+        {"errors", "formats", "gorilla", "revocation", "stores"},
+        {"flask", "cachelib"},
+    ),
     "interface": (
-        {"codec", "config", "errors", "seal", "sessions", "signals", "stores"},
+        {
+            *{"codec", "config", "errors", "revocation", "seal", "sessions", "signals"},
+            "stores",
+        },
         {"flask", "werkzeug", "blinker"},
     ),
     "extension": ({"*"}, {"flask"}),

@@ -109,10 +109,11 @@ class Owned(t.Protocol):
         :raises SessionStoreError: the store cannot answer.
         """
 
-    def revoke(self, session_id: str) -> bool:
-        """Forget a record, given its key.
+    def revoke(self, session_id: str) -> bytes | None:
+        """Forget a record, given its key: what is forgotten is what is returned,
+        whatever is saved at the same time.
 
-        :returns: whether it was there.
+        :returns: the record, None if there was none.
         :raises SessionStoreError: the store cannot answer.
         """
 
