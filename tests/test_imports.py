@@ -33,8 +33,12 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "owners": ({"errors", "sessions", "signals", "stores.base"}, set()),
     "config": ({"errors", "formats", "gorilla", "stores"}, {"flask", "cachelib"}),
+    "doctor": ({"codec", "config", "errors", "stores"}, {"flask"}),
     "interface": (
-        {"codec", "config", "errors", "seal", "sessions", "signals", "stores"},
+        {
+            *{"codec", "config", "doctor", "errors", "seal", "sessions", "signals"},
+            "stores",
+        },
         {"flask", "werkzeug", "blinker"},
     ),
     "extension": ({"*"}, {"flask"}),
@@ -46,12 +50,16 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),
     "stores.cache": (
-        {"stores.base", "stores.lockfile", "stores.memcached", "errors"},
+        {
+            *{"stores.base", "stores.health", "stores.lockfile", "stores.memcached"},
+            "errors",
+        },
         {"cachelib"},
     ),
+    "stores.health": ({"stores.base"}, {"cachelib"}),
     "stores.lockfile": ({"errors"}, {"portalocker"}),
     "stores.memcached": ({"errors"}, {"cachelib", "pymemcache", "pylibmc"}),
-    "stores.redis": ({"stores.base", "errors"}, set()),
+    "stores.redis": ({"stores.base", "stores.health", "errors"}, set()),
     "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
     "gorilla": (
         {

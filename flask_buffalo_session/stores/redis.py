@@ -14,7 +14,8 @@ from ..errors import (
     SessionStoreError,
     SessionUnsupportedError,
 )
-from .base import Held, new_token, storage_key
+from .base import Health, Held, new_token, storage_key
+from .health import redis_health
 
 # Compares opaque bytes and writes, in one step and one round trip. ARGV: the
 # expected record, the new one, and the seconds after which it is gone.
@@ -121,6 +122,10 @@ class RedisStore:
     def revoke(self, session_id: str) -> bool:
         self._check_hashed()
         return self._delete(session_id)
+
+    def examine(self) -> Health:
+        with _answering("be examined"):
+            return redis_health(self._client)
 
     def _delete(self, record_id: str) -> bool:
         with _answering("delete"):
