@@ -41,8 +41,8 @@ SHORTEST_SECRET = 16
 #: Seconds. Dates end in the year 9999, and ``Expires`` is one.
 LONGEST_TIME = 1000 * 366 * 24 * 3600
 
-# Flask's default of ``PERMANENT_SESSION_LIFETIME``, in seconds.
-_DEFAULT_LIFETIME = 31 * 24 * 3600
+#: Flask's default of ``PERMANENT_SESSION_LIFETIME``, in seconds.
+DEFAULT_LIFETIME = 31 * 24 * 3600
 
 _WELL_KNOWN_SECRETS = frozenset(
     {
@@ -105,7 +105,7 @@ class Config:
         read = _Reader(app.config)
         chosen_store = _store(app, read.given("SESSION_STORE", store, "cookie"))
         null = read.flag("SESSION_API", api) or isinstance(chosen_store, NullStore)
-        lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", _DEFAULT_LIFETIME)
+        lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", DEFAULT_LIFETIME)
         idle = read.seconds("SESSION_IDLE_TIMEOUT", lifetime)
         config = cls(
             name=_name(app, read, name),
