@@ -9,6 +9,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from .doctor import diagnose
 from .errors import SessionError
 from .interface import BuffaloInterface
 from .owners import Owners
@@ -36,6 +37,39 @@ class _Told(click.ClickException):
 def secret() -> None:
     """Print a new secret, for SESSION_SECRET."""
     click.echo(secrets.token_hex(32))
+
+
+@session_cli.command()
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Tell which settings are unsafe or contradict each other, and try out the
+    store. The exit code is 1 if there is a problem, notes not counted.
+    """
+    app, config = current_app, _interface().config
+    if config.null:
+        click.echo("There are no sessions here, so there is nothing to check.")
+        return
+    lenient = app.debug or app.testing
+    click.echo(_JUDGED[lenient].format(store=type(config.store).__name__))
+    problems = 0
+    for finding in diagnose(app, config, lenient=lenient):
+        problems += not finding.note
+        click.echo(
+            f"\n{'note' if finding.note else 'problem'}  {finding.about}:"
+            f" {finding.problem}.\n  {finding.fix}"
+        )
+    if problems:
+        click.echo(f"\nProblems: {problems}.")
+        context.exit(1)
+    click.echo("\nNo problems found.")
+
+
+_JUDGED = {
+    False: "Judged as production, with a {store}; `flask --debug session doctor` judges"
+    " as development.",
+    True: "Judged as development, in debug or testing mode, with a {store}: what"
+    " matters in production alone is a note.",
+}
 
 
 @session_cli.command()

@@ -42,8 +42,8 @@ SHORTEST_SECRET = 16
 #: Seconds. Dates end in the year 9999, and ``Expires`` is one.
 LONGEST_TIME = 1000 * 366 * 24 * 3600
 
-# Flask's default of ``PERMANENT_SESSION_LIFETIME``, in seconds.
-_DEFAULT_LIFETIME = 31 * 24 * 3600
+#: Flask's default of ``PERMANENT_SESSION_LIFETIME``, in seconds.
+DEFAULT_LIFETIME = 31 * 24 * 3600
 
 _WELL_KNOWN_SECRETS = frozenset(
     {
@@ -109,7 +109,7 @@ class Config:
         chosen_store = _store(app, read.given("SESSION_STORE", store, "cookie"))
         chosen_format = _format(read.given("SESSION_FORMAT", format, "native"))
         null = read.flag("SESSION_API", api) or isinstance(chosen_store, NullStore)
-        lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", _DEFAULT_LIFETIME)
+        lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", DEFAULT_LIFETIME)
         idle = read.seconds("SESSION_IDLE_TIMEOUT", lifetime)
         config = cls(
             name=_name(app, read, name),

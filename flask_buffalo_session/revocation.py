@@ -34,17 +34,17 @@ class RevocationList:
     """A register of the ids of cookie sessions, used as a store is. An id is not in it
     as long as nothing is to be said of it: neither that it has ended nor whose it is.
 
-    :param store: where it is kept.
+    :param store: where it is kept, as :attr:`store`.
     :param idle_timeout: seconds for which a cookie can be used.
     """
 
     def __init__(self, store: OwnedStore, idle_timeout: int) -> None:
-        self._store = store
+        self.store = store
         self._life = idle_timeout + 1 + _LATE
 
     def load(self, token: str) -> bytes | None:
         """What is noted of an id: a record of whose it is, or the mark of its end."""
-        return _opened(self._store.load(_name(storage_key(token))))
+        return _opened(self.store.load(_name(storage_key(token))))
 
     def save(
         self, token: str, data: bytes, *, expected: bytes | None, max_age: int
@@ -60,7 +60,7 @@ class RevocationList:
 
     def delete(self, token: str) -> None:
         """Forget what is noted of an id that no cookie has."""
-        self._store.delete(_name(storage_key(token)))
+        self.store.delete(_name(storage_key(token)))
 
     def has_just_ended(self, entry: bytes, issued: int) -> bool:
         """Whether a cookie may belong to a request that was under way when its session
@@ -78,17 +78,17 @@ class RevocationList:
 
         :returns: how many entries there were.
         """
-        return self._store.prune() if isinstance(self._store, Prunable) else 0
+        return self.store.prune() if isinstance(self.store, Prunable) else 0
 
     # Owners
 
     def own(self, token: str, owner: str, *, max_age: int) -> None:
-        self._store.own(_name(storage_key(token)), owner, max_age=max_age)
+        self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
     def owned(self, owner: str) -> list[Held]:
         return [
             Held(held.data[:_KEY_BYTES].hex(), held.data[_KEY_BYTES:], held.seen)
-            for held in self._store.owned(owner)
+            for held in self.store.owned(owner)
         ]
 
     def revoke(self, session_id: str) -> bytes | None:
@@ -101,7 +101,7 @@ class RevocationList:
         if not _KEY.fullmatch(session_id):
             return None
         while True:
-            found = _opened(self._store.load(_name(session_id)))
+            found = _opened(self.store.load(_name(session_id)))
             if found is not None and found.startswith(RETIRED):
                 return None
             try:
@@ -114,7 +114,7 @@ class RevocationList:
         # With the key in front, as it cannot be told from the store's own.
         head = bytes.fromhex(key)
         before = None if expected is None else head + expected
-        self._store.save(_name(key), head + data, expected=before, max_age=age)
+        self.store.save(_name(key), head + data, expected=before, max_age=age)
 
 
 def _name(key: str) -> str:

@@ -858,6 +858,11 @@ class Session(SessionMixin):
         else:
             self.save()
 
+    @property
+    def answered(self) -> bool:
+        """Whether it was used, and the store has answered all that it was asked."""
+        return self._loaded and not self._void
+
     def abandon(self) -> None:
         """Save nothing any more: the response speaks of what is saved."""
         self._void = True

@@ -41,9 +41,11 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "formats", "gorilla", "revocation", "stores"},
         {"flask", "cachelib"},
     ),
+    "doctor": ({"codec", "config", "errors", "stores"}, {"flask"}),
     "interface": (
         {
-            *{"codec", "config", "errors", "revocation", "seal", "sessions", "signals"},
+            *{"codec", "config", "doctor", "errors", "revocation"},
+            *{"seal", "sessions", "signals"},
             "stores",
         },
         {"flask", "werkzeug", "blinker"},
@@ -57,12 +59,16 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),
     "stores.cache": (
-        {"stores.base", "stores.lockfile", "stores.memcached", "errors"},
+        {
+            *{"stores.base", "stores.health", "stores.lockfile", "stores.memcached"},
+            "errors",
+        },
         {"cachelib"},
     ),
+    "stores.health": ({"stores.base"}, {"cachelib"}),
     "stores.lockfile": ({"errors"}, {"portalocker"}),
     "stores.memcached": ({"errors"}, {"cachelib", "pymemcache", "pylibmc"}),
-    "stores.redis": ({"stores.base", "errors"}, set()),
+    "stores.redis": ({"stores.base", "stores.health", "errors"}, set()),
     "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
     "gorilla": (
         {

@@ -14,7 +14,8 @@ from ..errors import (
     SessionStoreError,
     SessionUnsupportedError,
 )
-from .base import Held, new_token, storage_key
+from .base import Health, Held, new_token, storage_key
+from .health import redis_health
 
 # Compares opaque bytes and writes, in one step and one round trip. ARGV: the
 # expected record, the new one, and the seconds after which it is gone.
@@ -132,6 +133,10 @@ class RedisStore:
         with _answering("delete"):
             found = self._client.execute_command(*command, **_RAW)
         return t.cast("bytes | None", found)
+
+    def examine(self) -> Health:
+        with _answering("be examined"):
+            return redis_health(self._client)
 
     def _get(self, record_id: str) -> bytes | None:
         with _answering("read"):

@@ -16,7 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
-from .base import Held, StoreURLError, new_token, storage_key
+from .base import Health, Held, StoreURLError, new_token, storage_key
 
 T = t.TypeVar("T")
 
@@ -156,6 +156,10 @@ class SQLStore:
                 found = id.in_([row.id for row in rows])
                 count += self._change(self._table.delete().where(found, expired))
         return count
+
+    def examine(self) -> Health:
+        with _answering("be examined"):
+            return Health(self._rows(sa.select(_now().label("now")))[0].now)
 
     def _add(self, values: dict[str, t.Any]) -> int:
         """Insert a row, or take over one that has expired."""
