@@ -790,7 +790,8 @@ class Session(SessionMixin):
             fresh
             or self._due
             or permanent != self.cookie_permanent
-            or (self._forced and self._stateless)
+            # In a format without a nonce the token may be the same under a new id.
+            or (self._stateless and (self._forced or self._regenerate))
         ):
             self.cookie = cookie or self._sealed(token, values)
             self._issued = int(time.time())

@@ -210,11 +210,13 @@ def _opened(data: bytes) -> tuple[int, Reader]:
 def _entries(data: bytes) -> t.Iterator[tuple[Any | None, Any | None]]:
     count, reader = _opened(data)
     for _ in range(count):
-        key = reader.any(1)
-        if key is not None:
-            # A name has to be read anyway, and must not fail later.
-            key.read()
-        yield key, reader.any(1)
+        key, value = reader.any(1), reader.any(1)
+        for part in (key, value):
+            if part is not None:
+                # Not only when it is asked for: a view that has been told of a
+                # name may count on it.
+                part.read()
+        yield key, value
     reader.finish()
 
 

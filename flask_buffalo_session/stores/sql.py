@@ -68,7 +68,7 @@ class SQLStore:
             )
         if not engine.get_execution_options().get(_AUTOCOMMIT):
             engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._engine = engine
+        self._engine = _discreet(engine)
         self._table = sessions_table(table)
         self._create_table = create_table
         self._preparing = threading.Lock()
@@ -222,6 +222,13 @@ class SQLStore:
                 raise
 
 
+def _discreet(engine: sa.Engine) -> sa.Engine:
+    """The same engine, except that its errors and its log do not quote records."""
+    discreet = engine.execution_options()
+    discreet.hide_parameters = True
+    return discreet
+
+
 # Marks an engine on which every statement is a transaction already, so that it
 # need not be told so for every statement.
 _AUTOCOMMIT = "buffalo_session_autocommit"
@@ -354,6 +361,6 @@ def _answering(doing: str) -> c.Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        # Not its whole message, which quotes the statement's values.
+        # Not its whole message, which quotes the statement.
         problem = getattr(error, "orig", None) or type(error).__name__
         raise SessionStoreError("SQL", f"cannot {doing}: {problem}") from error
