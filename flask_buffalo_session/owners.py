@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from . import signals
-from .errors import RejectedError
+from .errors import RejectedError, SessionTypeError
 from .retired import is_mark, successor_key_of
 from .revocation import RevocationList
 from .sessions import OWNER_NAME, Backing, is_over, unsupported
@@ -86,7 +86,7 @@ class Owners:
             raw = record.values.get(OWNER_NAME)
             if raw is None or codec.decode(raw, OWNER_NAME) != owner:
                 return None
-        except RejectedError:
+        except (RejectedError, SessionTypeError):
             return None
         return None if is_over(record, self._backing) else record.created
 

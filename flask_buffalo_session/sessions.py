@@ -27,6 +27,7 @@ from .errors import (
     SessionSecretError,
     SessionTypeError,
     SessionUnsupportedError,
+    shown,
 )
 from .flash import Flash
 from .retired import RETIRED, RETIRED_SECONDS, is_mark, moved, successor_of
@@ -190,7 +191,9 @@ class Session(SessionMixin):
             return default
         self._check_change()
         if self._stateless or name not in self._base or self._changed(name):
-            value = self[name]
+            value = self._find(name)
+            if value is _MISSING:
+                return default
             del self[name]
             return value
         for attempt in range(_ATTEMPTS):
@@ -388,7 +391,8 @@ class Session(SessionMixin):
 
     def __repr__(self) -> str:
         # Names only: representations end up in logs.
-        return f"<Session {list(self) if self._loaded else 'not loaded'}>"
+        names = f"[{', '.join(map(shown, self))}]" if self._loaded else "not loaded"
+        return f"<Session {names}>"
 
     # Loading. This is the one place where the cookie is verified and the store
     # asked for the first time.
@@ -705,8 +709,19 @@ class Session(SessionMixin):
         return self._backing.codec.dumps(record)
 
     def _says_permanent(self, values: dict[t.Hashable, bytes]) -> bool:
-        raw = values.get("_permanent")
-        return raw is not None and bool(self._backing.codec.decode(raw, "_permanent"))
+        return bool(self._told("_permanent", values))
+
+    def _told(self, name: str, values: dict[t.Hashable, bytes]) -> t.Any:
+        """What a name says that this package itself looks at. None where it cannot
+        be read: that is for who reads it to hear, not for who saves another one.
+        """
+        raw = values.get(name)
+        if raw is None:
+            return None
+        try:
+            return self._backing.codec.decode(raw, name)
+        except (RejectedError, SessionTypeError):
+            return None
 
     def _sealed(self, token: str, values: dict[t.Hashable, bytes]) -> str:
         permanent = self._says_permanent(values)
@@ -734,8 +749,8 @@ class Session(SessionMixin):
             whose: dict[t.Hashable, bytes] = {} if raw is None else {OWNER_NAME: raw}
             known, entry = entry, self._dumps(whose, b"", 0)
             register.save(key, entry, expected=known, max_age=self._max_age)
-        if raw is not None and isinstance(register, Owned):
-            owner = self._backing.codec.decode(raw, OWNER_NAME)
+        owner = self._told(OWNER_NAME, values)
+        if isinstance(owner, str) and isinstance(register, Owned):
             # Noted again with each renewal, of which there are ten in this time.
             register.own(key, owner, max_age=2 * self._backing.idle_timeout)
         return entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 import time
 import typing as t
 
@@ -274,12 +275,22 @@ def _messages(value: Any | None) -> dict[str, list[str]]:
         return {}
     if not isinstance(found, dict):
         return {}
-    messages = {kind: listed or [] for kind, listed in found.items()}
+    messages = {_as_go(kind): listed or [] for kind, listed in found.items()}
     sound = all(
         isinstance(listed, list) and all(isinstance(text, str) for text in listed)
         for listed in messages.values()
     )
-    return messages if sound else {}
+    if not sound:
+        return {}
+    return {kind: list(map(_as_go, listed)) for kind, listed in messages.items()}
+
+
+def _as_go(text: str) -> str:
+    """The text that Go's json.Unmarshal makes of it: a lone surrogate is none."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 # What Go's json.Marshal writes differently.

@@ -243,10 +243,15 @@ def engine_from_url(url: str, folder: Path) -> sa.Engine:
     :raises StoreURLError: the URL is of no database that keeps sessions.
     """
     try:
-        parsed = sa.make_url(url)
-        parsed.get_dialect()
-    except SQLAlchemyError as error:
-        raise StoreURLError("SQLAlchemy cannot read it") from error
+        return _made_engine(url, folder)
+    except SQLAlchemyError:
+        # Without its message, which may quote the URL.
+        raise StoreURLError("SQLAlchemy cannot read it") from None
+
+
+def _made_engine(url: str, folder: Path) -> sa.Engine:
+    parsed = sa.make_url(url)
+    parsed.get_dialect()
     parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
     kind = parsed.get_backend_name()
     if kind == "sqlite":
