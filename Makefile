@@ -2,11 +2,15 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+SOAK_STORES ?= redis postgresql
+SOAK_SECONDS ?= 20
+SOAK_BROWSERS ?= 50
+SOAK_REQUESTS ?= 360000
 VENV := .venv
 BIN := $(VENV)/bin
 export SESSION_STORE ?= cookie
 
-.PHONY: demo demo-buffalo test check bench lint types wheel clean
+.PHONY: demo demo-buffalo test check bench soak soak-million lint types wheel clean
 
 ## demo: serve the example shop on http://127.0.0.1:$(PORT)
 demo: $(VENV)/demo.stamp
@@ -40,6 +44,20 @@ wheel: $(VENV)/dev.stamp
 ## bench: compare the cost with others' sessions; rewrites docs/performance.md
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
+
+## soak: restart the stores and kill workers while browsers use the shop
+soak: SOAK_SESSIONS ?= 20000
+soak: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.soak chaos --seconds $(SOAK_SECONDS) \
+		--browsers $(SOAK_BROWSERS) --sessions $(SOAK_SESSIONS) \
+		$(if $(SOAK_SEED),--seed $(SOAK_SEED)) $(SOAK_STORES)
+
+## soak-million: serve requests to a million sessions; is the workers' memory flat?
+soak-million: SOAK_SESSIONS ?= 1000000
+soak-million: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.soak million --sessions $(SOAK_SESSIONS) \
+		--requests $(SOAK_REQUESTS) \
+		$(if $(SOAK_SEED),--seed $(SOAK_SEED)) $(SOAK_STORES)
 
 clean:
 	rm -rf $(VENV) build dist

@@ -969,9 +969,9 @@ def merge(
     """Three ways: what both sides made of a value that began as `base`. Any of
     the three may be missing.
 
-    Dicts are merged by key and sets by element. Of lists that were only
-    appended to, both appends are kept; where one side emptied or deleted the
-    list, what the other appended. Of anything else `mine` wins, being later.
+    Dicts are merged by key and sets by element. What one side appended to a list
+    and did no more, comes behind what the other made of the list, emptied, deleted
+    or appended to as it may be. Of anything else `mine` wins, being later.
 
     :param same: whether two values are stored as the same bytes.
     """
@@ -1024,12 +1024,10 @@ def _merge_lists(
         return side[kept:] if same(side[:kept], base) else None
 
     my_tail, their_tail = appended(mine), appended(theirs)
-    if my_tail is not None and their_tail is not None:
+    if my_tail is not None:
         return theirs + my_tail
-    if not mine and their_tail is not None:
-        return their_tail
-    if not theirs and my_tail is not None:
-        return my_tail
+    if their_tail is not None:
+        return mine + their_tail
     return mine
 
 

@@ -5,6 +5,7 @@ to do where they are not installed.
 from __future__ import annotations
 
 import collections.abc as c
+import contextlib
 import os
 import shutil
 import signal
@@ -81,6 +82,16 @@ class Server:
             self.process.wait(60)
         self.process = None
 
+    def crash(self) -> None:
+        """Kill it, and the processes that work for it."""
+        assert self.process is not None
+        for process in self._processes():
+            # Some end by themselves when the first is gone.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.process.wait(60)
+        self.process = None
+
     def pause(self) -> None:
         """Have it answer no more, although its connections stay."""
         # Busy machines take a moment until the last thread has stopped.
@@ -92,13 +103,20 @@ class Server:
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: int) -> list[int]:
-        assert self.process is not None
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        processes = [pid, *map(int, children)]
+        processes = self._processes()
         for process in processes:
             os.kill(process, number)
         return processes
+
+    def _processes(self) -> list[int]:
+        assert self.process is not None
+        pid = self.process.pid
+        return [pid, *children_of(pid)]
+
+    @property
+    def url(self) -> str:
+        """Of the store that it is."""
+        raise AssertionError
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
@@ -108,6 +126,11 @@ class Server:
             return self.answers()
         except Exception:
             return False
+
+
+def children_of(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return list(map(int, children.split()))
 
 
 def has_stopped(thread: Path) -> bool:
@@ -212,6 +235,8 @@ def postgres_program(name: str) -> str:
 class PostgresServer(Server):
     """A database cluster of its own, that does not wait for the disk."""
 
+    options: tuple[str, ...] = ("-F",)
+
     def command(self) -> list[str]:
         data = self.folder / "data"
         if not data.exists():
@@ -230,7 +255,7 @@ class PostgresServer(Server):
             )
         return [
             *(postgres_program("postgres"), "-D", str(data), "-p", str(self.port)),
-            *("-k", "", "-h", "127.0.0.1", "-F", "-c", "max_connections=200"),
+            *("-k", "", "-h", "127.0.0.1", "-c", "max_connections=200", *self.options),
         ]
 
     def how(self) -> dict[str, t.Any]:
@@ -255,6 +280,12 @@ class PostgresServer(Server):
     @property
     def url(self) -> str:
         return self.plain_url
+
+
+class PersistentPostgresServer(PostgresServer):
+    """Keeps what it has acknowledged, whatever happens."""
+
+    options = ()
 
 
 class MariaServer(Server):

@@ -85,6 +85,21 @@ def test_what_is_appended_survives_emptying(
 
 
 @given(
+    base=st.lists(scalars, min_size=1),
+    tail=st.lists(scalars, min_size=1),
+    other=st.lists(scalars, min_size=1),
+)
+def test_an_append_comes_behind_whatever_the_other_made_of_the_list(
+    base: list[t.Any], tail: list[t.Any], other: list[t.Any]
+) -> None:
+    """What was taken out of it does not come back."""
+    if same(other[: len(base)], base) or same(other, base + tail):
+        other = ["different"]
+    assert same(merged(base, base + tail, other), other + tail)
+    assert same(merged(base, other, base + tail), other + tail)
+
+
+@given(
     base=st.sets(st.integers(0, 9)),
     mine=st.sets(st.integers(0, 9)),
     theirs=st.sets(st.integers(0, 9)),

@@ -382,3 +382,33 @@ class TestBinding:
         assert client.get("/user").text == "None"
         with app.app_context():
             assert extension.sessions_of(name) == []
+
+    def test_a_new_id_while_redis_looks_is_found(
+        self, servers: Servers, name: str
+    ) -> None:
+        """Redis tells an owner's ids first and the records then: one that has ended
+        in between has its successor among them.
+        """
+        import redis
+
+        with redis.Redis(port=servers.shared(RedisServer).port) as client:
+            app = make_app(RedisStore(client))
+            extension = use(app)
+            browser = app.test_client()
+            browser.get(f"/login/{name}")
+            execute, waiting = client.execute_command, ["/regenerate", "/regenerate"]
+
+            def interrupted(*args: t.Any, **options: t.Any) -> t.Any:
+                found = execute(*args, **options)
+                if args[0] == "HGETALL" and waiting:
+                    path = waiting.pop()
+                    client.execute_command = execute
+                    browser.get(path)
+                    client.execute_command = interrupted
+                return found
+
+            client.execute_command = interrupted
+            with app.app_context():
+                assert extension.revoke_all(name) == 1
+            assert not waiting
+            assert browser.get("/user").text == "None"
