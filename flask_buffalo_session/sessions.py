@@ -969,9 +969,10 @@ def merge(
     """Three ways: what both sides made of a value that began as `base`. Any of
     the three may be missing.
 
-    Dicts are merged by key and sets by element. What one side appended to a list
-    and did no more, comes behind what the other made of the list, emptied, deleted
-    or appended to as it may be. Of anything else `mine` wins, being later.
+    Dicts are merged by key and sets by element. Of lists that were only appended to,
+    both appends are kept; where one side emptied or deleted the list, what the other
+    appended, behind what has been put into it since. Of anything else `mine` wins,
+    being later.
 
     :param same: whether two values are stored as the same bytes.
     """
@@ -1023,10 +1024,13 @@ def _merge_lists(
         kept = len(base)
         return side[kept:] if same(side[:kept], base) else None
 
+    def emptied(side: list[t.Any]) -> bool:
+        return not any(item in base for item in side)
+
     my_tail, their_tail = appended(mine), appended(theirs)
-    if my_tail is not None:
+    if my_tail is not None and (their_tail is not None or emptied(theirs)):
         return theirs + my_tail
-    if their_tail is not None:
+    if their_tail is not None and emptied(mine):
         return mine + their_tail
     return mine
 
