@@ -131,8 +131,9 @@ class Session(SessionMixin):
     _forced = False
     _regenerate = False
     _new = True
-    # An id that was retired: an empty session of which nothing is saved.
+    # An empty session of which nothing is saved, and the id if that was retired.
     _void = False
+    _retired_id: str | None = None
     _failed: t.Any = None
 
     #: What the response has to say to the browser: the text of a new cookie,
@@ -251,7 +252,12 @@ class Session(SessionMixin):
         :raises SessionClosedError: something was changed after the response had
             been made.
         """
-        if not self._loaded or self._void:
+        if not self._loaded:
+            return
+        if self._void:
+            if self._retired_id is not None and self._fingerprint():
+                self._backing.tell(signals.session_conflict, self._retired_id)
+                self._retired_id = None
             return
         try:
             changes = self._changes()
@@ -440,6 +446,7 @@ class Session(SessionMixin):
                 self._adopt(data)
                 data = self._listed(ticket)
             if is_mark(data):
+                self._retired_id = _id_of(self._key)
                 self._begin()
                 self._void = True
                 return None

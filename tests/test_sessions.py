@@ -796,8 +796,13 @@ class TestIds:
         late.flash.add("info", "x")
         late.clear()
         late["b"] = 1
+        desk.told.clear()
+        late.save()
         late.save()
         assert late.cookie is None
+        assert desk.told == [("conflict", None)]
+        desk.session(cookie).get("b")
+        assert desk.told == [("conflict", None)]
         clock.tick(4)
         later = desk.session(cookie)
         later["b"] = 1
