@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections.abc as c
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,10 +35,15 @@ def require(program: str, package: str, *places: str) -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port of this machine that nothing listens on, and that is given to no client:
+    one that tries to reach a server that is away could get the server's own.
+    """
+    clients = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    while True:
+        port = random.randrange(11_000, max(20_000, int(clients[0])))
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
@@ -208,12 +214,6 @@ class Sentinel(RedisServer):
 
 class ClusterNode(RedisServer):
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        # Nodes talk to each other on a port that is 10,000 higher.
-        while self.port > 55_000:
-            self.port = free_port()
 
 
 class MemcachedServer(Server):

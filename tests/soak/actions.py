@@ -151,7 +151,7 @@ def held() -> Action:
     """Shows everything."""
     return Action(
         *("GET", "/soak/held", lambda values: []),
-        read=_held_in,
+        read=held_in,
         shows=lambda state: state,
     )
 
@@ -225,7 +225,8 @@ def _flash_of(page: str) -> str | None:
     return _uncounted(html.unescape(found[1])) if found else None
 
 
-def _held_in(body: str) -> State:
+def held_in(body: str) -> State:
+    """What an answer to :func:`held` shows."""
     answer = json.loads(body)
     values: Values = answer["values"]
     if answer["id"] is None and not values:

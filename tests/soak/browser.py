@@ -8,7 +8,6 @@ import collections.abc as c
 import random
 import re
 import time
-import typing as t
 from collections import deque
 from concurrent.futures import Executor
 
@@ -25,6 +24,7 @@ MARK = re.compile(r"soak-(\w+)-")
 
 TABS = 4
 
+_VALUE = re.compile(r"soak-\w+-\d+")
 _NAMES = [f"x{number}" for number in range(6)]
 _REMEMBERED = 60
 _MOST_DEAD = 60
@@ -38,8 +38,7 @@ _SLOW = (0.01, 0.15)
 class Browser:
     """A cookie, and what is known of the session behind it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
@@ -71,7 +70,7 @@ class Person:
         self._tally = tally
         self._pause = pause
         self._random = random.Random(f"{seed} {name}")
-        self._browsers = [Browser("laptop"), Browser("phone")]
+        self._browsers = [Browser(), Browser()]
         # Cookies of sessions that have ended.
         self._dead: list[str] = []
         self._seen_once: set[str] = set()
@@ -201,15 +200,9 @@ class Person:
         meanwhile = self._random.choice(
             [self._slow_put(self._random.choice(_NAMES)), actions.regenerate()]
         )
-        requests = [
-            (actions.logout_elsewhere(), here),
-            (meanwhile, there),
-        ]
-        cookie = there.cookie
-        ended, answered = self._exchange(
-            [(action, browser.cookie) for action, browser in requests]
-        )
-        self._learn(here, [(requests[0][0], ended)])
+        end, cookie = actions.logout_elsewhere(), there.cookie
+        ended, answered = self._exchange([(end, here.cookie), (meanwhile, cookie)])
+        self._learn(here, [(end, ended)])
         there.forget()
         if not ended.ok or cookie is None:
             # It may be ended at any time, or not at all.
@@ -233,7 +226,7 @@ class Person:
             # Whatever that begins, it is no session with this cookie.
             self._exchange([(actions.put(_NAMES[0], self._value()), cookie)])
         (answer,) = self._exchange([(actions.held(), cookie)])
-        found = self._read(actions.held(), answer)
+        found = actions.held_in(answer.text) if answer.ok else None
         if found is not None:
             self._report(RESURRECTED, f"a cookie of a session that had ended: {found}")
         return answer.ok
@@ -287,18 +280,25 @@ class Person:
             for tab, (action, cookie) in zip(tabs, requests, strict=True)
         ]
         answers = [job.result() for job in jobs]
-        for (action, _), answer in zip(requests, answers, strict=True):
+        for (action, cookie), answer in zip(requests, answers, strict=True):
+            self._remember(action, cookie, answer)
             self._check(action, answer)
         return answers
+
+    def _remember(self, action: Action, cookie: str | None, answer: Answer) -> None:
+        parts = [
+            f"{answer.begun:.3f}-{answer.ended:.3f}",
+            f"cookie {(cookie or 'none')[-4:]}, {action}: {answer.status}",
+        ]
+        if answer.cookie:
+            parts.append(f"sets cookie {answer.cookie[-4:]}")
+        if answer.ok and action.read is not None:
+            parts.append(f"shows {action.read(answer.text)}")
+        self._history.append(" ".join(parts))
 
     def _check(self, action: Action, answer: Answer) -> None:
         """What must never be, whatever the session holds."""
         tally, watch, said = self._tally, self._watch, f"{action}: {answer.status}"
-        shown = self._read(action, answer)
-        self._history.append(
-            f"{answer.begun:.3f}-{answer.ended:.3f} {said}"
-            f" {'+cookie ' if answer.cookie else ''}{'' if shown is None else shown}"
-        )
         tally.add("requests")
         if answer.status == 503:
             tally.add("announced errors")
@@ -317,17 +317,12 @@ class Person:
     def _shown_again(self, sent: list[tuple[Action, Answer]]) -> bool:
         """Whether a value that is shown once is shown once more."""
         for action, answer in sent:
-            for value in MARKED.findall(answer.text) if action.once else ():
+            for value in _VALUE.findall(answer.text) if action.once else ():
                 if value in self._seen_once:
                     self._report(DOUBLED, f"{action} showed {value} again")
                     return True
                 self._seen_once.add(value)
         return False
-
-    def _read(self, action: Action, answer: Answer) -> t.Any:
-        if action.read is None or not answer.ok:
-            return None
-        return action.read(answer.text)
 
     def _report(self, kind: str, difference: str) -> None:
         history = list(self._history)
@@ -350,7 +345,3 @@ class Person:
     @property
     def _user(self) -> str:
         return f"soak-{self._name}-"
-
-
-#: A value, and not only whose it is.
-MARKED = re.compile(r"soak-\w+-\d+")

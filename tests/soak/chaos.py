@@ -137,12 +137,20 @@ class Chaos:
         self._tally.add("store restarts")
 
     def _kill(self, chance: random.Random) -> None:
-        self._watch.workers_end()
-        os.kill(chance.choice(self._site.workers()), signal.SIGKILL)
+        victim = chance.choice(self._site.workers())
+        with self._watch.ending():
+            os.kill(victim, signal.SIGKILL)
+            self._wait_until_gone({victim})
         self._tally.add("workers killed")
 
     def _reload(self, chance: random.Random) -> None:
         assert self._site.process is not None
-        self._watch.workers_end()
-        self._site.process.send_signal(signal.SIGHUP)
+        with self._watch.ending():
+            old = set(self._site.workers())
+            self._site.process.send_signal(signal.SIGHUP)
+            self._wait_until_gone(old)
         self._tally.add("reloads")
+
+    def _wait_until_gone(self, workers: set[int]) -> None:
+        while not workers.isdisjoint(self._site.workers()):
+            time.sleep(0.01)

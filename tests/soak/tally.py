@@ -65,24 +65,32 @@ class Watch:
 
     def __init__(self) -> None:
         self._outages: list[list[float]] = []
-        self._ended_workers: list[float] = []
+        self._endings: list[list[float]] = []
 
-    @contextmanager
-    def outage(self) -> t.Iterator[None]:
-        """The store is away."""
-        window = [time.monotonic(), float("inf")]
-        self._outages.append(window)
-        yield
-        window[1] = time.monotonic()
+    def outage(self) -> t.ContextManager[None]:
+        """The store is away meanwhile."""
+        return _noting(self._outages)
 
-    def workers_end(self) -> None:
-        """From now on some close their connections."""
-        self._ended_workers.append(time.monotonic())
+    def ending(self) -> t.ContextManager[None]:
+        """Workers end meanwhile, and close their connections."""
+        return _noting(self._endings)
 
     def store_was_away(self, begun: float, ended: float) -> bool:
         """At any time between."""
-        return any(start <= ended and begun <= end for start, end in self._outages)
+        return _was_noted(self._outages, begun, ended)
 
     def workers_ended(self, begun: float, ended: float) -> bool:
         """At any time between."""
-        return any(begun <= moment <= ended for moment in self._ended_workers)
+        return _was_noted(self._endings, begun, ended)
+
+
+@contextmanager
+def _noting(windows: list[list[float]]) -> t.Iterator[None]:
+    window = [time.monotonic(), float("inf")]
+    windows.append(window)
+    yield
+    window[1] = time.monotonic()
+
+
+def _was_noted(windows: list[list[float]], begun: float, ended: float) -> bool:
+    return any(start <= ended and begun <= end for start, end in windows)
