@@ -182,6 +182,10 @@ class PersistentRedisServer(RedisServer):
     options = ("--appendonly", "yes", "--appendfsync", "always")
 
 
+class PersistentValkeyServer(ValkeyServer):
+    options = PersistentRedisServer.options
+
+
 class RedisReplica(RedisServer):
     """Follows a master."""
 
