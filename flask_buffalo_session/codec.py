@@ -328,7 +328,7 @@ class NativeCodec:
         if load := _LEAF_LOADERS.get(tag):
             try:
                 return load(data)
-            except ZoneInfoNotFoundError as problem:
+            except ConversionError as problem:
                 self._scratch.problem = problem
                 raise
         with self._scratch:
@@ -505,7 +505,14 @@ def _dump_zone(zone: dt.tzinfo) -> str | list[t.Any]:
 
 def _load_zone(zone: str | list[t.Any]) -> dt.tzinfo:
     if isinstance(zone, str):
-        return ZoneInfo(zone)
+        try:
+            return ZoneInfo(zone)
+        except ZoneInfoNotFoundError:
+            # Without its message, which may be as long as the zone's name.
+            raise ConversionError(
+                f"holds a time in the zone {shown(zone)}, which is not known here:"
+                " install tzdata"
+            ) from None
     offset, *name = zone
     return dt.timezone(_load_timedelta(offset), *name)
 
@@ -568,8 +575,6 @@ def _advice(kind: type) -> str:
 def _problem_shown(problem: Exception) -> str:
     if isinstance(problem, ConversionError):
         return str(problem)
-    if isinstance(problem, ZoneInfoNotFoundError):
-        return f"{problem.args[0]}: install tzdata"
     # Not its message, which may well quote the value.
     return f"it cannot be converted, because of a {type(problem).__name__}"
 

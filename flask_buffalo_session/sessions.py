@@ -167,6 +167,8 @@ class Session(SessionMixin):
     _base: dict[t.Hashable, bytes]
     _live: dict[t.Hashable, t.Any]
     _seen: dict[t.Hashable, bytes | None]
+    # The names of those that were handed out.
+    _lent: set[t.Hashable]
 
     def __init__(self, backing: Backing, source: t.Any) -> None:
         self._backing = backing
@@ -373,6 +375,7 @@ class Session(SessionMixin):
         self._load()
         self._check_change()
         self._seen.setdefault(name, self._base.get(name))
+        self._lent.discard(name)
         self._live[name] = value
 
     def __delitem__(self, name: t.Hashable) -> None:
@@ -380,6 +383,7 @@ class Session(SessionMixin):
             raise KeyError(name)
         self._check_change()
         self._seen.setdefault(name, self._base.get(name))
+        self._lent.discard(name)
         self._live[name] = _GONE
 
     def __contains__(self, name: object) -> bool:
@@ -430,7 +434,7 @@ class Session(SessionMixin):
         self._renewed = 0
         self._nonce = b""
         self._new = True
-        self._base, self._live, self._seen = {}, {}, {}
+        self._base, self._live, self._seen, self._lent = {}, {}, {}, set()
 
     def _resume(self, ticket: Ticket) -> tuple[Reason, str | None] | None:
         """Go on with the session of a cookie.
@@ -522,6 +526,7 @@ class Session(SessionMixin):
             # From here on it may be changed behind our back.
             self._live[name] = value
             self._seen[name] = self._base[name]
+            self._lent.add(name)
         return value
 
     def _decoded(self, name: t.Hashable) -> t.Any:
@@ -534,7 +539,8 @@ class Session(SessionMixin):
             return self._backing.codec.decode(self._base[name], name)
         except RejectedError as error:
             self._reject(error.reason, _id_of(self._key))
-            live = self._live
+            # What was handed out goes with it; what was set does not.
+            live = {k: v for k, v in self._live.items() if k not in self._lent}
             self._begin()
             self._live, self._seen = live, dict.fromkeys(live)
             return _MISSING
@@ -948,8 +954,8 @@ def _merge_encoded(
     mine: bytes | None,
     theirs: bytes | None,
 ) -> bytes | None:
-    """Both sides changed a value. What cannot be read here cannot be merged:
-    then the later save, which is this one, wins.
+    """Both sides changed a value. What cannot be read or compared here cannot be
+    merged: then the later save, which is this one, wins.
     """
 
     def decoded(raw: bytes | None) -> t.Any:
@@ -962,12 +968,12 @@ def _merge_encoded(
 
     try:
         values = decoded(base), decoded(mine), decoded(theirs)
+        merged = merge(*values, same=same)
+        if merged is _MISSING:
+            return None
+        return codec.encode(merged, name, theirs if mine is None else mine)
     except (SessionTypeError, RejectedError):
         return mine
-    merged = merge(*values, same=same)
-    if merged is _MISSING:
-        return None
-    return codec.encode(merged, name, theirs if mine is None else mine)
 
 
 def merge(

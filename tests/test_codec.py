@@ -884,6 +884,28 @@ class TestUnknownTypes:
         data = codec.dumps(odd_record())
         assert stranger.dumps(stranger.loads(data)) == data
 
+    @pytest.mark.parametrize(
+        ("zone", "problem"),
+        [
+            ("Europe/Atlantis", "in the zone 'Europe/Atlantis', which is not known"),
+            ("no\nsuch" + "x" * 3000, "in the zone 'no\\\\nsuchxxx"),
+            ("../../../etc/passwd", None),
+            ("/etc/passwd", None),
+            ("", None),
+        ],
+    )
+    def test_a_time_zone_is_looked_up_where_they_are(
+        self, zone: str, problem: str | None
+    ) -> None:
+        """And nowhere else; one that is unknown is named, but not at any length."""
+        moment = ormsgpack.packb(["2026-01-01T00:00:00", 0, zone])
+        data = ormsgpack.packb(ormsgpack.Ext(2, moment))
+        with pytest.raises((SessionTypeError, RejectedError), match=problem) as caught:
+            codec.decode(data, "n")
+        assert isinstance(caught.value, RejectedError) == (problem is None)
+        assert len(str(caught.value)) < 200
+        assert "passwd" not in str(caught.value)
+
     def test_an_unreadable_name_is_kept(self) -> None:
         """Beside names that are added and removed."""
         registry = Registry()

@@ -30,6 +30,7 @@ from flask_buffalo_session.gorilla import GoOpaque, GoStruct
 from flask_buffalo_session.gorilla.codec import GorillaCodec
 from flask_buffalo_session.gorilla.gob import (
     BOOL,
+    BYTES,
     COMPLEX,
     FLOAT,
     INT,
@@ -543,6 +544,54 @@ def test_types_that_hold_themselves_are_read() -> None:
     assert CODEC.encode(read, "a", raw) == shorter
 
 
+def test_types_that_hold_each_other_are_defined_once() -> None:
+    """In a session with a value of each, or there would be more than can be read."""
+    hub = Type("struct")
+    lists = [made("slice", f"List{number}", (hub,)) for number in range(15)]
+    fields = tuple(kind.name for kind in lists)
+    Type.__init__(hub, "struct", "Hub", tuple(lists), fields)
+    held: dict[t.Hashable, bytes] = {
+        kind.name: entry(kind, f"main.{kind.name}", [{kind.name: [{}]}])
+        for kind in lists
+    }
+    data = CODEC.dumps(Record(0, b"", held, False))
+    assert data.count(b"Hub") == 1
+    record = CODEC.loads(data)
+    assert CODEC.dumps(record) == data
+    for name, raw in record.values.items():
+        assert CODEC.encode(CODEC.decode(raw, name), name, raw) == raw
+
+
+def test_more_types_than_can_be_read_are_not_written() -> None:
+    """The session as it was stays."""
+    kinds = [made("slice", f"List{number}", (INT,)) for number in range(128)]
+    held: dict[t.Hashable, bytes] = {
+        kind.name: entry(kind, "main.List", []) for kind in kinds
+    }
+    with pytest.raises(SessionTypeError, match="too many Go types"):
+        CODEC.dumps(Record(0, b"", held, False))
+    del held["List0"]
+    data = CODEC.dumps(Record(0, b"", held, False))
+    assert CODEC.loads(data).values == held
+
+
+def test_types_that_are_the_same_are_taken_for_one() -> None:
+    """Two linked lists that differ only by their packages, which gob does not tell."""
+    chains = Type("struct"), Type("struct")
+    for chain in chains:
+        Type.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+    raw = entry(
+        made("struct", "Both", chains, ("A", "B")),
+        "main.Both",
+        {"A": {"N": 1}, "B": {"N": 2, "Next": {"N": 3}}},
+    )
+    value = CODEC.decode(raw, "n")
+    once = CODEC.encode(value, "n", raw)
+    assert once.count(b"Chain") == 1
+    assert CODEC.decode(once, "n").B.Next.N == 3
+    assert CODEC.encode(CODEC.decode(once, "n"), "n", once) == once
+
+
 @pytest.mark.parametrize("kind", ["gob", "binary", "text"])
 def test_types_with_bytes_of_their_own_are_kept(kind: str) -> None:
     """Shown as what they are, compared by their bytes, and movable."""
@@ -720,6 +769,21 @@ def test_changes_of_two_requests_are_merged() -> None:
         "one": True,
         "two": True,
     }
+
+
+def test_what_cannot_be_compared_is_not_merged() -> None:
+    """Here a map with a key that no Go program has: the later save wins."""
+    shop = desk()
+    kind = made("map", "", (INTERFACE, INT))
+    raw = entry(kind, "main.M", [(Any("[]uint8", BYTES, b"k"), 1)])
+    data = CODEC.dumps(Record(0, b"", {"m": raw}, False))
+    token = shop.store.save(None, data, expected=None, max_age=60)
+    first, second = shop.session(token), shop.session(token)
+    first["m"][b"k"] = 2
+    second["m"][b"k"] = 3
+    first.save()
+    second.save()
+    assert shop.values(token) == {"m": {b"k": 3}}
 
 
 def test_merging_keeps_go_types() -> None:

@@ -918,15 +918,18 @@ class TestRecords:
     def test_a_value_that_is_no_value_makes_a_fresh_session(self, store: Store) -> None:
         """Even where the record around it is sound."""
         desk = Desk(store)
-        record = Record(0, b"", {"a": b"\xc1", "b": desk.codec.encode(1, "b")})
+        some = desk.codec.encode([1], "b")
+        record = Record(0, b"", {"a": b"\xc1", "b": some, "c": some})
         data = desk.codec.dumps(record)
         token = store.save(None, data, expected=None, max_age=3600)
         session = desk.session(token)
         session["set before"] = 1
+        session["b"].append(2)
+        session["c"].append(2)
+        session["c"] = [3]
         assert session.get("a", "none") == "none"
         assert desk.told == [("rejected", "corrupt")]
-        assert dict(session) == {"set before": 1}
-        session["c"] = 1
+        assert dict(session) == {"set before": 1, "c": [3]}
         session.save()
         assert session.cookie not in (None, "", token)
         assert desk.session(token).get_once("a", "none") == "none"

@@ -18,6 +18,7 @@ from .gob import (
     BYTES,
     INT,
     INTERFACE,
+    MOST_TYPES,
     STRING,
     Any,
     GobError,
@@ -112,8 +113,11 @@ class GorillaCodec:
             key, value = _parsed(entry)
             writer.any(self._key(name) if key is None else key)
             writer.any(value)
+        definitions = types.definitions()
+        if len(definitions) > MOST_TYPES:
+            raise SessionTypeError("session", "has values of too many Go types")
         stream = Writer(types)
-        for definition in types.definitions():
+        for definition in definitions:
             stream.chunk(definition)
         message = Writer(types)
         message.signed(number)
