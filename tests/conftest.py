@@ -15,6 +15,7 @@ import pytest
 import redis
 from cachelib import MemcachedCache, RedisCache, SimpleCache
 from flask import Flask
+from hypothesis import settings
 from servers import (
     MariaServer,
     MemcachedServer,
@@ -42,6 +43,10 @@ from flask_buffalo_session.sessions import Opened, Session
 from flask_buffalo_session.stores.url import store_from_url
 
 SECRET = "a secret for the tests, long enough"
+
+# How long an example takes says more of the machine than of the package.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 NAME = "_buffalo_session"
 

@@ -189,13 +189,13 @@ class TestValues:
                 assert shape(kept(case)) == shape(case)
 
     @given(value=values)
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     def test_any_value_comes_back_as_it_was(self, value: t.Any) -> None:
         """Types, nested ones too, order of dicts, signs, folds and zones."""
         assert shape(kept(value)) == shape(value)
 
     @given(value=values)
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_a_value_that_was_read_is_written_as_the_same_bytes(
         self, value: t.Any
     ) -> None:
@@ -222,7 +222,6 @@ class TestValues:
         assert kept(second).utcoffset() == dt.timedelta(hours=1)
 
     @given(items=st.lists(hashables, max_size=30), random=st.randoms())
-    @settings(deadline=None)
     def test_sets_are_written_in_one_order(
         self, items: list[t.Any], random: Random
     ) -> None:
@@ -697,7 +696,6 @@ RECORD = Record(
 
 class TestRecords:
     @given(record=records)
-    @settings(deadline=None)
     def test_any_record_comes_back_as_it_was(self, record: Record) -> None:
         """Names of every storable type, their order and bytes."""
         data = codec.dumps(record)
@@ -755,7 +753,7 @@ class TestRecords:
         assert rejected_or_sound(with_checksum(body))
 
     @given(data=st.data())
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     def test_records_changed_under_their_checksum(self, data: st.DataObject) -> None:
         """Bytes of a sound record changed, removed and put in."""
         body = bytearray(codec.dumps(odd_record())[5:])

@@ -665,7 +665,6 @@ class Away(MemoryStore):
 
 
 @settings(
-    deadline=None,
     max_examples=50,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
