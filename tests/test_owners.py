@@ -23,6 +23,7 @@ from flask_buffalo_session.errors import (
     SessionTypeError,
     SessionUnsupportedError,
 )
+from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.stores.base import Owned, storage_key
 
 OWNED = [
@@ -412,3 +413,24 @@ class TestBinding:
                 assert extension.revoke_all(name) == 1
             assert not waiting
             assert browser.get("/user").text == "None"
+
+    def test_a_new_id_between_listing_and_ending_is_ended_too(
+        self, app: Flask, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Though under the listed one there is nothing left to end."""
+        extension = use(app)
+        client = app.test_client()
+        client.get(f"/login/{name}")
+        revoke = Owners.revoke
+        regenerated: list[int] = []
+
+        def late(self: Owners, session_id: str) -> bool:
+            if not regenerated:
+                regenerated.append(client.get("/regenerate").status_code)
+            return revoke(self, session_id)
+
+        monkeypatch.setattr(Owners, "revoke", late)
+        with app.app_context():
+            assert extension.revoke_all(name) == 1
+        assert regenerated == [200]
+        assert client.get("/user").text == "None"
