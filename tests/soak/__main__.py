@@ -32,9 +32,8 @@ _BYSTANDERS = 1000
 # Seconds between what a browser does, at most.
 _PAUSE = 0.15
 
-# So many problems say enough, and so many of them are shown.
+# So many problems say enough.
 _ENOUGH = 20
-_SHOWN_PROBLEMS = 5
 _SHOWN_LOG = 4000
 
 
@@ -140,8 +139,6 @@ def _million(name: str, options: argparse.Namespace) -> bool:
 
 
 def _tell(tally: Tally, site: Gunicorn) -> None:
-    for problem in tally.problems[:_SHOWN_PROBLEMS]:
-        print(problem, flush=True)
     if tally.problems:
         print("the end of what the workers logged:", site.log()[-_SHOWN_LOG:], sep="\n")
 

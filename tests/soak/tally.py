@@ -48,6 +48,8 @@ class Tally:
     def report(self, problem: Problem) -> None:
         with self._lock:
             self.problems.append(problem)
+            # At once: a long soak is not to be waited for.
+            print(problem, flush=True)
 
     def __getitem__(self, what: str) -> int:
         with self._lock:
