@@ -95,6 +95,39 @@ class TestStoreAway:
         assert target.send(target.cookie, "/set/more").status_code == 200
         assert target.values(target.cookie) == "{'user': 'ann', 'more': 'more'}"
 
+    def test_at_the_second_write_of_a_save_no_cookie_is_set(self, away: Away) -> None:
+        """Neither for the session that begins nor for the new id: the old record is
+        still there, and its cookie is the one that counts.
+        """
+        target = away.target
+        save = target.store.inner.save
+
+        def begin_anew() -> None:
+            session.clear()
+            session["user"] = "bob"
+
+        def regenerate() -> None:
+            session.regenerate()
+
+        for act in (begin_anew, regenerate):
+            count = iter(range(1, 99))
+
+            def failing(
+                *args: t.Any, count: t.Iterator[int] = count, **kwargs: t.Any
+            ) -> str:
+                if next(count) == 2:
+                    raise AWAY
+                return save(*args, **kwargs)
+
+            target.store.inner.save = failing  # type: ignore[method-assign]
+            away.handled.clear()
+            response = target.doing(act, target.cookie)
+            assert (response.status_code, response.text) == (503, "away")
+            assert "Set-Cookie" not in response.headers
+            assert next(count) == 3
+            assert away.handled == [AWAY]
+            assert target.values(target.cookie) == "{'user': 'ann'}"
+
 
 def raised(act: t.Callable[[], object]) -> Exception | None:
     """The error of an act, if there was one."""
