@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 export SESSION_STORE ?= cookie
 
-.PHONY: demo demo-buffalo test check bench lint types wheel clean
+.PHONY: demo demo-buffalo test check bench fuzz lint types wheel clean
 
 ## demo: serve the example shop on http://127.0.0.1:$(PORT)
 demo: $(VENV)/demo.stamp
@@ -41,6 +42,10 @@ wheel: $(VENV)/dev.stamp
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
 
+## fuzz: look for inputs that do harm, for $(FUZZ_SECONDS) seconds
+fuzz: $(VENV)/fuzz.stamp
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 clean:
 	rm -rf $(VENV) build dist
 
@@ -57,4 +62,8 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[dev,bench]'
+	touch $@
+
+$(VENV)/fuzz.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	touch $@
