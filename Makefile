@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+FUZZ_SECONDS ?= 60
 SOAK_STORES ?= redis postgresql
 SOAK_SECONDS ?= 20
 SOAK_BROWSERS ?= 50
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export SESSION_STORE ?= cookie
 
-.PHONY: demo demo-buffalo test check bench soak soak-million lint types wheel clean
+.PHONY: demo demo-buffalo test check bench fuzz soak soak-million lint types wheel clean
 
 ## demo: serve the example shop on http://127.0.0.1:$(PORT)
 demo: $(VENV)/demo.stamp
@@ -24,8 +25,8 @@ demo-buffalo: $(VENV)/demo.stamp
 test: $(VENV)/dev.stamp
 	SESSION_STORE= $(BIN)/python -m pytest
 
-## check: lint, types, tests, and the built wheel in a clean environment
-check: lint types test wheel
+## check: lint, types, tests, fuzzing, a soak, and the wheel in a clean environment
+check: lint types test fuzz soak wheel
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -44,6 +45,10 @@ wheel: $(VENV)/dev.stamp
 ## bench: compare the cost with others' sessions; rewrites docs/performance.md
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
+
+## fuzz: look for inputs that do harm, for $(FUZZ_SECONDS) seconds
+fuzz: $(VENV)/fuzz.stamp
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 ## soak: restart the stores and kill workers while browsers use the shop
 soak: SOAK_SESSIONS ?= 20000
@@ -75,4 +80,8 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[dev,bench]'
+	touch $@
+
+$(VENV)/fuzz.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	touch $@
