@@ -1020,6 +1020,18 @@ class TestFlash:
         session.flash.clear()
         assert dict(session) == {"a": 1}
 
+    @pytest.mark.parametrize("found", [[], ["x"], "text", 7, {"info": "x"}])
+    def test_what_is_no_messages_counts_as_none(
+        self, desk: Desk, found: object
+    ) -> None:
+        """Put there by hand, or by another program."""
+        cookie = desk.stored(_flash_=found)
+        assert desk.session(cookie).flash.take() == {}
+        session = desk.session(desk.stored(_flash_=found))
+        session.flash.delete("info")
+        session.flash.add("info", "new")
+        assert session.flash.take() == {"info": ["new"]}
+
 
 def test_a_session_is_what_flask_expects() -> None:
     """Flask-Login, Flask-WTF and ``flash()`` ask for these."""

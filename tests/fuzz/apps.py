@@ -81,9 +81,12 @@ class Shop:
             **settings,
         )
         BuffaloSession(app)
-        app.logger.handlers = [_Listener(self)]
         for name, view in VIEWS.items():
             app.add_url_rule(f"/{name}", name, view)
+        # What is said of the settings is said at the first request.
+        app.logger.handlers = [logging.NullHandler()]
+        app.test_client().get("/")
+        app.logger.handlers = [_Listener(self)]
         signals.session_rejected.connect(self._rejected, app)
         interface = t.cast(BuffaloInterface, app.session_interface)
         self.codec = interface.codec
