@@ -276,7 +276,7 @@ def _strict_copy(cache: t.Any) -> t.Any:
     if isinstance(cache, cachelib.MemcachedCache):
         use_bytes(strict)
     for kind, mixin in _STRICT.items():
-        if isinstance(cache, kind):
+        if isinstance(cache, kind) and not isinstance(cache, mixin):
             strict.__class__ = type(mixin.__name__, (mixin, type(cache)), {})
     return strict
 
