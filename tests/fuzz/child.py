@@ -13,6 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["flask_buffalo_session"]):
+    from .seeds import SEEDS
     from .targets import TARGETS
 
 from .limits import LONGEST, cost, measured
@@ -25,7 +26,8 @@ class TooMuchError(Exception):
 def main() -> None:
     name, finding, *flags = sys.argv[1:]
     # What is only slow the first time must not count.
-    TARGETS[name](b"")
+    for seed in SEEDS[name]():
+        TARGETS[name](seed)
 
     def run(data: bytes) -> None:
         try:
