@@ -9,6 +9,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from .doctor import diagnose
 from .errors import SessionError
 from .interface import BuffaloInterface
 from .owners import Owners
@@ -22,7 +23,7 @@ def _interface() -> BuffaloInterface:
 
 
 def _owners() -> Owners:
-    return Owners(_interface().config.store, _interface())
+    return Owners(_interface().register, _interface())
 
 
 class _Told(click.ClickException):
@@ -39,9 +40,42 @@ def secret() -> None:
 
 
 @session_cli.command()
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Tell which settings are unsafe or contradict each other, and try out the
+    store. The exit code is 1 if there is a problem, notes not counted.
+    """
+    app, config = current_app, _interface().config
+    if config.null:
+        click.echo("There are no sessions here, so there is nothing to check.")
+        return
+    lenient = app.debug or app.testing
+    click.echo(_JUDGED[lenient].format(store=type(config.store).__name__))
+    problems = 0
+    for finding in diagnose(app, config, lenient=lenient):
+        problems += not finding.note
+        click.echo(
+            f"\n{'note' if finding.note else 'problem'}  {finding.about}:"
+            f" {finding.problem}.\n  {finding.fix}"
+        )
+    if problems:
+        click.echo(f"\nProblems: {problems}.")
+        context.exit(1)
+    click.echo("\nNo problems found.")
+
+
+_JUDGED = {
+    False: "Judged as production, with a {store}; `flask --debug session doctor` judges"
+    " as development.",
+    True: "Judged as development, in debug or testing mode, with a {store}: what"
+    " matters in production alone is a note.",
+}
+
+
+@session_cli.command()
 def purge() -> None:
     """Remove expired sessions from a store that does not by itself."""
-    store = _interface().config.store
+    store = _interface().register
     if not isinstance(store, Prunable):
         click.echo(f"A {type(store).__name__} has none to remove.")
         return

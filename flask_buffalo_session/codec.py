@@ -37,12 +37,15 @@ class Record:
     :param values: the encoded value of each name.
     :param dated: whether `created` is stored. A codec may leave it out where this
         is false, and then loads the current time.
+    :param renewed: when the session got its present id, in seconds since the epoch;
+        0 where that is not kept.
     """
 
     created: int
     nonce: bytes
     values: dict[t.Hashable, bytes]
     dated: bool = True
+    renewed: int = 0
 
 
 class Codec(t.Protocol):
@@ -140,7 +143,8 @@ class NativeCodec:
         if data[1:5] != zlib.crc32(body).to_bytes(4, "big"):
             raise RejectedError("corrupt", "a record with a wrong checksum")
         try:
-            created, nonce, values = ormsgpack.unpackb(body)
+            created, nonce, values, *rest = ormsgpack.unpackb(body)
+            (renewed,) = rest or (0,)
             if type(values) is list:
                 flat = iter(values)
                 values = {
@@ -150,18 +154,19 @@ class NativeCodec:
         except (ValueError, TypeError) as error:
             raise RejectedError("corrupt", "a record that is malformed") from error
         if not (
-            type(created) is int
-            and 0 <= created <= LAST_SECOND
+            _is_second(created)
+            and _is_second(renewed)
             and type(nonce) is bytes
             and type(values) is dict
             and set(map(type, values.values())) <= {bytes}
         ):
             raise RejectedError("corrupt", "a record of another shape")
-        return Record(created, nonce, values)
+        return Record(created, nonce, values, renewed=renewed)
 
     def dumps(self, record: Record) -> bytes:
+        rest = [record.renewed] if record.renewed else []
         try:
-            body = ormsgpack.packb([record.created, record.nonce, record.values])
+            body = ormsgpack.packb([record.created, record.nonce, record.values, *rest])
         except TypeError:
             # Not every name is a plain str.
             flat: list[bytes] = []
@@ -170,7 +175,7 @@ class NativeCodec:
                     flat += bytes(name), value
                 else:
                     flat += self.encode(name, name), value
-            body = ormsgpack.packb([record.created, record.nonce, flat])
+            body = ormsgpack.packb([record.created, record.nonce, flat, *rest])
         return _VERSION + zlib.crc32(body).to_bytes(4, "big") + body
 
     def encode(self, value: t.Any, name: t.Hashable, was: bytes | None = None) -> bytes:
@@ -376,6 +381,11 @@ class _Scratch(threading.local):
 _BINARY = (b"\xc4", b"\xc5", b"\xc6")
 
 LAST_SECOND = 253402300799  # of the year 9999, where datetime ends
+
+
+def _is_second(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LAST_SECOND
+
 
 # Tags of the extension types. They are part of the format: never use one again.
 _BIG_INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID, _MARKUP = range(1, 9)

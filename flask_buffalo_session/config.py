@@ -22,7 +22,8 @@ from flask import Flask
 from .errors import SessionConfigError
 from .formats import Format, NativeFormat
 from .gorilla.format import GorillaFormat
-from .stores.base import Store
+from .revocation import OwnedStore, RevocationList
+from .stores.base import Owned, Store
 from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
 from .stores.null import NullStore
@@ -41,8 +42,8 @@ SHORTEST_SECRET = 16
 #: Seconds. Dates end in the year 9999, and ``Expires`` is one.
 LONGEST_TIME = 1000 * 366 * 24 * 3600
 
-# Flask's default of ``PERMANENT_SESSION_LIFETIME``, in seconds.
-_DEFAULT_LIFETIME = 31 * 24 * 3600
+#: Flask's default of ``PERMANENT_SESSION_LIFETIME``, in seconds.
+DEFAULT_LIFETIME = 31 * 24 * 3600
 
 _WELL_KNOWN_SECRETS = frozenset(
     {
@@ -75,6 +76,8 @@ class Config:
     encrypt: bool
     idle_timeout: int
     absolute_timeout: int | None
+    renew_after: int | None
+    revocations: RevocationList | None
     permanent_lifetime: int
     refresh_each_request: bool
     auth_names: tuple[t.Hashable, ...]
@@ -104,17 +107,22 @@ class Config:
         """
         read = _Reader(app.config)
         chosen_store = _store(app, read.given("SESSION_STORE", store, "cookie"))
+        chosen_format = _format(read.given("SESSION_FORMAT", format, "native"))
         null = read.flag("SESSION_API", api) or isinstance(chosen_store, NullStore)
-        lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", _DEFAULT_LIFETIME)
+        lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", DEFAULT_LIFETIME)
         idle = read.seconds("SESSION_IDLE_TIMEOUT", lifetime)
         config = cls(
             name=_name(app, read, name),
             store=NullStore() if null else chosen_store,
-            format=_format(read.given("SESSION_FORMAT", format, "native")),
+            format=chosen_format,
             null=null,
             encrypt=read.flag("SESSION_ENCRYPT"),
             idle_timeout=t.cast(int, idle),
             absolute_timeout=read.seconds("SESSION_ABSOLUTE_TIMEOUT"),
+            renew_after=read.seconds("SESSION_RENEW_AFTER"),
+            revocations=_revocations(
+                app, chosen_store, chosen_format, t.cast(int, idle)
+            ),
             permanent_lifetime=t.cast(int, lifetime),
             refresh_each_request=read.flag("SESSION_REFRESH_EACH_REQUEST"),
             auth_names=_auth_names(read),
@@ -282,14 +290,9 @@ def _store(app: Flask, value: t.Any) -> Store:
             return CookieStore()
         if value == "null":
             return NullStore()
-        try:
-            return store_from_url(value, app.instance_path)
-        except (ImportError, OSError, ValueError) as error:
-            # Never the URL itself, which may hold a password.
-            raise SessionConfigError(
-                f"SESSION_STORE is a str that cannot be used ({error}); it has to be"
-                f" {_STORES.format(schemes=', '.join(f'{s}:' for s in SCHEMES))}."
-            ) from error
+        schemes = ", ".join(f"{scheme}:" for scheme in SCHEMES)
+        allowed = _STORES.format(schemes=schemes)
+        return _store_from_url(app, "SESSION_STORE", value, allowed)
     if isinstance(value, BaseCache):
         return CacheStore(value)
     if isinstance(value, type) or not isinstance(value, Store):
@@ -297,9 +300,49 @@ def _store(app: Flask, value: t.Any) -> Store:
     return value
 
 
+def _store_from_url(app: Flask, key: str, url: str, allowed: str) -> Store:
+    try:
+        return store_from_url(url, app.instance_path)
+    except (ImportError, OSError, ValueError) as error:
+        # Never the URL itself, which may hold a password.
+        raise SessionConfigError(
+            f"{key} is a str that cannot be used ({error}); it has to be {allowed}."
+        ) from error
+
+
 _STORES = (
     "'cookie', 'null', a URL ({schemes}), a cache of cachelib, or an object with the"
     " methods load, save and delete"
+)
+
+
+def _revocations(
+    app: Flask, store: Store, format: Format, idle_timeout: int
+) -> RevocationList | None:
+    value = app.config.get("SESSION_REVOCATION")
+    if value is None:
+        return None
+    kept: t.Any = value
+    if isinstance(value, str):
+        kept = _store_from_url(app, "SESSION_REVOCATION", value, _REVOCATIONS)
+    if isinstance(kept, type) or not (
+        isinstance(kept, Store) and isinstance(kept, Owned)
+    ):
+        raise wrong("SESSION_REVOCATION", value, _REVOCATIONS)
+    if not isinstance(store, CookieStore):
+        # Such a store knows by itself which sessions have ended.
+        return None
+    if not isinstance(format, NativeFormat):
+        raise SessionConfigError(
+            "SESSION_REVOCATION needs SESSION_FORMAT = 'native': the cookies of other"
+            " formats have no id, and a Go application would not look it up."
+        )
+    return RevocationList(t.cast(OwnedStore, kept), idle_timeout)
+
+
+_REVOCATIONS = (
+    "a URL or a store that knows owners, of Redis, Valkey, SQLite, PostgreSQL, MySQL,"
+    " MariaDB or memory"
 )
 
 

@@ -112,7 +112,8 @@ class BuffaloSession:
         """End a session, wherever it is in use.
 
         :param session_id: what :attr:`Session.id` is in it.
-        :returns: whether there was such a session.
+        :returns: whether there was such a session; of one that lives in a cookie,
+            whether it had not been ended before.
         :raises SessionUnsupportedError: the store does not know owners.
         :raises SessionStoreError: the store cannot answer.
         """
@@ -149,4 +150,4 @@ class BuffaloSession:
 
 def _owners() -> Owners:
     interface = t.cast(BuffaloInterface, current_app.session_interface)
-    return Owners(interface.config.store, interface)
+    return Owners(interface.register, interface)

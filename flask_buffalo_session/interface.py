@@ -14,7 +14,15 @@ from werkzeug.http import dump_cookie, http_date
 
 from . import signals
 from .codec import Codec
-from .config import DEVELOPMENT_SECRET, Config, find_secrets, is_weak
+from .config import DEVELOPMENT_SECRET, Config, find_secrets
+from .doctor import (
+    Finding,
+    check_secrets,
+    check_settings,
+    examine,
+    shown,
+    stores_of,
+)
 from .errors import (
     Reason,
     RejectedError,
@@ -22,8 +30,10 @@ from .errors import (
     SessionStoreError,
     SessionTooLargeError,
 )
+from .revocation import RevocationList
 from .seal import MAX_TOKEN, Seal, Ticket
 from .sessions import Opened, Session
+from .stores.base import Store
 from .stores.null import NullStore
 
 # A tenth of a lifetime is what a session's last use may be known too late by,
@@ -52,6 +62,7 @@ class BuffaloInterface(SessionInterface):
         self.codec: Codec = config.format.codec
         self.idle_timeout = config.idle_timeout
         self.absolute_timeout = config.absolute_timeout
+        self.renew_after = config.renew_after
         self.auth_names = config.auth_names
         self._app = app
         self._is_exempt = exempt
@@ -59,6 +70,7 @@ class BuffaloInterface(SessionInterface):
         self._seal: Seal | None = None
         self._development_seal: Seal | None = None
         self._serving = False
+        self._examined = False
         # What our cookie begins with, and what follows in a permanent one.
         self._mark = f"{config.name}="
         self._permanent_sign = config.format.permanent_mark
@@ -79,7 +91,7 @@ class BuffaloInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> Session:
         if not self._serving:
-            self._begin_serving()
+            self._begin_serving(request)
         return Session(self, request)
 
     def is_null_session(self, obj: object) -> bool:
@@ -99,6 +111,9 @@ class BuffaloInterface(SessionInterface):
         except Exception as error:  # noqa: BLE001 - handed to Flask's handlers
             session.abandon()
             self._answer_failure(session, response, error)
+        else:
+            if not self._examined and session.answered:
+                self._examine_store()
         session.close()
         _vary_on_cookie(response)
         if session.cookie is not None:
@@ -106,6 +121,11 @@ class BuffaloInterface(SessionInterface):
         if response.is_streamed:
             # What is written while streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
+
+    @property
+    def register(self) -> Store | RevocationList:
+        """Where it is known which sessions there are, or which have ended."""
+        return self.config.revocations or self.config.store
 
     # What a session asks of its application
 
@@ -115,7 +135,11 @@ class BuffaloInterface(SessionInterface):
         seal = self._seal_in_force()
         if seal is None:
             return Opened(self._null_store, None, SessionSecretError(_NOT_PROTECTED))
-        return Opened(self.config.store, self._ticket(seal, source))
+        return Opened(
+            self.config.store,
+            self._ticket(seal, source),
+            revocations=self.config.revocations,
+        )
 
     def seal(
         self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
@@ -269,37 +293,62 @@ class BuffaloInterface(SessionInterface):
         self._app.logger.warning("The session could not be saved: %s", error)
         _replace(response, self._app.process_response(answer))
 
-    # The secret
+    # What is said once
 
-    def _begin_serving(self) -> None:
-        """Say once what is wrong with the secret, now that it is known whether
-        this is a test or a debugging session.
+    def _begin_serving(self, request: Request) -> None:
+        """Say what is wrong with the settings, now that it is known whether this is
+        a test or a debugging session.
         """
         self._serving = True
         if self.config.null:
             return
         if self._seal is None:
             self._find_secret()
-        lenient = self._app.debug or self._app.testing
-        if self._seal is None and lenient:
+        if not self._app.debug and not self._app.testing:
+            self._warn(
+                *self._secret_findings,
+                *check_settings(
+                    self._app,
+                    self.config,
+                    secure=self.config.cookie_secure or request.is_secure,
+                    alone=not request.environ.get("wsgi.multiprocess"),
+                ),
+            )
+        elif self._seal is None:
             self._app.logger.info(
                 "There is no SESSION_SECRET: sessions use the development secret."
             )
-        elif self._seal is None:
+
+    def _examine_store(self) -> None:
+        """Ask how the store is, once it has been used: other requests are not to
+        wait for it.
+        """
+        if self._seal is None or self._app.debug or self._app.testing:
+            return
+        self._examined = True
+        try:
+            for about, store in stores_of(self.config).items():
+                self._warn(*examine(about, store))
+        except SessionStoreError as error:
             self._app.logger.warning(
-                "There is no SESSION_SECRET: sessions are not protected, so they"
-                " stay empty and cannot be written."
+                "It is not known how the session's store is: %s.", shown(error)
             )
-        elif self._weak and not lenient:
+
+    def _warn(self, *findings: Finding) -> None:
+        problems = [f"\n{finding}" for finding in findings if not finding.note]
+        if problems:
             self._app.logger.warning(
-                "The session's secret is short or well known: sessions can be forged."
+                "Sessions have problems here; `flask session doctor` tells more.%s",
+                "".join(problems),
             )
+
+    # The secret
 
     def _find_secret(self) -> None:
         secrets = self.config.format.secrets or find_secrets(self._app)
+        self._secret_findings = list(check_secrets(self._app, self.config, secrets))
         if secrets:
             self._seal = self._make_seal(secrets)
-            self._weak = any(is_weak(secret) for secret in secrets)
 
     def _seal_in_force(self) -> Seal | None:
         if self._seal is None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from . import signals
 from .errors import RejectedError
+from .retired import is_mark, successor_key_of
+from .revocation import RevocationList
 from .sessions import OWNER_NAME, Backing, is_over, unsupported
 from .stores.base import Owned, Store
 
@@ -33,7 +35,7 @@ class Owners:
     :raises SessionUnsupportedError: the store does not know owners.
     """
 
-    def __init__(self, store: Store, backing: Backing) -> None:
+    def __init__(self, store: Store | RevocationList, backing: Backing) -> None:
         if not isinstance(store, Owned):
             raise unsupported(store)
         self._store: Owned = store
@@ -54,10 +56,14 @@ class Owners:
 
     def revoke(self, session_id: str) -> bool:
         """End a session. Its requests under way save nothing any more."""
-        known = self._store.revoke(session_id)
-        if known:
-            self._backing.tell(signals.session_destroyed, session_id)
-        return known
+        ended = self._store.revoke(session_id)
+        while (successor := successor_key_of(ended)) is not None:
+            # It has got a new id since somebody was told this one.
+            session_id, ended = successor, self._store.revoke(successor)
+        if ended is None or is_mark(ended):
+            return False
+        self._backing.tell(signals.session_destroyed, session_id)
+        return True
 
     def revoke_all(self, owner: str, keep: str | None = None) -> int:
         """End all sessions of an owner but one."""

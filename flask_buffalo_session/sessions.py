@@ -29,15 +29,11 @@ from .errors import (
     SessionUnsupportedError,
 )
 from .flash import Flash
+from .retired import RETIRED, RETIRED_SECONDS, is_mark, moved, successor_of
+from .revocation import RevocationList
 from .seal import Ticket
 from .stores.base import Owned, Store, storage_key
 from .stores.null import NullStore
-
-# What is left in place of a record whose id has been given up, so that requests
-# still under way with the old cookie neither revive it nor start another
-# session in its place. No codec's record begins with a zero byte.
-_RETIRED = b"\x00retired"
-_RETIRED_SECONDS = 60
 
 # How often a save is tried against other requests' saves. Each failure means
 # that another one got through, so this many have to be waiting at once.
@@ -55,11 +51,23 @@ class Opened(t.NamedTuple):
     :param store: where this request keeps its session.
     :param ticket: the first of the request's cookies that verified, if any.
     :param refusal: what the first write raises, if it must not be.
+    :param revocations: where the ids of sessions that live in the cookie are ended.
     """
 
     store: Store
     ticket: Ticket | None
     refusal: SessionSecretError | None = None
+    revocations: RevocationList | None = None
+
+
+class _Successor(t.NamedTuple):
+    """What has been made under a new id before the old one is given up."""
+
+    token: str
+    data: bytes
+    nonce: bytes
+    renewed: int
+    entry: bytes | None
 
 
 class Backing(t.Protocol):
@@ -70,6 +78,8 @@ class Backing(t.Protocol):
     idle_timeout: int
     #: Seconds since its creation after which it is over in any case.
     absolute_timeout: int | None
+    #: Seconds after which a session gets a new id by itself.
+    renew_after: int | None
     #: Names whose change gives the session a new id.
     auth_names: tuple[t.Hashable, ...]
 
@@ -136,12 +146,18 @@ class Session(SessionMixin):
     _store: Store
     _stateless: bool
     _refusal: SessionSecretError | None
-    _ending: list[tuple[str, bytes]]
+    # Where ids are given up: the store, or the list of cookie sessions that have
+    # ended. Without either, sessions have no id.
+    _register: _Register | None
+    _ending: list[tuple[str | None, bytes | None]]
     _token: str | None
     _data: bytes | None
+    # What the list has noted of a cookie session.
+    _entry: bytes | None
     _issued: int | None
     _created: int
     _dated: bool
+    _renewed: int
     _nonce: bytes
     # What the store holds, encoded; what has been set, deleted (_GONE) or handed
     # out and may have been changed since; and, for each of the latter, the
@@ -184,7 +200,7 @@ class Session(SessionMixin):
             if value is _MISSING:
                 return default
             rest = {key: raw for key, raw in self._base.items() if key != name}
-            data = self._dumps(rest)
+            data = self._dumps(rest, self._nonce, self._renewed)
             try:
                 self._swap(data)
             except SessionConflictError:
@@ -215,8 +231,8 @@ class Session(SessionMixin):
         if not self and self._token is None:
             return
         self._check_change()
-        if self._token is not None and self._data is not None:
-            self._ending.append((self._token, self._data))
+        if self._token is not None:
+            self._ending.append((self._key, self._kept))
         self._begin()
 
     def save(self) -> None:
@@ -238,7 +254,7 @@ class Session(SessionMixin):
             changes = self._changes()
             if changes or self._ending or self._forced or self._regenerate:
                 self._check_change()
-            elif not self._due and not self._undated:
+            elif not (self._due or self._undated or self._overdue):
                 return
             if changes or self._token is not None:
                 self._write(changes)
@@ -276,7 +292,9 @@ class Session(SessionMixin):
         :raises SessionTypeError: `owner` is no such str.
         """
         self._load()
-        if not isinstance(self._store, Owned | NullStore):
+        if not isinstance(self._register, Owned) and not isinstance(
+            self._store, NullStore
+        ):
             raise unsupported(self._store)
         if not isinstance(owner, str) or not owner:
             raise SessionTypeError(
@@ -299,13 +317,11 @@ class Session(SessionMixin):
     @property
     def id(self) -> str | None:
         """The hash under which a server-side store keeps the record. Safe to
-        show and to log: the session cannot be taken over with it. None on a
-        cookie store and before the first save.
+        show and to log: the session cannot be taken over with it. None before the
+        first save, and on a cookie store without a list of ended sessions.
         """
         self._load()
-        if self._token is None or self._stateless:
-            return None
-        return storage_key(self._token)
+        return _id_of(self._key)
 
     @property
     def new(self) -> bool:  # type: ignore[override]
@@ -381,46 +397,74 @@ class Session(SessionMixin):
         if self._loaded:
             return
         self.accessed = True
-        store, ticket, self._refusal = self._backing.open(self.source)
-        self._store = store
+        opened = self._backing.open(self.source)
+        self._store = store = opened.store
+        self._refusal = opened.refusal
         self._stateless = getattr(store, "stateless", False)
+        self._register = opened.revocations if self._stateless else store
         self._ending = []
         self._begin()
-        data = None if ticket is None else store.load(ticket.token)
+        rejected = None
+        if opened.ticket is not None:
+            rejected = self._resume(opened.ticket)
         self._loaded = True
-        if ticket is None:
-            return
-        if data == _RETIRED:
-            self._void = True
-        else:
-            self._adopt_if_sound(ticket, data)
+        if rejected is not None:
+            self._reject(*rejected)
 
     def _begin(self) -> None:
         """Start from nothing."""
-        self._token = self._data = self._issued = None
+        self._token = self._data = self._entry = self._issued = None
         self.cookie_permanent = False
         self._created = int(time.time())
         self._dated = False
+        self._renewed = 0
         self._nonce = b""
         self._new = True
         self._base, self._live, self._seen = {}, {}, {}
 
-    def _adopt_if_sound(self, ticket: Ticket, data: bytes | None) -> None:
+    def _resume(self, ticket: Ticket) -> tuple[Reason, str | None] | None:
+        """Go on with the session of a cookie.
+
+        :returns: why not, and the id, where there is no such session.
+        """
+        self._token = ticket.token
+        data = self._store.load(ticket.token)
         try:
             if data is None:
                 raise RejectedError("unknown", "the store has no such session")
-            self._adopt(data)
+            if not is_mark(data):
+                self._adopt(data)
+                data = self._listed(ticket)
+            if is_mark(data):
+                self._begin()
+                self._void = True
+                return None
             permanent = ticket.permanent
             if permanent is None:
                 permanent = self._says_permanent(self._base)
         except RejectedError as error:
+            session_id = _id_of(self._key)
             self._begin()
-            self._reject(error.reason, ticket.token)
-        else:
-            self._token = ticket.token
-            self._issued = ticket.issued
-            self.cookie_permanent = permanent
-            self._new = False
+            return error.reason, session_id
+        self._issued = ticket.issued
+        self.cookie_permanent = permanent
+        self._new = False
+        return None
+
+    def _listed(self, ticket: Ticket) -> bytes | None:
+        """Note what the list of ended sessions says of this one.
+
+        :raises RejectedError: it has ended, and not just now.
+        """
+        listed = self._register
+        if not isinstance(listed, RevocationList) or self._key is None:
+            return None
+        self._entry = listed.load(self._key)
+        if is_mark(self._entry) and not listed.has_just_ended(
+            t.cast(bytes, self._entry), ticket.issued
+        ):
+            raise RejectedError("unknown", "the session has ended")
+        return self._entry
 
     def _adopt(self, data: bytes) -> None:
         """
@@ -433,10 +477,25 @@ class Session(SessionMixin):
         self._base = record.values
         self._created = record.created
         self._dated = record.dated
+        self._renewed = record.renewed
         self._nonce = record.nonce
 
-    def _reject(self, reason: Reason, token: str) -> None:
-        session_id = None if self._stateless else storage_key(token)
+    @property
+    def _key(self) -> str | None:
+        """What the register knows the session by, if it has an id."""
+        return self._key_of(self._token, self._nonce)
+
+    def _key_of(self, token: str | None, nonce: bytes) -> str | None:
+        if token is None or self._register is None:
+            return None
+        return (nonce.hex() or None) if self._stateless else token
+
+    @property
+    def _kept(self) -> bytes | None:
+        """What the register holds under that, as it was last seen."""
+        return self._entry if self._stateless else self._data
+
+    def _reject(self, reason: Reason, session_id: str | None) -> None:
         self._backing.tell(signals.session_rejected, session_id, reason)
 
     def _find(self, name: t.Hashable) -> t.Any:
@@ -463,7 +522,7 @@ class Session(SessionMixin):
         try:
             return self._backing.codec.decode(self._base[name], name)
         except RejectedError as error:
-            self._reject(error.reason, self._token or "")
+            self._reject(error.reason, _id_of(self._key))
             live = self._live
             self._begin()
             self._live, self._seen = live, dict.fromkeys(live)
@@ -520,51 +579,111 @@ class Session(SessionMixin):
 
     @property
     def _undated(self) -> bool:
-        """Whether the record has no date although its greatest age is limited:
-        it was not written here.
+        """Whether the record has no date although its age counts: it was not
+        written here.
         """
-        return not self._dated and self._backing.absolute_timeout is not None
+        return not self._dated and (
+            self._backing.absolute_timeout is not None or self._renew_after is not None
+        )
+
+    @property
+    def _renew_after(self) -> int | None:
+        return None if self._register is None else self._backing.renew_after
+
+    @property
+    def _overdue(self) -> bool:
+        """Whether the id has become so old that another takes its place."""
+        limit = self._renew_after
+        if limit is None or self._token is None:
+            return False
+        return time.time() - (self._renewed or self._created) >= limit
 
     def _write(self, changes: _Changes) -> None:
         """Apply what changed here to what is stored now, until nobody else has
         saved in between.
         """
-        rotate = self._token is not None and (
+        asked = self._token is not None and (
             self._regenerate or not changes.keys().isdisjoint(self._backing.auth_names)
         )
-        successor: tuple[str, bytes] | None = None
+        successor: _Successor | None = None
         for attempt in range(_ATTEMPTS):
             values = self._merged(changes)
             if self._stateless and not values:
                 return self._remove()
-            if rotate or not self._nonce:
-                self._nonce = os.urandom(_NONCE_BYTES)
-            data = self._data
-            if changes or rotate or data is None or self._undated:
-                data = self._dumps(values)
+            cookie = None
             try:
-                if rotate:
-                    # First the new record, then the end of the old one: dying
-                    # in between must not cost the session.
-                    token = self._keep(successor, data)
-                    successor = token, data
-                    self._note(token, values)
-                    if not self._stateless:
-                        self._swap(_RETIRED, _RETIRED_SECONDS)
+                if asked or self._overdue:
+                    # First what comes after, and what may fail, then the end of the
+                    # old id: dying in between must not cost the session.
+                    successor = self._succeeded(successor, values)
+                    cookie = self._sealed(successor.token, values)
+                    self._give_up_id(successor, followed=not asked)
+                    token, data, self._nonce, self._renewed, self._entry = successor
                 else:
-                    if self._token and (self._due or OWNER_NAME in changes):
-                        self._note(self._token, values)
-                    token = self._swap(data)
-                    if not self._token:
-                        self._note(token, values)
+                    self._forget(successor)
+                    successor = None
+                    token, data = self._saved_on(changes, values)
             except SessionConflictError:
                 if self._reload(attempt):
                     continue
-                if successor is not None:
-                    self._store.delete(successor[0])
+                self._forget(successor)
                 return self._drop()
-            return self._saved(token, data, values, changes)
+            return self._saved(token, data, values, changes, cookie)
         raise _lost_too_often()
+
+    def _saved_on(
+        self, changes: _Changes, values: dict[t.Hashable, bytes]
+    ) -> tuple[str, bytes]:
+        """Save under the id that the session has, or under its first one."""
+        if not self._nonce:
+            self._nonce = os.urandom(_NONCE_BYTES)
+        data = self._data
+        if changes or data is None or self._undated:
+            data = self._dumps(values, self._nonce, self._renewed)
+        if self._token and (self._due or OWNER_NAME in changes):
+            self._entry = self._note(self._key, self._entry, values)
+        token = self._swap(data)
+        if not self._token:
+            key = self._key_of(token, self._nonce)
+            self._entry = self._note(key, None, values)
+        return token, data
+
+    # A new id
+
+    def _succeeded(
+        self, earlier: _Successor | None, values: dict[t.Hashable, bytes]
+    ) -> _Successor:
+        """Save under a new id too; the same one, if there was an attempt before."""
+        token, known, nonce, _, entry = earlier or (None, None, b"", 0, None)
+        nonce = nonce or os.urandom(_NONCE_BYTES)
+        renewed = 0 if self._renew_after is None else int(time.time())
+        data = self._dumps(values, nonce, renewed)
+        token = self._store.save(token, data, expected=known, max_age=self._max_age)
+        entry = self._note(self._key_of(token, nonce), entry, values)
+        return _Successor(token, data, nonce, renewed, entry)
+
+    def _give_up_id(self, successor: _Successor, *, followed: bool) -> None:
+        """
+        :param followed: whether requests under way are to save what they change
+            under the new id. Not where it is new because more may be done with it.
+        """
+        key = self._key
+        if key is None:
+            return
+        mark = RETIRED
+        if followed and not self._stateless:
+            mark = moved(key, successor.token)
+        t.cast(_Register, self._register).save(
+            key, mark, expected=self._kept, max_age=RETIRED_SECONDS
+        )
+
+    def _forget(self, successor: _Successor | None) -> None:
+        """Leave nothing under a new id that is not to be one."""
+        if successor is None:
+            return
+        key = self._key_of(successor.token, successor.nonce)
+        if key is not None:
+            t.cast(_Register, self._register).delete(key)
 
     def _merged(self, changes: _Changes) -> dict[t.Hashable, bytes]:
         values = dict(self._base)
@@ -578,36 +697,48 @@ class Session(SessionMixin):
                 values[name] = mine
         return values
 
-    def _dumps(self, values: dict[t.Hashable, bytes]) -> bytes:
+    def _dumps(
+        self, values: dict[t.Hashable, bytes], nonce: bytes, renewed: int
+    ) -> bytes:
         dated = self._dated or self._undated
-        record = Record(self._created, self._nonce, values, dated)
+        record = Record(self._created, nonce, values, dated, renewed)
         return self._backing.codec.dumps(record)
 
     def _says_permanent(self, values: dict[t.Hashable, bytes]) -> bool:
         raw = values.get("_permanent")
         return raw is not None and bool(self._backing.codec.decode(raw, "_permanent"))
 
-    def _keep(self, record: tuple[str, bytes] | None, data: bytes) -> str:
-        token, expected = record or (None, None)
-        return self._store.save(token, data, expected=expected, max_age=self._max_age)
+    def _sealed(self, token: str, values: dict[t.Hashable, bytes]) -> str:
+        permanent = self._says_permanent(values)
+        return self._backing.seal(token, permanent=permanent, values=values)
 
-    def _swap(self, data: bytes, max_age: int | None = None) -> str:
+    def _swap(self, data: bytes) -> str:
         return self._store.save(
-            self._token,
-            data,
-            expected=self._data,
-            max_age=self._max_age if max_age is None else max_age,
+            self._token, data, expected=self._data, max_age=self._max_age
         )
 
-    def _note(self, token: str, values: dict[t.Hashable, bytes]) -> None:
-        """Have the store note whose record this is: before what was noted last is
+    def _note(
+        self, key: str | None, entry: bytes | None, values: dict[t.Hashable, bytes]
+    ) -> bytes | None:
+        """Have the register note whose session this is: before what was noted last is
         given up, so that no moment passes in which the session is nobody's.
+
+        :param entry: what the list of ended sessions has noted of it.
+        :returns: what it has noted then.
         """
         raw = values.get(OWNER_NAME)
-        if raw is not None and isinstance(self._store, Owned):
+        register = self._register
+        if key is None or (raw is None and entry is None):
+            return entry
+        if isinstance(register, RevocationList):
+            whose: dict[t.Hashable, bytes] = {} if raw is None else {OWNER_NAME: raw}
+            known, entry = entry, self._dumps(whose, b"", 0)
+            register.save(key, entry, expected=known, max_age=self._max_age)
+        if raw is not None and isinstance(register, Owned):
             owner = self._backing.codec.decode(raw, OWNER_NAME)
             # Noted again with each renewal, of which there are ten in this time.
-            self._store.own(token, owner, max_age=2 * self._backing.idle_timeout)
+            register.own(key, owner, max_age=2 * self._backing.idle_timeout)
+        return entry
 
     @property
     def _max_age(self) -> int:
@@ -620,16 +751,30 @@ class Session(SessionMixin):
     def _reload(self, attempt: int) -> bool:
         """See what another request has saved. False if it ended the session."""
         _wait(attempt)
-        token = t.cast(str, self._token)
-        data = self._store.load(token)
-        if data is None or data == _RETIRED:
+        key, data = self._followed(t.cast(str, self._key))
+        if self._stateless:
+            # Nobody changes what is in the cookie, but its id may have ended.
+            self._entry = data
+            return not is_mark(data)
+        if data is None or is_mark(data):
             return False
         try:
             self._adopt(data)
         except RejectedError as error:
-            self._reject(error.reason, token)
+            self._reject(error.reason, _id_of(key))
             return False
+        if key != self._token:
+            # It got a new id, whose cookie is in the answer to that request.
+            self._token, self._issued = key, int(time.time())
         return True
+
+    def _followed(self, key: str) -> tuple[str, bytes | None]:
+        """What the register holds, and under which id if it has got a new one."""
+        register = t.cast(_Register, self._register)
+        data = register.load(key)
+        while (successor := successor_of(data, key)) is not None:
+            key, data = successor, register.load(successor)
+        return key, data
 
     def _saved(
         self,
@@ -637,6 +782,7 @@ class Session(SessionMixin):
         data: bytes,
         values: dict[t.Hashable, bytes],
         changes: _Changes,
+        cookie: str | None,
     ) -> None:
         permanent = self._says_permanent(values)
         fresh = token != self._token
@@ -646,7 +792,7 @@ class Session(SessionMixin):
             or permanent != self.cookie_permanent
             or (self._forced and self._stateless)
         ):
-            self.cookie = self._backing.seal(token, permanent=permanent, values=values)
+            self.cookie = cookie or self._sealed(token, values)
             self._issued = int(time.time())
             self.cookie_permanent = permanent
         created = self._token is None
@@ -662,31 +808,35 @@ class Session(SessionMixin):
     def _remove(self) -> None:
         """Nothing is left of a session that was nowhere but in its cookie."""
         if self._token is not None:
+            ended = self._retire(self._key, self._kept)
             self._begin()
-            self.cookie = ""
+            self.cookie = "" if ended else None
             self._backing.tell(signals.session_saved, None)
 
-    def _end(self, token: str, data: bytes) -> bool:
-        """Leave nothing but a mark under an id that is given up. False if it
-        had been given up before.
+    def _end(self, key: str | None, kept: bytes | None) -> bool:
+        """End a session. False if that had been done before."""
+        ended = self._retire(key, kept)
+        signal = signals.session_destroyed if ended else signals.session_conflict
+        self._backing.tell(signal, _id_of(key))
+        return ended
+
+    def _retire(self, key: str | None, kept: bytes | None) -> bool:
+        """Leave nothing but a mark under an id that is given up. False if it had
+        been given up before.
         """
-        session_id = None if self._stateless else storage_key(token)
-        expected: bytes | None = data
+        if key is None:
+            return True
+        register = t.cast(_Register, self._register)
         for attempt in range(_ATTEMPTS):
             try:
-                if not self._stateless:
-                    self._store.save(
-                        token, _RETIRED, expected=expected, max_age=_RETIRED_SECONDS
-                    )
+                register.save(key, RETIRED, expected=kept, max_age=RETIRED_SECONDS)
             except SessionConflictError:
                 _wait(attempt)
-                expected = self._store.load(token)
-                if expected is not None and expected != _RETIRED:
-                    continue
-                self._backing.tell(signals.session_conflict, session_id)
-                return False
-            self._backing.tell(signals.session_destroyed, session_id)
-            return True
+                key, kept = self._followed(key)
+                if is_mark(kept) or (kept is None and not self._stateless):
+                    return False
+            else:
+                return True
         raise _lost_too_often()
 
     def _drop(self) -> None:
@@ -708,6 +858,11 @@ class Session(SessionMixin):
         else:
             self.save()
 
+    @property
+    def answered(self) -> bool:
+        """Whether it was used, and the store has answered all that it was asked."""
+        return self._loaded and not self._void
+
     def abandon(self) -> None:
         """Save nothing any more: the response speaks of what is saved."""
         self._void = True
@@ -726,10 +881,15 @@ class Session(SessionMixin):
             self._check_change()
 
 
+_Register: t.TypeAlias = Store | RevocationList
 _Changes: t.TypeAlias = dict[t.Hashable, tuple[bytes | None, bytes | None]]
 
 #: The same proxy as :data:`flask.session`, typed as what it is here.
 session = t.cast(Session, flask.session)
+
+
+def _id_of(key: str | None) -> str | None:
+    return None if key is None else storage_key(key)
 
 
 def is_over(record: Record, backing: Backing) -> bool:

@@ -31,6 +31,7 @@ from flask_buffalo_session import (
     Store,
 )
 from flask_buffalo_session.codec import Codec, NativeCodec
+from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.seal import Ticket
 from flask_buffalo_session.sessions import Opened, Session
 from flask_buffalo_session.stores.url import store_from_url
@@ -193,12 +194,14 @@ class Desk:
         self.codec: Codec = NativeCodec()
         self.idle_timeout: int = settings.get("idle_timeout", 3600)
         self.absolute_timeout: int | None = settings.get("absolute_timeout")
+        self.renew_after: int | None = settings.get("renew_after")
+        self.revocations: RevocationList | None = settings.get("revocations")
         self.auth_names: tuple[t.Hashable, ...] = settings.get("auth_names", ())
         self.told: list[tuple[str, str | None]] = []
         self.renewal_due = False
 
     def open(self, source: Ticket | None) -> Opened:
-        return Opened(self.store, source)
+        return Opened(self.store, source, revocations=self.revocations)
 
     def seal(
         self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]

@@ -66,6 +66,20 @@ class TestWhatIsACache:
             with pytest.warns(UserWarning, match="threshold of 500 entries"):
                 CacheStore(cache)
 
+    def test_sessions_end_in_one_that_counts_its_files(self, tmp_path: Path) -> None:
+        """The count, which is not a session's, stays as it is."""
+        cache = files(tmp_path, threshold=500)
+        cache.set("page", "its own")
+        (count,) = [path for path in tmp_path.iterdir() if cache._is_mgmt(path.name)]
+        counted = count.read_bytes()
+        with pytest.warns(UserWarning, match="threshold of 500 entries"):
+            store = CacheStore(cache)
+        token = store.save(None, b"data", expected=None, max_age=HOUR)
+        store.delete(token)
+        assert store.load(token) is None
+        assert count.read_bytes() == counted
+        assert cache.get("page") == "its own"
+
     def test_one_without_a_lock_is_warned_about(self) -> None:
         """Nobody knows whether its ``add`` is atomic."""
 

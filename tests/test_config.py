@@ -76,6 +76,8 @@ def test_an_application_that_sets_nothing() -> None:
         "encrypt": False,
         "idle_timeout": 31 * 24 * HOUR,
         "absolute_timeout": None,
+        "renew_after": None,
+        "revocations": None,
         "permanent_lifetime": 31 * 24 * HOUR,
         "refresh_each_request": True,
         "auth_names": ("user_id", "_user_id", "current_user_id"),

@@ -11,7 +11,7 @@ import pytest
 
 import flask_buffalo_session
 from flask_buffalo_session import errors, signals
-from flask_buffalo_session.stores.base import Owned
+from flask_buffalo_session.stores.base import Examinable, Owned
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -136,7 +136,7 @@ def test_public_methods_are_documented() -> None:
                 continue
             inherited = name == "NativeFormat" or any(
                 hasattr(protocol, attribute)
-                for protocol in (flask_buffalo_session.Store, Owned)
+                for protocol in (flask_buffalo_session.Store, Owned, Examinable)
             )
             # What backs a session says of whom it is for.
             assert value.__doc__ or inherited or attribute == "prune", (name, attribute)

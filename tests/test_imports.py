@@ -26,15 +26,28 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "flash": ({"sessions"}, set()),
     "sessions": (
         {
-            *{"codec", "errors", "flash", "seal", "signals"},
+            *{"codec", "errors", "flash", "retired", "revocation", "seal", "signals"},
             *{"stores.base", "stores.null"},
         },
         {"flask", "blinker"},
     ),
-    "owners": ({"errors", "sessions", "signals", "stores.base"}, set()),
-    "config": ({"errors", "formats", "gorilla", "stores"}, {"flask", "cachelib"}),
+    "retired": ({"stores.base"}, set()),
+    "revocation": ({"errors", "retired", "stores.base"}, set()),
+    "owners": (
+        {"errors", "retired", "revocation", "sessions", "signals", "stores.base"},
+        set(),
+    ),
+    "config": (
+        {"errors", "formats", "gorilla", "revocation", "stores"},
+        {"flask", "cachelib"},
+    ),
+    "doctor": ({"codec", "config", "errors", "stores"}, {"flask"}),
     "interface": (
-        {"codec", "config", "errors", "seal", "sessions", "signals", "stores"},
+        {
+            *{"codec", "config", "doctor", "errors", "revocation"},
+            *{"seal", "sessions", "signals"},
+            "stores",
+        },
         {"flask", "werkzeug", "blinker"},
     ),
     "extension": ({"*"}, {"flask"}),
@@ -46,12 +59,16 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),
     "stores.cache": (
-        {"stores.base", "stores.lockfile", "stores.memcached", "errors"},
+        {
+            *{"stores.base", "stores.health", "stores.lockfile", "stores.memcached"},
+            "errors",
+        },
         {"cachelib"},
     ),
+    "stores.health": ({"stores.base"}, {"cachelib"}),
     "stores.lockfile": ({"errors"}, {"portalocker"}),
     "stores.memcached": ({"errors"}, {"cachelib", "pymemcache", "pylibmc"}),
-    "stores.redis": ({"stores.base", "errors"}, set()),
+    "stores.redis": ({"stores.base", "stores.health", "errors"}, set()),
     "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
     "gorilla": (
         {

@@ -49,6 +49,16 @@ def ownerless(request: pytest.FixtureRequest, servers: Servers) -> Store:
     return store_named(request.param, servers)
 
 
+@pytest.fixture(params=["server", "cookie"])
+def app(request: pytest.FixtureRequest, owned: t.Any) -> Flask:
+    """An application with its sessions in a store that knows owners, or in cookies and
+    only the list of those that ended in the store.
+    """
+    if request.param == "server":
+        return make_app(owned)
+    return make_app("cookie", SESSION_REVOCATION=owned)
+
+
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """An owner no other test has."""
@@ -93,8 +103,8 @@ class TestStores:
         """By its key, and only once."""
         token = owned.save(None, b"data", expected=None, max_age=HOUR)
         owned.own(token, name, max_age=HOUR)
-        assert owned.revoke(storage_key(token)) is True
-        assert owned.revoke(storage_key(token)) is False
+        assert owned.revoke(storage_key(token)) == b"data"
+        assert owned.revoke(storage_key(token)) is None
         assert owned.load(token) is None
         assert owned.owned(name) == []
         with pytest.raises(SessionConflictError):
@@ -182,9 +192,8 @@ def use(app: Flask) -> BuffaloSession:
 
 
 class TestExtension:
-    def test_one_sees_where_one_is_logged_in(self, owned: t.Any, name: str) -> None:
+    def test_one_sees_where_one_is_logged_in(self, app: Flask, name: str) -> None:
         """Each browser, and which of them this is."""
-        app = make_app(owned)
         use(app)
         phone, desk = app.test_client(), app.test_client()
         for client in (phone, desk):
@@ -195,9 +204,8 @@ class TestExtension:
         with desk.session_transaction() as of_desk:
             assert t.cast(t.Any, of_desk).id in {row[0] for row in listed}
 
-    def test_ending_the_others_keeps_this_one(self, owned: t.Any, name: str) -> None:
+    def test_ending_the_others_keeps_this_one(self, app: Flask, name: str) -> None:
         """A changed password, say."""
-        app = make_app(owned)
         use(app)
         clients = [app.test_client() for _ in range(3)]
         for client in clients:
@@ -211,9 +219,8 @@ class TestExtension:
         mine: t.Any = clients[0].get("/mine").json
         assert len(mine) == 1
 
-    def test_a_new_id_stays_the_owners(self, owned: t.Any, name: str) -> None:
+    def test_a_new_id_stays_the_owners(self, app: Flask, name: str) -> None:
         """And the retired one is not listed."""
-        app = make_app(owned)
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -222,9 +229,8 @@ class TestExtension:
             with app.app_context():
                 assert len(extension.sessions_of(name)) == 1
 
-    def test_after_logout_there_is_none(self, owned: t.Any, name: str) -> None:
+    def test_after_logout_there_is_none(self, app: Flask, name: str) -> None:
         """Ended is ended."""
-        app = make_app(owned)
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -234,10 +240,9 @@ class TestExtension:
             assert extension.revoke_all(name) == 0
 
     def test_another_users_login_is_not_the_first_ones(
-        self, owned: t.Any, name: str
+        self, app: Flask, name: str
     ) -> None:
         """In the same browser, without a logout in between."""
-        app = make_app(owned)
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -248,9 +253,8 @@ class TestExtension:
             assert extension.revoke_all(name) == 0
         assert client.get("/user").text == f"{name}-2"
 
-    def test_one_session_is_ended(self, owned: t.Any, name: str) -> None:
+    def test_one_session_is_ended(self, app: Flask, name: str) -> None:
         """From outside of any request, and told of by a signal."""
-        app = make_app(owned)
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -352,12 +356,11 @@ class TestBinding:
 
     @pytest.mark.parametrize("moment", ["save", "own"])
     def test_of_a_new_id_and_ending_all_one_is_first(
-        self, owned: t.Any, name: str, moment: str
+        self, app: Flask, owned: t.Any, name: str, moment: str
     ) -> None:
         """A session that gets a new id meanwhile does not slip through: revoking
         sees the new one, or the new one is not kept.
         """
-        app = make_app(owned)
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")

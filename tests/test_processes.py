@@ -39,6 +39,8 @@ SHARED: dict[str, c.Callable[[Servers], str]] = {
 def pool() -> c.Iterator[Executor]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
+        # All are there before the first test begins.
+        wait([pool.submit(workers.idle, 2) for _ in range(PROCESSES)])
         yield pool
 
 
@@ -116,6 +118,24 @@ def test_a_slow_request_does_not_revive_a_session(
     if ending == "regenerate":
         assert newer
         assert names(shared, newer) == ["a"]
+
+
+def test_one_of_many_processes_renews_an_id(shared: str, pool: Executor) -> None:
+    """All had loaded the session before; nothing that they change is lost."""
+    store = f"renewing+{shared}"
+    cookie = begin(store)
+    start = time.time() + 3
+    jobs = [
+        pool.submit(workers.get_at, store, cookie, f"/slow/name-{number}", start)
+        for number in range(PROCESSES)
+    ]
+    newer = [found for _, found in (job.result() for job in jobs) if found]
+    assert len(newer) == 1
+    assert names(shared, cookie) == []
+    assert names(shared, newer[0]) == [
+        "a",
+        *(f"name-{number}" for number in range(PROCESSES)),
+    ]
 
 
 def test_reading_writes_nothing_over_a_write(shared: str, pool: Executor) -> None:

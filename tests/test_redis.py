@@ -22,6 +22,7 @@ from servers import (
     free_port,
     require,
 )
+from valkey.cluster import ValkeyCluster
 
 from flask_buffalo_session import RedisStore
 from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
@@ -224,6 +225,30 @@ def test_a_cluster_keeps_sessions(nodes: list[ClusterNode], made: str) -> None:
     ended.destroy()
     ended.save()
     assert desk.values(cookies[0]) == {}
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [RedisCluster, ValkeyCluster, None],
+    ids=["redis", "valkey", "from a URL"],
+)
+def test_each_master_of_a_cluster_is_examined(
+    nodes: list[ClusterNode], cluster: t.Any
+) -> None:
+    """One that evicts is enough to lose sessions."""
+    port = nodes[0].port
+    store = t.cast(RedisStore, url(f"redis+cluster://127.0.0.1:{port}"))
+    if cluster is not None:
+        store = RedisStore(cluster(host="127.0.0.1", port=port))
+    for node in nodes:
+        with redis.Redis(port=node.port) as client:
+            health = store.examine()
+            assert health.evicts is None
+            assert health.clock is not None
+            assert abs(health.clock - time.time()) < 5
+            client.config_set("maxmemory-policy", "volatile-ttl")
+            assert store.examine().evicts == "its maxmemory-policy is volatile-ttl"
+            client.config_set("maxmemory-policy", "noeviction")
 
 
 def test_a_cluster_that_is_away_is_an_error_when_it_is_used() -> None:

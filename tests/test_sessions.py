@@ -20,7 +20,8 @@ from flask_buffalo_session.errors import (
     SessionTypeError,
 )
 from flask_buffalo_session.registry import registry
-from flask_buffalo_session.sessions import _RETIRED, Session
+from flask_buffalo_session.retired import is_mark
+from flask_buffalo_session.sessions import Session
 from flask_buffalo_session.stores.base import storage_key
 
 
@@ -563,7 +564,7 @@ class TestSaving:
         session["b"] = 2
         end = session._end
 
-        def failing(token: str, data: bytes) -> bool:
+        def failing(key: str | None, kept: bytes | None) -> bool:
             raise SessionStoreError("memory", "away")
 
         session._end = failing  # type: ignore[method-assign]
@@ -885,7 +886,7 @@ SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 
 class TestRecords:
     @settings(suppress_health_check=SHARED)
-    @given(data=st.binary(max_size=200).filter(lambda data: data != _RETIRED))
+    @given(data=st.binary(max_size=200).filter(lambda data: not is_mark(data)))
     def test_any_record_is_a_session_or_none(self, store: Store, data: bytes) -> None:
         """A foreign or damaged record is a fresh session with a reason."""
         desk = Desk(store)

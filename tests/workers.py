@@ -23,13 +23,17 @@ NAME = "_buffalo_session"
 def application(store: str) -> Flask:
     """
     :param store: a URL; with ``cachelib+`` in front, of a Redis to be used as a
-        cache.
+        cache; with ``renewing+``, where ids grow old in a second.
     """
+    config = {}
+    if store.startswith("renewing+"):
+        store = store.removeprefix("renewing+")
+        config["SESSION_RENEW_AFTER"] = 1
     if store.startswith("cachelib+"):
         client = redis.Redis.from_url(store.removeprefix("cachelib+"))
-        app = make_app(cachelib.RedisCache(client))
+        app = make_app(cachelib.RedisCache(client), **config)
     else:
-        app = make_app(url(store))
+        app = make_app(url(store), **config)
 
     @app.get("/set/<name>")
     def set_name(name: str) -> str:
@@ -91,6 +95,19 @@ def get(store: str, cookie: str | None, path: str) -> tuple[str, str | None]:
     assert response.status_code == 200, response.text
     header = response.headers.get("Set-Cookie")
     return response.text, header and header.partition(";")[0].partition("=")[2]
+
+
+def get_at(store: str, cookie: str, path: str, begin: float) -> tuple[str, str | None]:
+    """The same, together with the others that begin at that time."""
+    # So that all are connected by then.
+    get(store, get(store, None, "/set/a")[1], "/read")
+    time.sleep(max(0, begin - time.time()))
+    return get(store, cookie, path)
+
+
+def idle(seconds: float) -> None:
+    """Keep a process busy, having it start and import all this."""
+    time.sleep(seconds)
 
 
 def get_many(store: str, cookie: str, paths: list[str]) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from flask import Flask, Response, g, request, request_finished
+from flask import (
+    Flask,
+    Response,
+    g,
+    has_request_context,
+    request,
+    request_finished,
+)
 
 from flask_buffalo_session import CookieStore, NullStore, Store, signals
 from flask_buffalo_session.stores.url import store_from_url
@@ -42,7 +49,9 @@ def counted(setting: str, folder: str) -> Store:
 
 def noting(name: str, method: t.Any) -> t.Any:
     def noted(*args: t.Any, **kwargs: t.Any) -> t.Any:
-        this_request().calls.append(name)
+        # Not so in `flask session ...`.
+        if has_request_context():
+            this_request().calls.append(name)
         return method(*args, **kwargs)
 
     return noted

@@ -32,8 +32,12 @@ from .reading import Reading
 FLASH_NAME = "_flash_"
 
 #: The key in Go's map that says when the session began, in seconds since the
-#: epoch as ``int64``. Only there where there is an absolute timeout.
+#: epoch as ``int64``. Only there where its age counts.
 CREATED_NAME = "_flask_created"
+
+#: The key that says when the session got its present id, likewise. Only there where
+#: ids are renewed.
+RENEWED_NAME = "_flask_renewed"
 
 _VALUES = made("map", "", (INTERFACE, INTERFACE))
 
@@ -62,13 +66,15 @@ class GorillaCodec:
             entries = list(_entries(data))
         except GobError as error:
             raise RejectedError("corrupt", "no gob of a session") from error
-        created = None
+        created = renewed = None
         values: dict[t.Hashable, bytes] = {}
         typed: list[tuple[t.Hashable, Any | None, Any | None]] = []
         for key, value in entries:
             name, explicit = self._name(key)
             if name == CREATED_NAME and explicit is None:
                 created = _date(value)
+            elif name == RENEWED_NAME and explicit is None:
+                renewed = _date(value)
             elif explicit is not None or name in values:
                 typed.append((name, key, value))
             else:
@@ -79,17 +85,23 @@ class GorillaCodec:
             if name in values:
                 name = UnreadName(_entry(None, key))
             values[name] = _entry(key, value)
+        dated = created is not None
         if created is None:
-            return Record(int(time.time()), b"", values, dated=False)
-        return Record(created, b"", values, dated=True)
+            created = int(time.time())
+        return Record(created, b"", values, dated, renewed or 0)
 
     def dumps(self, record: Record) -> bytes:
         types = TypeTable()
         number = types.number(_VALUES)
         writer = Writer(types)
+        dates = []
         if record.dated:
-            writer.any(_text(CREATED_NAME))
-            writer.any(Any("int64", INT, record.created))
+            dates.append((CREATED_NAME, record.created))
+        if record.renewed:
+            dates.append((RENEWED_NAME, record.renewed))
+        for date, seconds in dates:
+            writer.any(_text(date))
+            writer.any(Any("int64", INT, seconds))
         for name, entry in record.values.items():
             if entry[:2] == b"\0\0":
                 # No definitions and no key, so nothing in there has a number.
@@ -105,7 +117,7 @@ class GorillaCodec:
         message = Writer(types)
         message.signed(number)
         message.unsigned(0)
-        message.unsigned(len(record.values) + record.dated)
+        message.unsigned(len(record.values) + len(dates))
         stream.chunk(message.data + writer.data)
         return bytes(stream.data)
 

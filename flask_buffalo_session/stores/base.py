@@ -71,6 +71,30 @@ class Prunable(t.Protocol):
         """
 
 
+class Health(t.NamedTuple):
+    """What a store says of itself.
+
+    :param clock: the time there, in seconds since the epoch; None where nothing
+        depends on it.
+    :param evicts: why it may throw live records away; None where it does not.
+    :param remedy: what would keep it from that.
+    """
+
+    clock: float | None = None
+    evicts: str | None = None
+    remedy: str = ""
+
+
+@t.runtime_checkable
+class Examinable(t.Protocol):
+    """A store that can be asked how it is."""
+
+    def examine(self) -> Health:
+        """
+        :raises SessionStoreError: the store cannot answer, or may not.
+        """
+
+
 class StoreURLError(ValueError):
     """A URL makes no store. The message quotes nothing of it."""
 
@@ -109,10 +133,11 @@ class Owned(t.Protocol):
         :raises SessionStoreError: the store cannot answer.
         """
 
-    def revoke(self, session_id: str) -> bool:
-        """Forget a record, given its key.
+    def revoke(self, session_id: str) -> bytes | None:
+        """Forget a record, given its key: what is forgotten is what is returned,
+        whatever is saved at the same time.
 
-        :returns: whether it was there.
+        :returns: the record, None if there was none.
         :raises SessionStoreError: the store cannot answer.
         """
 

@@ -17,7 +17,8 @@ import zlib
 import cachelib
 
 from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
-from .base import new_token, storage_key
+from .base import Health, new_token, storage_key
+from .health import memcached_health, redis_health
 from .lockfile import check_installed, locked_file
 from .memcached import swap, use_bytes
 
@@ -58,12 +59,15 @@ class CacheStore:
         if isinstance(cache, cachelib.NullCache):
             raise SessionConfigError("A NullCache keeps no sessions.")
         self._name = type(cache).__name__
-        if threshold := getattr(cache, "_threshold", 0):
+        self._threshold = getattr(cache, "_threshold", 0)
+        if self._threshold:
             warnings.warn(
                 f"This {self._name} throws live sessions away beyond its threshold of"
-                f" {threshold} entries.",
+                f" {self._threshold} entries.",
                 stacklevel=2,
             )
+        #: Whether this process alone has what is in it.
+        self.in_memory = isinstance(cache, cachelib.SimpleCache)
         self._cache = _strict_copy(cache)
         self._locked = _locks_for(self._cache)
 
@@ -104,6 +108,20 @@ class CacheStore:
             return 0
         with self._answering("delete"):
             return self._cache.remove_expired()
+
+    def examine(self) -> Health:
+        if self._threshold:
+            return Health(
+                evicts=f"it has a threshold of {self._threshold} entries",
+                remedy="Give a FileSystemCache threshold=0; a SimpleCache is never"
+                " without one, where a MemoryStore is.",
+            )
+        with self._answering("be examined"):
+            if isinstance(self._cache, cachelib.MemcachedCache):
+                return memcached_health(self._cache)
+            if isinstance(self._cache, cachelib.RedisCache | cachelib.ValkeyCache):
+                return redis_health(self._cache._write_client)
+        return Health()
 
     def _swap(
         self, key: str, data: bytes, *, expected: bytes | None, timeout: int
@@ -195,6 +213,11 @@ class _StrictFiles(cachelib.FileSystemCache):
             os.remove(aside)
             raise
         return True
+
+    def _update_count(self, delta: t.Any = None, value: t.Any = None) -> None:
+        """Nothing here depends on how many there are, and the count that the cache
+        itself keeps is a pickle.
+        """
 
     def remove_expired(self) -> int:
         count = 0

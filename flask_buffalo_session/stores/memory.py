@@ -64,11 +64,11 @@ class MemoryStore:
                 if (data := self._live(key, now)) is not None
             ]
 
-    def revoke(self, session_id: str) -> bool:
+    def revoke(self, session_id: str) -> bytes | None:
         with self._lock:
-            known = self._live(session_id, time.time()) is not None
+            found = self._live(session_id, time.time())
             self._forget(session_id)
-        return known
+        return found
 
     def prune(self) -> int:
         now = time.time()

@@ -14,7 +14,8 @@ from ..errors import (
     SessionStoreError,
     SessionUnsupportedError,
 )
-from .base import Held, new_token, storage_key
+from .base import Health, Held, new_token, storage_key
+from .health import redis_health
 
 # Compares opaque bytes and writes, in one step and one round trip. ARGV: the
 # expected record, the new one, and the seconds after which it is gone.
@@ -22,6 +23,13 @@ _SWAP = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
+"""
+
+# Forgets a record and says what it was. GETDEL is of Redis 6.2.
+_TAKE = """
+local found = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+return found
 """
 
 # Says to the client, whatever its decode_responses is, that records are bytes.
@@ -88,7 +96,8 @@ class RedisStore:
         return token
 
     def delete(self, token: str) -> None:
-        self._delete(self._id(token))
+        with _answering("delete"):
+            self._client.execute_command("DEL", self._key(self._id(token)))
 
     # Owners: for each a hash of ids and the seconds at which they were noted. It
     # only says where to look, so it need not change in one step with the records,
@@ -118,13 +127,16 @@ class RedisStore:
                 self._client.execute_command("HDEL", key, session_id)
         return held
 
-    def revoke(self, session_id: str) -> bool:
+    def revoke(self, session_id: str) -> bytes | None:
         self._check_hashed()
-        return self._delete(session_id)
-
-    def _delete(self, record_id: str) -> bool:
+        command = ("EVAL", _TAKE, 1, self._key(session_id))
         with _answering("delete"):
-            return bool(self._client.execute_command("DEL", self._key(record_id)))
+            found = self._client.execute_command(*command, **_RAW)
+        return t.cast("bytes | None", found)
+
+    def examine(self) -> Health:
+        with _answering("be examined"):
+            return redis_health(self._client)
 
     def _get(self, record_id: str) -> bytes | None:
         with _answering("read"):

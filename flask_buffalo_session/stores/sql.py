@@ -16,7 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
-from .base import Held, StoreURLError, new_token, storage_key
+from .base import Health, Held, StoreURLError, new_token, storage_key
 
 T = t.TypeVar("T")
 
@@ -86,6 +86,7 @@ class SQLStore:
         self._swap = self._update.where(columns.data == sa.bindparam("expected"))
         self._revive = self._table.update().where(mine, ~live).values(values)
         self._delete = self._table.delete().where(mine)
+        self._take = self._delete.where(columns.data == sa.bindparam("expected"))
 
     def load(self, token: str) -> bytes | None:
         with _answering("read"):
@@ -115,7 +116,8 @@ class SQLStore:
         return token
 
     def delete(self, token: str) -> None:
-        self.revoke(storage_key(token))
+        with _answering("delete"):
+            self._change(self._delete, key=storage_key(token))
 
     def own(self, token: str, owner: str, *, max_age: int) -> None:
         mine = self._table.c.id == storage_key(token)
@@ -131,9 +133,14 @@ class SQLStore:
         with _answering("read"):
             return [Held(row.id, row.data, row.seen) for row in self._rows(query)]
 
-    def revoke(self, session_id: str) -> bool:
+    def revoke(self, session_id: str) -> bytes | None:
         with _answering("delete"):
-            return bool(self._change(self._delete, key=session_id))
+            while rows := self._rows(self._select, key=session_id):
+                # MySQL cannot say which row it has deleted.
+                found: bytes = rows[0].data
+                if self._change(self._take, key=session_id, expected=found):
+                    return found
+        return None
 
     def prune(self) -> int:
         """Remove expired records, in batches, so that others can write between
@@ -149,6 +156,10 @@ class SQLStore:
                 found = id.in_([row.id for row in rows])
                 count += self._change(self._table.delete().where(found, expired))
         return count
+
+    def examine(self) -> Health:
+        with _answering("be examined"):
+            return Health(self._rows(sa.select(_now().label("now")))[0].now)
 
     def _add(self, values: dict[str, t.Any]) -> int:
         """Insert a row, or take over one that has expired."""

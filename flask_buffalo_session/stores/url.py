@@ -169,10 +169,16 @@ class _Late:
         self._client: tuple[int, t.Any] | None = None
 
     def execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
+        return self._connected().execute_command(*args, **options)
+
+    def get_primaries(self) -> t.Any:
+        return self._connected().get_primaries()
+
+    def _connected(self) -> t.Any:
         with self._connecting:
             if self._client is None or self._client[0] != os.getpid():
                 self._client = os.getpid(), self._connect()
-        return self._client[1].execute_command(*args, **options)
+            return self._client[1]
 
 
 def _patience(retry: t.Any) -> dict[str, t.Any]:
