@@ -174,10 +174,18 @@ def test_expired_records_leave_no_litter(clock: Clock) -> None:
     store = MemoryStore()
     for _ in range(100):
         store.save(None, b"short", expected=None, max_age=1)
-    clock.tick(2)
+    clock.tick(1)
     for _ in range(100):
         store.save(None, b"long", expected=None, max_age=HOUR)
     assert len(store._records) == 100
+
+
+def test_what_has_no_time_left_is_gone_at_once() -> None:
+    """In the memory store, where it is the only record too."""
+    store = MemoryStore()
+    token = store.save(None, b"one", expected=None, max_age=0)
+    assert store.load(token) is None
+    assert not store._records
 
 
 def test_prune_removes_the_expired_and_counts_them(clock: Clock) -> None:

@@ -48,12 +48,21 @@ class Tests(t.NamedTuple):
     without: tuple[str, ...] = ()
 
 
+_SESSION = (
+    *("test_sessions.py", "test_merge.py", "test_concurrency.py"),
+    *("test_renewal.py", "test_revocation.py", "test_owners.py"),
+)
 _STORE = ("test_stores.py", "test_owners.py")
 _CACHE = ("test_stores.py", "test_cache.py")
 
 TESTS = {
     "seal.py": Tests(("test_seal.py",)),
     "codec.py": Tests(("test_codec.py", "test_registry.py")),
+    "sessions.py": Tests(
+        _SESSION,
+        frozenset({"cookie", "memory"}),
+        ("by_an_older_id", "who_has_the_old_token"),
+    ),
     "stores/memory.py": Tests(_STORE, frozenset({"memory"})),
     "stores/redis.py": Tests(
         (

@@ -13,6 +13,7 @@ import typing as t
 
 import libcst as cst
 import libcst.matchers as m
+import libcst.metadata
 from mutmut.mutation.mutators import mutation_operators, operator_string
 
 
@@ -30,13 +31,24 @@ class Mutant(t.NamedTuple):
 def mutants(source: str) -> c.Iterator[Mutant]:
     """Every one that compiles, each once."""
     module = cst.parse_module(source)
+    wrapper = cst.MetadataWrapper(module, unsafe_skip_copy=True)
+    spans = wrapper.resolve(cst.metadata.ByteSpanPositionProvider)
     seen = {source}
     for node, scope in _nodes(module, "the module"):
         for other in _instead_of(node):
-            changed = module.deep_replace(node, other).code
+            changed = _replaced(module, node, other, spans[node])
             if changed not in seen and _compiles(changed):
                 seen.add(changed)
                 yield Mutant("\n".join([scope, *_diff(source, changed)]), changed)
+
+
+def _replaced(module: t.Any, node: t.Any, other: t.Any, span: t.Any) -> str:
+    text, end = module.bytes, span.start + span.length
+    if text[span.start : end].decode() == module.code_for_node(node).strip():
+        # Many times faster, where it can be done.
+        code = module.code_for_node(other).strip().encode()
+        return t.cast(str, (text[: span.start] + code + text[end:]).decode())
+    return t.cast(str, module.deep_replace(node, other).code)
 
 
 def _nodes(node: t.Any, scope: str) -> c.Iterator[tuple[t.Any, str]]:
