@@ -2,11 +2,16 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+FUZZ_SECONDS ?= 60
+SOAK_STORES ?= redis postgresql
+SOAK_SECONDS ?= 20
+SOAK_BROWSERS ?= 50
+SOAK_REQUESTS ?= 360000
 VENV := .venv
 BIN := $(VENV)/bin
 export SESSION_STORE ?= cookie
 
-.PHONY: demo demo-buffalo test check bench lint types wheel clean
+.PHONY: demo demo-buffalo test check bench fuzz soak soak-million lint types wheel clean
 
 ## demo: serve the example shop on http://127.0.0.1:$(PORT)
 demo: $(VENV)/demo.stamp
@@ -20,8 +25,8 @@ demo-buffalo: $(VENV)/demo.stamp
 test: $(VENV)/dev.stamp
 	SESSION_STORE= $(BIN)/python -m pytest
 
-## check: lint, types, tests, and the built wheel in a clean environment
-check: lint types test wheel
+## check: lint, types, tests, fuzzing, a soak, and the wheel in a clean environment
+check: lint types test fuzz soak wheel
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -41,6 +46,24 @@ wheel: $(VENV)/dev.stamp
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
 
+## fuzz: look for inputs that do harm, for $(FUZZ_SECONDS) seconds
+fuzz: $(VENV)/fuzz.stamp
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+## soak: restart the stores and kill workers while browsers use the shop
+soak: SOAK_SESSIONS ?= 20000
+soak: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.soak chaos --seconds $(SOAK_SECONDS) \
+		--browsers $(SOAK_BROWSERS) --sessions $(SOAK_SESSIONS) \
+		$(if $(SOAK_SEED),--seed $(SOAK_SEED)) $(SOAK_STORES)
+
+## soak-million: serve requests to a million sessions; is the workers' memory flat?
+soak-million: SOAK_SESSIONS ?= 1000000
+soak-million: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.soak million --sessions $(SOAK_SESSIONS) \
+		--requests $(SOAK_REQUESTS) \
+		$(if $(SOAK_SEED),--seed $(SOAK_SEED)) $(SOAK_STORES)
+
 clean:
 	rm -rf $(VENV) build dist
 
@@ -57,4 +80,8 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[dev,bench]'
+	touch $@
+
+$(VENV)/fuzz.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	touch $@

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import ormsgpack
 from markupsafe import Markup
 
-from .errors import RejectedError, SessionTypeError
+from .errors import RejectedError, SessionTypeError, shown
 from .registry import ConversionError, Registry
 from .registry import registry as default_registry
 
@@ -184,13 +184,13 @@ class NativeCodec:
         except (TypeError, RecursionError):
             # Either a value is at fault, which this finds, or a dict has keys
             # that ormsgpack does not take.
-            return self._pack_lowered(value, path_of(name))
+            return self._pack_lowered(value, Place(name))
         if type(value) not in _PLAIN and (
             # Perhaps there are bytes inside, and ormsgpack takes a bytearray
             # for the same.
             any(mark in data for mark in _BINARY) or _is_too_deep(data)
         ):
-            return self._pack_lowered(value, path_of(name))
+            return self._pack_lowered(value, Place(name))
         return data
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
@@ -238,17 +238,17 @@ class NativeCodec:
             return 0, str(value)
         raise ConversionError(_advice(kind))
 
-    def _pack_lowered(self, value: t.Any, path: str) -> bytes:
+    def _pack_lowered(self, value: t.Any, path: Place) -> bytes:
         try:
-            return self._pack(self._lowered(value, path))
+            return self._pack(self._lowered(value, path, set()))
         except RecursionError:
-            raise SessionTypeError(path, "nested too deeply") from None
+            raise SessionTypeError(str(path), "nested too deeply") from None
 
     def _lowered(
         self,
         value: t.Any,
-        path: str,
-        parents: tuple[int, ...] = (),
+        path: Place,
+        parents: set[int],
         depth: int = 0,
         extensions: int = 0,
     ) -> t.Any:
@@ -265,7 +265,7 @@ class NativeCodec:
         if kind in _PLAIN:
             return value
         if id(value) in parents:
-            raise SessionTypeError(path, "the value contains itself")
+            raise SessionTypeError(str(path), "the value contains itself")
         if kind is list:
             tag, content = 0, value
         elif kind is dict:
@@ -282,36 +282,38 @@ class NativeCodec:
         else:
             depth += 1
         if depth > _MAX_DEPTH or extensions > _MAX_EXTENSIONS:
-            raise SessionTypeError(path, "nested too deeply")
-        around = ((*parents, id(value)), depth, extensions)
+            raise SessionTypeError(str(path), "nested too deeply")
+        parents.add(id(value))
+        around = (parents, depth, extensions)
         # Loops, not comprehensions, as those would take a frame more each.
         parts = []
         if kind is dict:
             for key, item in content.items():
-                step = shown(key)
-                parts.append(self._lowered(key, f"{path} (the key {step})", *around))
-                parts.append(self._lowered(item, f"{path}[{step}]", *around))
+                at_key = Place(path, " (the key {})", key)
+                parts.append(self._lowered(key, at_key, *around))
+                parts.append(self._lowered(item, Place(path, "[{}]", key), *around))
         else:
+            form = "[{}]" if kind is list or kind is tuple else ""
             for index, item in enumerate(content):
-                step = f"[{index}]" if kind is list or kind is tuple else ""
-                parts.append(self._lowered(item, path + step, *around))
+                parts.append(self._lowered(item, Place(path, form, index), *around))
+        parents.remove(id(value))
         if tag:
             return _container(tag, [self._pack(part) for part in parts])
         return _pairs(parts) if kind is dict else parts
 
-    def _checked_unfolded(self, value: t.Any, path: str) -> tuple[int, t.Any]:
+    def _checked_unfolded(self, value: t.Any, path: Place) -> tuple[int, t.Any]:
         try:
             return self._unfolded(value)
         except UnicodeEncodeError as error:
-            raise SessionTypeError(path, SURROGATES) from error
+            raise SessionTypeError(str(path), SURROGATES) from error
         except Exception as error:
-            raise SessionTypeError(path, _problem_shown(error)) from error
+            raise SessionTypeError(str(path), _problem_shown(error)) from error
 
-    def _lowered_scalar(self, value: int | str, path: str) -> t.Any:
+    def _lowered_scalar(self, value: int | str, path: Place) -> t.Any:
         try:
             self._pack(value)
         except TypeError:
-            raise SessionTypeError(path, SURROGATES) from None
+            raise SessionTypeError(str(path), SURROGATES) from None
         return value
 
     def _unpack(self, data: bytes) -> t.Any:
@@ -326,7 +328,7 @@ class NativeCodec:
         if load := _LEAF_LOADERS.get(tag):
             try:
                 return load(data)
-            except ZoneInfoNotFoundError as problem:
+            except ConversionError as problem:
                 self._scratch.problem = problem
                 raise
         with self._scratch:
@@ -503,7 +505,14 @@ def _dump_zone(zone: dt.tzinfo) -> str | list[t.Any]:
 
 def _load_zone(zone: str | list[t.Any]) -> dt.tzinfo:
     if isinstance(zone, str):
-        return ZoneInfo(zone)
+        try:
+            return ZoneInfo(zone)
+        except ZoneInfoNotFoundError:
+            # Without its message, which may be as long as the zone's name.
+            raise ConversionError(
+                f"holds a time in the zone {shown(zone)}, which is not known here:"
+                " install tzdata"
+            ) from None
     offset, *name = zone
     return dt.timezone(_load_timedelta(offset), *name)
 
@@ -566,8 +575,6 @@ def _advice(kind: type) -> str:
 def _problem_shown(problem: Exception) -> str:
     if isinstance(problem, ConversionError):
         return str(problem)
-    if isinstance(problem, ZoneInfoNotFoundError):
-        return f"{problem.args[0]}: install tzdata"
     # Not its message, which may well quote the value.
     return f"it cannot be converted, because of a {type(problem).__name__}"
 
@@ -577,10 +584,24 @@ def path_of(name: t.Hashable) -> str:
     return f"session[{shown(name)}]"
 
 
-def shown(name: object) -> str:
-    """A name or a key, for an error message."""
-    try:
-        text = repr(name)
-    except Exception:  # noqa: BLE001 - an int can be too long for it, for one
-        text = f"<{type(name).__name__}>"
-    return text if len(text) <= 40 else f"{text[:37]}..."
+class Place:
+    """Where a value is: shown in messages only, so made of nothing but links.
+
+    :param parent: the place of what it is in, or the name of the session's value.
+    :param form: how to show the step from there.
+    """
+
+    __slots__ = ("_form", "_parent", "_step", "depth")
+
+    def __init__(self, parent: t.Any, form: str = "", step: object = None) -> None:
+        self._parent = parent
+        self._form = form
+        self._step = step
+        self.depth: int = parent.depth + 1 if isinstance(parent, Place) else 0
+
+    def __str__(self) -> str:
+        steps, place = [], self
+        while isinstance(place._parent, Place):
+            steps.append(place._form.format(shown(place._step)))
+            place = place._parent
+        return "".join([path_of(place._parent), *reversed(steps)])

@@ -8,6 +8,7 @@ none, because applications set it late.
 from __future__ import annotations
 
 import collections.abc as c
+import contextlib
 import math
 import os
 import re
@@ -61,6 +62,9 @@ _WELL_KNOWN_SECRETS = frozenset(
 
 # RFC 6265, section 4.1.1: a cookie's name is a token of RFC 2616.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+# What a host may be called. Anything else would be another attribute of the cookie.
+_HOST = re.compile(rb"[0-9A-Za-z._\-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +130,8 @@ class Config:
             permanent_lifetime=t.cast(int, lifetime),
             refresh_each_request=read.flag("SESSION_REFRESH_EACH_REQUEST"),
             auth_names=_auth_names(read),
-            cookie_domain=read.text("SESSION_COOKIE_DOMAIN"),
-            cookie_path=read.text("SESSION_COOKIE_PATH")
-            or read.text("APPLICATION_ROOT")
-            or "/",
+            cookie_domain=_domain(read),
+            cookie_path=_path(read),
             cookie_httponly=read.flag("SESSION_COOKIE_HTTPONLY"),
             cookie_secure=read.flag("SESSION_COOKIE_SECURE"),
             cookie_samesite=_samesite(read),
@@ -303,7 +305,7 @@ def _store(app: Flask, value: t.Any) -> Store:
 def _store_from_url(app: Flask, key: str, url: str, allowed: str) -> Store:
     try:
         return store_from_url(url, app.instance_path)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, ValueError) as error:
         # Never the URL itself, which may hold a password.
         raise SessionConfigError(
             f"{key} is a str that cannot be used ({error}); it has to be {allowed}."
@@ -358,11 +360,42 @@ def _format(value: t.Any) -> Format:
 
 def _auth_names(read: _Reader) -> tuple[t.Hashable, ...]:
     value = read.given("SESSION_AUTH_NAMES", None, DEFAULT_AUTH_NAMES)
-    if not isinstance(value, list | tuple | set | frozenset) or not all(
-        isinstance(name, c.Hashable) for name in value
-    ):
-        raise wrong("SESSION_AUTH_NAMES", value, "a list or tuple of session names")
-    return tuple(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        names = tuple(value)
+        # Not c.Hashable: every tuple is that, whatever is in it.
+        with contextlib.suppress(TypeError):
+            hash(names)
+            return names
+    raise wrong("SESSION_AUTH_NAMES", value, "a list or tuple of session names")
+
+
+def _domain(read: _Reader) -> str | None:
+    domain = read.text("SESSION_COOKIE_DOMAIN")
+    if domain is not None and not _is_host(domain):
+        raise wrong("SESSION_COOKIE_DOMAIN", domain, "a host's name or None")
+    return domain
+
+
+def _is_host(domain: str) -> bool:
+    try:
+        # As Werkzeug writes it.
+        host = domain.partition(":")[0].lstrip(".").encode("idna")
+    except UnicodeError:
+        return False
+    return _HOST.fullmatch(host) is not None
+
+
+def _path(read: _Reader) -> str:
+    for key in ("SESSION_COOKIE_PATH", "APPLICATION_ROOT"):
+        path = read.text(key)
+        if path is None:
+            continue
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise wrong(key, path, "a str without lone surrogates or None") from None
+        return path
+    return "/"
 
 
 def _samesite(read: _Reader) -> str:

@@ -60,7 +60,7 @@ class SessionTooLargeError(SessionError):
     def __init__(
         self, size: int, limit: int, largest: t.Sequence[tuple[t.Hashable, int]]
     ) -> None:
-        names = ", ".join(f"{name!r} ({length} bytes)" for name, length in largest)
+        names = ", ".join(f"{shown(name)} ({length} bytes)" for name, length in largest)
         super().__init__(
             f"The session needs {size} bytes in the cookie and {limit} are allowed."
             f" The largest values: {names or 'none'}."
@@ -114,3 +114,12 @@ Reason = t.Literal["bad-signature", "expired", "corrupt", "unknown"]
 
 #: Why a cookie or a record is rejected, as logs and ``session_rejected`` say it.
 REASONS: tuple[Reason, ...] = t.get_args(Reason)
+
+
+def shown(name: object) -> str:
+    """A name or a key, for an error message."""
+    try:
+        text = repr(name)
+    except Exception:  # noqa: BLE001 - an int can be too long for it, for one
+        text = f"<{type(name).__name__}>"
+    return text if len(text) <= 40 else f"{text[:37]}..."

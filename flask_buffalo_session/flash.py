@@ -16,7 +16,7 @@ class Flash:
     """Messages that are shown once, by kind, as ``c.Flash()`` in Buffalo.
 
     A view over ``session["_flash_"]``, a dict of lists, so messages added by
-    two requests at once are both kept.
+    two requests at once are both kept. Anything else there counts as no messages.
     """
 
     def __init__(self, session: Session) -> None:
@@ -32,8 +32,9 @@ class Flash:
 
     def delete(self, kind: str) -> None:
         """Delete a kind. A missing one is no error."""
-        messages = self._session.get(FLASH_NAME, {})
-        messages.pop(kind, None)
+        messages = self._session.get(FLASH_NAME)
+        if _are_messages(messages):
+            messages.pop(kind, None)
         if not messages:
             self.clear()
 
@@ -45,7 +46,19 @@ class Flash:
         """All messages by kind, once: they are deleted as they are handed out,
         as with ``session.get_once()``.
         """
-        return t.cast("dict[str, list[str]]", self._session.get_once(FLASH_NAME, {}))
+        messages = self._session.get_once(FLASH_NAME)
+        return messages if _are_messages(messages) else {}
 
     def _messages(self) -> dict[str, list[str]]:
-        return t.cast("dict[str, list[str]]", self._session.setdefault(FLASH_NAME, {}))
+        messages = self._session.get(FLASH_NAME)
+        if _are_messages(messages):
+            return messages
+        none: dict[str, list[str]] = {}
+        self._session[FLASH_NAME] = none
+        return none
+
+
+def _are_messages(value: object) -> t.TypeGuard[dict[str, list[str]]]:
+    return isinstance(value, dict) and all(
+        isinstance(messages, list) for messages in value.values()
+    )

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from . import signals
-from .errors import RejectedError
+from .errors import RejectedError, SessionTypeError
 from .retired import is_mark, successor_key_of
 from .revocation import RevocationList
 from .sessions import OWNER_NAME, Backing, is_over, unsupported
@@ -68,13 +68,10 @@ class Owners:
     def revoke_all(self, owner: str, keep: str | None = None) -> int:
         """End all sessions of an owner but one."""
         count = 0
-        while True:
-            found = [info.id for info in self.sessions_of(owner) if info.id != keep]
-            ended = sum(map(self.revoke, found))
-            if not ended:
-                return count
-            # One of them may have got a new id meanwhile, so once more.
-            count += ended
+        # Until there is none: what could not be ended has got a new id meanwhile.
+        while found := [info.id for info in self.sessions_of(owner) if info.id != keep]:
+            count += sum(map(self.revoke, found))
+        return count
 
     def _begun(self, data: bytes, owner: str) -> int | None:
         """When the session began; None if this is no session, or not the owner's
@@ -86,7 +83,7 @@ class Owners:
             raw = record.values.get(OWNER_NAME)
             if raw is None or codec.decode(raw, OWNER_NAME) != owner:
                 return None
-        except RejectedError:
+        except (RejectedError, SessionTypeError):
             return None
         return None if is_over(record, self._backing) else record.created
 

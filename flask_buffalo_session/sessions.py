@@ -27,6 +27,7 @@ from .errors import (
     SessionSecretError,
     SessionTypeError,
     SessionUnsupportedError,
+    shown,
 )
 from .flash import Flash
 from .retired import RETIRED, RETIRED_SECONDS, is_mark, moved, successor_of
@@ -130,8 +131,9 @@ class Session(SessionMixin):
     _forced = False
     _regenerate = False
     _new = True
-    # An id that was retired: an empty session of which nothing is saved.
+    # An empty session of which nothing is saved, and the id if that was retired.
     _void = False
+    _retired_id: str | None = None
     _failed: t.Any = None
 
     #: What the response has to say to the browser: the text of a new cookie,
@@ -165,6 +167,8 @@ class Session(SessionMixin):
     _base: dict[t.Hashable, bytes]
     _live: dict[t.Hashable, t.Any]
     _seen: dict[t.Hashable, bytes | None]
+    # The names of those that were handed out.
+    _lent: set[t.Hashable]
 
     def __init__(self, backing: Backing, source: t.Any) -> None:
         self._backing = backing
@@ -190,7 +194,9 @@ class Session(SessionMixin):
             return default
         self._check_change()
         if self._stateless or name not in self._base or self._changed(name):
-            value = self[name]
+            value = self._find(name)
+            if value is _MISSING:
+                return default
             del self[name]
             return value
         for attempt in range(_ATTEMPTS):
@@ -248,7 +254,12 @@ class Session(SessionMixin):
         :raises SessionClosedError: something was changed after the response had
             been made.
         """
-        if not self._loaded or self._void:
+        if not self._loaded:
+            return
+        if self._void:
+            if self._retired_id is not None and self._fingerprint():
+                self._backing.tell(signals.session_conflict, self._retired_id)
+                self._retired_id = None
             return
         try:
             changes = self._changes()
@@ -364,6 +375,7 @@ class Session(SessionMixin):
         self._load()
         self._check_change()
         self._seen.setdefault(name, self._base.get(name))
+        self._lent.discard(name)
         self._live[name] = value
 
     def __delitem__(self, name: t.Hashable) -> None:
@@ -371,6 +383,7 @@ class Session(SessionMixin):
             raise KeyError(name)
         self._check_change()
         self._seen.setdefault(name, self._base.get(name))
+        self._lent.discard(name)
         self._live[name] = _GONE
 
     def __contains__(self, name: object) -> bool:
@@ -388,7 +401,8 @@ class Session(SessionMixin):
 
     def __repr__(self) -> str:
         # Names only: representations end up in logs.
-        return f"<Session {list(self) if self._loaded else 'not loaded'}>"
+        names = f"[{', '.join(map(shown, self))}]" if self._loaded else "not loaded"
+        return f"<Session {names}>"
 
     # Loading. This is the one place where the cookie is verified and the store
     # asked for the first time.
@@ -420,7 +434,7 @@ class Session(SessionMixin):
         self._renewed = 0
         self._nonce = b""
         self._new = True
-        self._base, self._live, self._seen = {}, {}, {}
+        self._base, self._live, self._seen, self._lent = {}, {}, {}, set()
 
     def _resume(self, ticket: Ticket) -> tuple[Reason, str | None] | None:
         """Go on with the session of a cookie.
@@ -436,6 +450,7 @@ class Session(SessionMixin):
                 self._adopt(data)
                 data = self._listed(ticket)
             if is_mark(data):
+                self._retired_id = _id_of(self._key)
                 self._begin()
                 self._void = True
                 return None
@@ -511,6 +526,7 @@ class Session(SessionMixin):
             # From here on it may be changed behind our back.
             self._live[name] = value
             self._seen[name] = self._base[name]
+            self._lent.add(name)
         return value
 
     def _decoded(self, name: t.Hashable) -> t.Any:
@@ -523,7 +539,8 @@ class Session(SessionMixin):
             return self._backing.codec.decode(self._base[name], name)
         except RejectedError as error:
             self._reject(error.reason, _id_of(self._key))
-            live = self._live
+            # What was handed out goes with it; what was set does not.
+            live = {k: v for k, v in self._live.items() if k not in self._lent}
             self._begin()
             self._live, self._seen = live, dict.fromkeys(live)
             return _MISSING
@@ -705,8 +722,19 @@ class Session(SessionMixin):
         return self._backing.codec.dumps(record)
 
     def _says_permanent(self, values: dict[t.Hashable, bytes]) -> bool:
-        raw = values.get("_permanent")
-        return raw is not None and bool(self._backing.codec.decode(raw, "_permanent"))
+        return bool(self._told("_permanent", values))
+
+    def _told(self, name: str, values: dict[t.Hashable, bytes]) -> t.Any:
+        """What a name says that this package itself looks at. None where it cannot
+        be read: that is for who reads it to hear, not for who saves another one.
+        """
+        raw = values.get(name)
+        if raw is None:
+            return None
+        try:
+            return self._backing.codec.decode(raw, name)
+        except (RejectedError, SessionTypeError):
+            return None
 
     def _sealed(self, token: str, values: dict[t.Hashable, bytes]) -> str:
         permanent = self._says_permanent(values)
@@ -734,8 +762,8 @@ class Session(SessionMixin):
             whose: dict[t.Hashable, bytes] = {} if raw is None else {OWNER_NAME: raw}
             known, entry = entry, self._dumps(whose, b"", 0)
             register.save(key, entry, expected=known, max_age=self._max_age)
-        if raw is not None and isinstance(register, Owned):
-            owner = self._backing.codec.decode(raw, OWNER_NAME)
+        owner = self._told(OWNER_NAME, values)
+        if isinstance(owner, str) and isinstance(register, Owned):
             # Noted again with each renewal, of which there are ten in this time.
             register.own(key, owner, max_age=2 * self._backing.idle_timeout)
         return entry
@@ -790,7 +818,8 @@ class Session(SessionMixin):
             fresh
             or self._due
             or permanent != self.cookie_permanent
-            or (self._forced and self._stateless)
+            # In a format without a nonce the token may be the same under a new id.
+            or (self._stateless and (self._forced or self._regenerate))
         ):
             self.cookie = cookie or self._sealed(token, values)
             self._issued = int(time.time())
@@ -925,8 +954,8 @@ def _merge_encoded(
     mine: bytes | None,
     theirs: bytes | None,
 ) -> bytes | None:
-    """Both sides changed a value. What cannot be read here cannot be merged:
-    then the later save, which is this one, wins.
+    """Both sides changed a value. What cannot be read or compared here cannot be
+    merged: then the later save, which is this one, wins.
     """
 
     def decoded(raw: bytes | None) -> t.Any:
@@ -939,12 +968,12 @@ def _merge_encoded(
 
     try:
         values = decoded(base), decoded(mine), decoded(theirs)
+        merged = merge(*values, same=same)
+        if merged is _MISSING:
+            return None
+        return codec.encode(merged, name, theirs if mine is None else mine)
     except (SessionTypeError, RejectedError):
         return mine
-    merged = merge(*values, same=same)
-    if merged is _MISSING:
-        return None
-    return codec.encode(merged, name, theirs if mine is None else mine)
 
 
 def merge(
@@ -953,9 +982,10 @@ def merge(
     """Three ways: what both sides made of a value that began as `base`. Any of
     the three may be missing.
 
-    Dicts are merged by key and sets by element. Of lists that were only
-    appended to, both appends are kept; where one side emptied or deleted the
-    list, what the other appended. Of anything else `mine` wins, being later.
+    Dicts are merged by key and sets by element. Of lists that were only appended to,
+    both appends are kept; where one side emptied or deleted the list, what the other
+    appended, behind what has been put into it since. Of anything else `mine` wins,
+    being later.
 
     :param same: whether two values are stored as the same bytes.
     """
@@ -1007,13 +1037,14 @@ def _merge_lists(
         kept = len(base)
         return side[kept:] if same(side[:kept], base) else None
 
+    def emptied(side: list[t.Any]) -> bool:
+        return not any(item in base for item in side)
+
     my_tail, their_tail = appended(mine), appended(theirs)
-    if my_tail is not None and their_tail is not None:
+    if my_tail is not None and (their_tail is not None or emptied(theirs)):
         return theirs + my_tail
-    if not mine and their_tail is not None:
-        return their_tail
-    if not theirs and my_tail is not None:
-        return my_tail
+    if their_tail is not None and emptied(mine):
+        return mine + their_tail
     return mine
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections.abc as c
 import copy
 import functools
+import hashlib
+import time
 import typing as t
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import redis
 from cachelib import MemcachedCache, RedisCache, SimpleCache
 from flask import Flask
+from hypothesis import settings
 from servers import (
     MariaServer,
     MemcachedServer,
@@ -26,17 +29,26 @@ from flask_buffalo_session import (
     BuffaloSession,
     CacheStore,
     CookieStore,
+    GorillaFormat,
     MemoryStore,
+    NativeFormat,
     RedisStore,
     Store,
 )
 from flask_buffalo_session.codec import Codec, NativeCodec
+from flask_buffalo_session.formats import Format
 from flask_buffalo_session.revocation import RevocationList
-from flask_buffalo_session.seal import Ticket
+from flask_buffalo_session.seal import Seal, Ticket
 from flask_buffalo_session.sessions import Opened, Session
 from flask_buffalo_session.stores.url import store_from_url
 
 SECRET = "a secret for the tests, long enough"
+
+# How long an example takes says more of the machine than of the package.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
+
+NAME = "_buffalo_session"
 
 
 @functools.cache
@@ -127,6 +139,55 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(fixture, sorted(names), indirect=True)
 
 
+class Formatting:
+    """One of the ways to write sessions.
+
+    :param make: the format, given the secrets.
+    """
+
+    def __init__(self, make: c.Callable[..., Format], *, encrypt: bool) -> None:
+        self.make = make
+        self.encrypt = encrypt
+
+    def settings(self, *secrets: str) -> dict[str, t.Any]:
+        """What chooses it in ``app.config``.
+
+        :param secrets: newest first.
+        """
+        return {
+            "SESSION_FORMAT": self.make(*secrets),
+            "SESSION_ENCRYPT": self.encrypt,
+            "SESSION_SECRET": secrets[0],
+            "SESSION_SECRET_FALLBACKS": list(secrets[1:]),
+        }
+
+    def seal(self, *secrets: str, name: str = NAME) -> Seal:
+        """What protects the cookies of an application with these settings."""
+        keys = [secret.encode() for secret in secrets]
+        return self.make(*secrets).seal(keys, name, encrypt=self.encrypt)
+
+
+def gorilla_encrypted(*secrets: str) -> GorillaFormat:
+    pairs: list[bytes] = []
+    for secret in secrets:
+        pairs += secret.encode(), hashlib.sha256(secret.encode()).digest()
+    return GorillaFormat(*pairs)
+
+
+#: Every way to write sessions. Tests that use ``formatting`` are over all of them.
+FORMATS: dict[str, Formatting] = {
+    "signed": Formatting(lambda *secrets: NativeFormat(), encrypt=False),
+    "encrypted": Formatting(lambda *secrets: NativeFormat(), encrypt=True),
+    "gorilla": Formatting(lambda *secrets: GorillaFormat(), encrypt=False),
+    "gorilla-encrypted": Formatting(gorilla_encrypted, encrypt=True),
+}
+
+
+@pytest.fixture(params=FORMATS)
+def formatting(request: pytest.FixtureRequest) -> Formatting:
+    return FORMATS[request.param]
+
+
 @pytest.fixture(params=[False, True], ids=["signed", "encrypted"])
 def encrypt(request: pytest.FixtureRequest) -> bool:
     return t.cast(bool, request.param)
@@ -152,6 +213,21 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
+
+
+class Stepping:
+    """A clock that is set, in this process; the servers have their own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.offset = 0
+        real = time.time
+        for place in ("time", "cachelib.memcached", "cachelib.file", "cachelib.simple"):
+            monkeypatch.setattr(f"{place}.time", lambda: real() + self.offset)
+
+
+@pytest.fixture
+def stepping(monkeypatch: pytest.MonkeyPatch) -> Stepping:
+    return Stepping(monkeypatch)
 
 
 class Counting:

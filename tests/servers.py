@@ -5,7 +5,9 @@ to do where they are not installed.
 from __future__ import annotations
 
 import collections.abc as c
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -33,10 +35,15 @@ def require(program: str, package: str, *places: str) -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port of this machine that nothing listens on, and that is given to no client:
+    one that tries to reach a server that is away could get the server's own.
+    """
+    clients = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    while True:
+        port = random.randrange(11_000, max(20_000, int(clients[0])))
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
@@ -81,6 +88,16 @@ class Server:
             self.process.wait(60)
         self.process = None
 
+    def crash(self) -> None:
+        """Kill it, and the processes that work for it."""
+        assert self.process is not None
+        for process in self._processes():
+            # Some end by themselves when the first is gone.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.process.wait(60)
+        self.process = None
+
     def pause(self) -> None:
         """Have it answer no more, although its connections stay."""
         # Busy machines take a moment until the last thread has stopped.
@@ -92,13 +109,20 @@ class Server:
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: int) -> list[int]:
-        assert self.process is not None
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        processes = [pid, *map(int, children)]
+        processes = self._processes()
         for process in processes:
             os.kill(process, number)
         return processes
+
+    def _processes(self) -> list[int]:
+        assert self.process is not None
+        pid = self.process.pid
+        return [pid, *children_of(pid)]
+
+    @property
+    def url(self) -> str:
+        """Of the store that it is."""
+        raise AssertionError
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
@@ -108,6 +132,11 @@ class Server:
             return self.answers()
         except Exception:
             return False
+
+
+def children_of(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return list(map(int, children.split()))
 
 
 def has_stopped(thread: Path) -> bool:
@@ -153,6 +182,10 @@ class PersistentRedisServer(RedisServer):
     options = ("--appendonly", "yes", "--appendfsync", "always")
 
 
+class PersistentValkeyServer(ValkeyServer):
+    options = PersistentRedisServer.options
+
+
 class RedisReplica(RedisServer):
     """Follows a master."""
 
@@ -186,12 +219,6 @@ class Sentinel(RedisServer):
 class ClusterNode(RedisServer):
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        # Nodes talk to each other on a port that is 10,000 higher.
-        while self.port > 55_000:
-            self.port = free_port()
-
 
 class MemcachedServer(Server):
     def command(self) -> list[str]:
@@ -212,6 +239,8 @@ def postgres_program(name: str) -> str:
 class PostgresServer(Server):
     """A database cluster of its own, that does not wait for the disk."""
 
+    options: tuple[str, ...] = ("-F",)
+
     def command(self) -> list[str]:
         data = self.folder / "data"
         if not data.exists():
@@ -230,7 +259,7 @@ class PostgresServer(Server):
             )
         return [
             *(postgres_program("postgres"), "-D", str(data), "-p", str(self.port)),
-            *("-k", "", "-h", "127.0.0.1", "-F", "-c", "max_connections=200"),
+            *("-k", "", "-h", "127.0.0.1", "-c", "max_connections=200", *self.options),
         ]
 
     def how(self) -> dict[str, t.Any]:
@@ -255,6 +284,12 @@ class PostgresServer(Server):
     @property
     def url(self) -> str:
         return self.plain_url
+
+
+class PersistentPostgresServer(PostgresServer):
+    """Keeps what it has acknowledged, whatever happens."""
+
+    options = ()
 
 
 class MariaServer(Server):

@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import cachelib
+import pylibmc
 import pymemcache
 import pytest
 from conftest import Desk, make_app, redis_client, url
@@ -253,6 +254,31 @@ class TestMemcached:
             store.save(token, b"x" * 2_000_000, expected=b"data", max_age=HOUR)
         assert store.load(token) == b"data"
 
+    def test_a_server_that_hangs_is_an_error(self, servers: Servers) -> None:
+        """Neither a miss nor a conflict, which pylibmc would make of it; the more so
+        once its server has been away before.
+        """
+        server = servers.own(MemcachedServer)
+        behaviors = {"_poll_timeout": 500, "retry_timeout": 1}
+        client = pylibmc.Client([f"127.0.0.1:{server.port}"], behaviors=behaviors)
+        store = CacheStore(cachelib.MemcachedCache(client))
+        for _ in range(2):
+            end = time.monotonic() + 10
+            while (token := saved(store)) is None:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            server.pause()
+            with pytest.raises(SessionStoreError):
+                store.save(token, b"more", expected=b"data", max_age=HOUR)
+            server.go_on()
+            time.sleep(2.2)
+            server.pause()
+            with pytest.raises(SessionStoreError):
+                store.load(token)
+            server.go_on()
+            server.stop()
+            server.start()
+
     def test_a_server_that_is_away_is_an_error(self) -> None:
         """Whichever client."""
         port = free_port()
@@ -262,6 +288,14 @@ class TestMemcached:
         ):
             with pytest.raises(SessionStoreError, match="MemcachedCache: cannot read"):
                 CacheStore(cache).load("token")
+
+
+def saved(store: CacheStore) -> str | None:
+    """The token of a new record; None where the server does not answer yet."""
+    try:
+        return store.save(None, b"data", expected=None, max_age=HOUR)
+    except SessionStoreError:
+        return None
 
 
 class TestRedis:

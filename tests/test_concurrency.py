@@ -162,6 +162,20 @@ class TestTheSameName:
         first.save()
         assert desk.values(cookie) == {"_flashes": ["new"]}
 
+    @pytest.mark.parametrize("first_to_save", [0, 1])
+    def test_a_message_that_was_taken_does_not_come_back(
+        self, desk: Desk, first_to_save: int
+    ) -> None:
+        """Meanwhile one adds a message, and another one takes all and adds its own."""
+        cookie = desk.stored(_flashes=["old"])
+        adding, taking = two(desk, cookie)
+        adding["_flashes"].append("new")
+        taking["_flashes"] = ["other"]
+        sessions = [adding, taking]
+        sessions.pop(first_to_save).save()
+        sessions.pop().save()
+        assert desk.values(cookie) == {"_flashes": ["other", "new"]}
+
     def test_buffalo_flashes_are_merged_by_kind(self, desk: Desk) -> None:
         """Dicts by key, the lists in them by what was appended."""
         cookie = desk.stored(a=1)

@@ -310,9 +310,25 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("SESSION_AUTH_NAMES", "user_id", "str"),
     ("SESSION_AUTH_NAMES", 5, "int"),
     ("SESSION_AUTH_NAMES", [["user_id"]], "list"),
+    ("SESSION_AUTH_NAMES", [(["user_id"],)], "list"),
     ("SESSION_COOKIE_DOMAIN", 5, "int"),
     ("SESSION_COOKIE_DOMAIN", True, "bool"),
+    *(
+        ("SESSION_COOKIE_DOMAIN", value, "str")
+        for value in [
+            ".",
+            "a..b",
+            "a b",
+            "a\nb",
+            "a; Secure",
+            "a/b",
+            "\ud800",
+            "x" * 70,
+        ]
+    ),
     ("SESSION_COOKIE_PATH", b"/", "bytes"),
+    ("SESSION_COOKIE_PATH", "/\ud800", "str"),
+    ("APPLICATION_ROOT", "/\ud800", "str"),
     ("SESSION_COOKIE_SAMESITE", "lax", "str"),
     ("SESSION_COOKIE_SAMESITE", "No", "str"),
     ("SESSION_COOKIE_SAMESITE", True, "bool"),

@@ -55,3 +55,19 @@ def test_every_setting_is_documented() -> None:
     documented = (ROOT / "docs/settings.md").read_text()
     assert len(settings) > 15
     assert [name for name in sorted(settings) if f"`{name}`" not in documented] == []
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """A promise that points at no test is none."""
+    named = re.findall(r"`([^`\s]+::[^`\s]+)`", (ROOT / "docs/security.md").read_text())
+    assert len(named) > 60
+    parts: list[str] = []
+    for name in named:
+        path = name.split("::")
+        if path[0] == "…":
+            # What stands before it: the same class, or the same file.
+            path = [*parts[: len(parts) + 1 - len(path)], *path[1:]]
+        parts = path
+        source = (ROOT / "tests" / parts[0]).read_text()
+        for part in parts[1:]:
+            assert re.search(rf"(?:def|class) {part}\b", source), "::".join(parts)

@@ -265,9 +265,29 @@ class TestSettings:
     ) -> None:
         """As each has a memory of its own."""
         app = sound_app("memory:")
-        for value, named in (("4", True), ("1", False), ("", False), ("many", False)):
+        for value, named in (("2", True), ("1", False), ("", False), ("many", False)):
             monkeypatch.setenv("WEB_CONCURRENCY", value)
             assert (f"WEB_CONCURRENCY asks for {value}" in said(app)) is named
+
+    @pytest.mark.parametrize(("letters", "count"), [("abcde", 1), ("abcdef", 0)])
+    def test_random_secrets_are_made_of_more_than_a_few_characters(
+        self, letters: str, count: int
+    ) -> None:
+        """Though the digits of one may be few."""
+        secret = letters * 3 + letters[::-1]
+        assert len(found(sound_app(SESSION_SECRET=secret))) == count
+
+    def test_the_setting_in_force_is_named(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where Flask's is there too, and was in force before."""
+        monkeypatch.setenv("SESSION_SECRET", "new")
+        config = {"SESSION_SECRET": None, "SECRET_KEY": OTHER_SECRET}
+        for older in ([], [OTHER_SECRET]):
+            app = sound_app(**config, SESSION_SECRET_FALLBACKS=older)
+            assert found(app) == ["problem  SESSION_SECRET"]
+        config["SESSION_SECRET"] = config["SECRET_KEY"] = "old"
+        assert found(sound_app(**config)) == ["problem  SESSION_SECRET"]
 
     def test_a_secret_that_came_late_and_is_none_is_told(self) -> None:
         """After ``init_app``, which would have refused it."""
@@ -335,6 +355,9 @@ class TestMode:
     @pytest.mark.parametrize("mode", ["debug", "testing"])
     def test_what_matters_in_production_alone_is_a_note(self, mode: str) -> None:
         """In debug and testing mode, and the output says so."""
+        weak = make_app(SESSION_SECRET="weak", SESSION_COOKIE_SECURE=True)
+        weak.testing = mode == "testing"
+        assert found(weak, debug=mode == "debug") == ["note  SESSION_SECRET"]
         app = make_app("memory:", SESSION_SECRET=None, SESSION_COOKIE_HTTPONLY=False)
         app.testing = mode == "testing"
         assert found(app, debug=mode == "debug") == [
@@ -642,7 +665,6 @@ class Away(MemoryStore):
 
 
 @settings(
-    deadline=None,
     max_examples=50,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -102,6 +102,9 @@ def test_errors_carry_what_they_say() -> None:
     assert "5000" in str(large)
     assert "4093" in str(large)
     assert "'cart' (4000 bytes), 7 (20 bytes)" in str(large)
+    long = errors.SessionTooLargeError(5000, 4093, [(10**5000, 9), ("x" * 99, 8)])
+    assert "<int> (9 bytes), 'xxx" in str(long)
+    assert len(str(long)) < 300
     store = errors.SessionStoreError("RedisStore", "cannot be reached")
     assert store.store == "RedisStore"
     assert str(store) == "RedisStore: cannot be reached"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections.abc as c
 import contextlib
 import logging
@@ -9,48 +10,108 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import typing as t
 from pathlib import Path
 
+import pylibmc
 import pytest
+import redis
+from cachelib import MemcachedCache, RedisCache
 from conftest import make_app, url
 from flask import Flask, session
 from flask.testing import FlaskClient
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from servers import (
     MariaServer,
     MemcachedServer,
     PersistentRedisServer,
+    PersistentValkeyServer,
     PostgresServer,
     Server,
     Servers,
 )
 
-from flask_buffalo_session import Session
+from flask_buffalo_session import CacheStore, RedisStore, Session, Store
 from flask_buffalo_session.codec import NativeCodec
 from flask_buffalo_session.errors import SessionStoreError
+from flask_buffalo_session.stores.url import store_from_url
 
 NAME = "_buffalo_session"
 TESTS = Path(__file__).parent
 
-#: Servers that are stopped and started here, and whether they keep what they hold.
-KINDS: dict[str, tuple[type[Server], bool]] = {
-    "redis": (PersistentRedisServer, True),
-    "postgresql": (PostgresServer, True),
-    "mariadb": (MariaServer, True),
-    "memcached": (MemcachedServer, False),
+#: A value that no log may hold.
+NOTE = "what nobody shall read"
+
+
+class Kind(t.NamedTuple):
+    """A server that is stopped and started here, and the store on it.
+
+    :param keeps: whether it still has after a restart what it had before.
+    :param pause: seconds for which its client leaves a server alone that has failed.
+    """
+
+    server: type[Server]
+    keeps: bool
+    store: c.Callable[[t.Any], Store] = lambda server: url(server.url)
+    pause: float = 0
+
+
+def impatient(server: t.Any, **options: t.Any) -> t.Any:
+    """A client as applications make theirs, with the time-outs that ours have."""
+    return redis.Redis(
+        port=server.port,
+        socket_timeout=2,
+        socket_connect_timeout=2,
+        retry=Retry(NoBackoff(), 0),
+        **options,
+    )
+
+
+def pylibmc_store(server: t.Any) -> Store:
+    behaviors = {
+        "connect_timeout": 2000,
+        "_poll_timeout": 2000,
+        "retry_timeout": 1,
+    }
+    client = pylibmc.Client([f"127.0.0.1:{server.port}"], behaviors=behaviors)
+    return CacheStore(MemcachedCache(client))
+
+
+KINDS: dict[str, Kind] = {
+    "redis": Kind(PersistentRedisServer, True),
+    "redis-decoding": Kind(
+        PersistentRedisServer,
+        True,
+        lambda server: RedisStore(impatient(server, decode_responses=True)),
+    ),
+    "valkey": Kind(PersistentValkeyServer, True),
+    "postgresql": Kind(PostgresServer, True),
+    "mariadb": Kind(MariaServer, True),
+    "memcached": Kind(MemcachedServer, False),
+    "cachelib-redis": Kind(
+        PersistentRedisServer,
+        True,
+        lambda server: CacheStore(RedisCache(impatient(server))),
+    ),
+    "cachelib-pylibmc": Kind(MemcachedServer, False, pylibmc_store, pause=2.2),
 }
 
 
 class Site:
     """An application on a server of its own."""
 
-    def __init__(self, server: t.Any, *, keeps: bool) -> None:
+    def __init__(
+        self, server: t.Any, store: Store, *, keeps: bool, pause: float = 0
+    ) -> None:
         self.server = server
         self.keeps = keeps
-        self.app = make_app(url(server.url))
+        self.pause = pause
+        self.app = make_app(store)
         self.between: c.Callable[[], None] = lambda: None
         self.errors: list[BaseException] = []
         self.client = self.routes(self.app).test_client()
@@ -60,6 +121,11 @@ class Site:
         def set_name(name: str) -> str:
             session[name] = name
             return "set"
+
+        @app.get("/note")
+        def note() -> str:
+            session["note"] = NOTE
+            return "noted"
 
         @app.get("/change")
         def change() -> str:
@@ -89,8 +155,17 @@ class Site:
 
         return app
 
-    def away(self, path: str) -> None:
-        """The request is answered by the handler, once, and sets no cookie."""
+    def start(self) -> None:
+        """Have the server answer again."""
+        self.server.start()
+        time.sleep(self.pause)
+
+    def away(self, path: str, longest: float = 9) -> None:
+        """The request is answered by the handler, once, and sets no cookie.
+
+        :param longest: seconds. A read and a write may each take a connect and a
+            socket time-out.
+        """
         self.errors.clear()
         begun = time.monotonic()
         response = self.client.get(path)
@@ -98,24 +173,30 @@ class Site:
         assert len(self.errors) == 1
         assert self.errors[0].__cause__ is not None
         assert "Set-Cookie" not in response.headers
-        # A read and a write, each within a connect and a socket time-out.
-        assert time.monotonic() - begun < 9
+        assert time.monotonic() - begun < longest
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def running(request: pytest.FixtureRequest, servers: Servers) -> tuple[Server, bool]:
-    kind, keeps = KINDS[request.param]
-    return servers.own(kind), keeps
+def running(
+    request: pytest.FixtureRequest, servers: Servers
+) -> tuple[Server, Store, Kind]:
+    kind = KINDS[request.param]
+    server = servers.own(kind.server)
+    return server, kind.store(server), kind
 
 
 @pytest.fixture
-def site(running: tuple[Server, bool]) -> Site:
-    server, keeps = running
+def site(running: tuple[Server, Store, Kind]) -> Site:
+    server, store, kind = running
+    site = Site(server, store, keeps=kind.keeps, pause=kind.pause)
     if server.process is None:
-        server.start()
+        site.start()
     server.go_on()
-    site = Site(server, keeps=keeps)
-    site.client.get("/set/a")
+    # After a time-out in the test before, the client may leave the server alone.
+    end = time.monotonic() + 15
+    while site.client.get("/set/a").text != "set":
+        assert time.monotonic() < end
+        time.sleep(0.1)
     return site
 
 
@@ -128,7 +209,7 @@ def test_a_store_that_is_away_is_an_error_in_the_view(site: Site) -> None:
         site.away(path)
     response = site.client.get("/untouched")
     assert (response.status_code, response.text) == (200, "untouched")
-    site.server.start()
+    site.start()
     for _ in range(3):
         expected = "a" if site.keeps else "None"
         assert site.client.get("/read").text == expected
@@ -139,7 +220,7 @@ def test_a_store_that_goes_away_before_the_save_loses_nothing(site: Site) -> Non
     for path in ("/change", "/claim"):
         site.between = site.server.stop
         site.away(path)
-        site.server.start()
+        site.start()
         site.between = lambda: None
         assert site.client.get("/read").text == ("a" if site.keeps else "None")
         site.client.get("/set/a")
@@ -151,7 +232,7 @@ def test_a_server_that_hangs_does_not_hang_the_request(site: Site) -> None:
     """After 2 seconds it is an error, and all is well when it goes on."""
     site.server.pause()
     try:
-        site.away("/read")
+        site.away("/read", longest=5.5)
         site.between = site.server.pause
     finally:
         site.server.go_on()
@@ -170,17 +251,60 @@ def test_a_server_that_hangs_does_not_hang_the_request(site: Site) -> None:
 def test_what_is_logged_holds_no_secret(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither passwords nor ids nor the cookie."""
-    site.client.get("/set/a")
+    """Neither passwords nor ids nor the cookie nor a value; nor do the tracebacks of
+    what nobody handles, with those of the client's own errors.
+    """
+    site.client.get("/note")
     cookie = site.client.get_cookie(NAME)
     assert cookie is not None
+    token = cookie.value.partition(".")[0][2:]
     site.between = site.server.stop
+    site.app.error_handler_spec[None][None].clear()
     with caplog.at_level(logging.DEBUG):
-        site.away("/change")
-    site.server.start()
-    assert "secret" not in caplog.text
-    assert cookie.value[:20] not in caplog.text
-    assert "secret" not in str(site.errors[0])
+        for path in ("/change", "/note"):
+            assert site.client.get(path).status_code == 500
+    site.start()
+    assert "Traceback" in caplog.text
+    assert "SessionStoreError" in caplog.text
+    shown = base64.urlsafe_b64decode(token + "==").decode()
+    for hidden in ("secret", cookie.value[:20], token, shown, NOTE):
+        assert hidden not in caplog.text
+
+
+@pytest.fixture
+def deaf_port() -> c.Iterator[int]:
+    """A port that takes no more connections, and does not refuse them either."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://127.0.0.1:{}/0",
+        "valkey://127.0.0.1:{}/0",
+        "postgresql://test@127.0.0.1:{}/test",
+        "mariadb://test@127.0.0.1:{}/test",
+        "memcached://127.0.0.1:{}",
+    ],
+    ids=lambda address: address.partition(":")[0],
+)
+def test_a_server_that_takes_no_connection_does_not_hang_the_request(
+    address: str, deaf_port: int
+) -> None:
+    """A read is over after 2 seconds."""
+    store = url(address.format(deaf_port))
+    begun = time.monotonic()
+    with pytest.raises(SessionStoreError):
+        store.load("token")
+    assert 1.5 < time.monotonic() - begun < 5.5
 
 
 def run(*command: str, **options: t.Any) -> list[str]:
@@ -238,14 +362,10 @@ class Damaged:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.site = Site(Placed(f"file://{folder}"), keeps=True)
+        self.site = Site(None, url(f"file://{folder}"), keeps=True)
         self.client: FlaskClient = self.site.client
         self.client.get("/set/a")
         (self.path,) = folder.iterdir()
-
-
-class Placed(t.NamedTuple):
-    url: str
 
 
 @pytest.fixture
@@ -338,6 +458,31 @@ def test_a_folder_that_cannot_be_written_is_an_error(servers: Servers) -> None:
         damaged.client.delete_cookie(NAME)
         damaged.site.away("/set/b")
     assert [path.name for path in damaged.folder.iterdir()] == [damaged.path.name]
+
+
+def test_a_database_that_cannot_be_written_is_an_error(servers: Servers) -> None:
+    """Its file nor its folder; what was stored stays."""
+    folder = servers.folder("unwritable")
+    site = Site(None, url(f"sqlite:///{folder}/sessions.db"), keeps=True)
+    site.client.get("/set/a")
+    cookie = site.client.get_cookie(NAME)
+    assert cookie is not None
+    parts = list(folder.iterdir())
+    for part in parts:
+        part.chmod(0o444)
+    folder.chmod(0o555)
+    # In connections of its own, as those that are open may go on writing.
+    other = Site(
+        None, store_from_url(f"sqlite:///{folder}/sessions.db", folder), keeps=True
+    )
+    other.client.set_cookie(NAME, cookie.value)
+    with as_nobody():
+        assert other.client.get("/read").text == "a"
+        other.away("/set/b")
+        other.client.delete_cookie(NAME)
+        other.away("/set/b")
+    assert sorted(folder.iterdir()) == sorted(parts)
+    assert site.client.get("/read").text == "a"
 
 
 def test_records_in_files_are_private(damaged: Damaged) -> None:

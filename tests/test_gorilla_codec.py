@@ -30,6 +30,9 @@ from flask_buffalo_session.gorilla import GoOpaque, GoStruct
 from flask_buffalo_session.gorilla.codec import GorillaCodec
 from flask_buffalo_session.gorilla.gob import (
     BOOL,
+    BYTES,
+    COMPLEX,
+    FLOAT,
     INT,
     INTERFACE,
     STRING,
@@ -256,6 +259,21 @@ def test_nan_is_no_change() -> None:
     assert CODEC.encode([float("nan")], "n", was) == was
 
 
+@pytest.mark.parametrize(
+    "key",
+    [Any("float32", FLOAT, float("nan")), Any("main.C", COMPLEX, complex("nanj"))],
+)
+def test_nan_as_a_key_keeps_its_place_and_type(key: Any) -> None:
+    """Though it is not equal to itself."""
+    kind = made("map", "", (INTERFACE, INT))
+    raw = entry(kind, "main.M", [(key, 5), (Any("int8", INT, 1), 6)])
+    value = CODEC.decode(raw, "n")
+    assert CODEC.encode(value, "n", raw) == raw
+    twice = entry(kind, "main.M", [(key, 5), (key, 6)])
+    with pytest.raises(SessionTypeError, match="the same in Python"):
+        CODEC.decode(twice, "n")
+
+
 def test_a_tuple_is_a_list() -> None:
     """It comes back as one, so putting it there again is no change."""
     was = CODEC.encode((1, (2,)), "n")
@@ -368,7 +386,7 @@ def test_nesting_has_an_end() -> None:
     codec = GorillaCodec(["map[string]interface {}"])
     for wrap in (lambda v: [v], lambda v: {"a": v}):
         value: t.Any = 1
-        for _ in range(30):
+        for _ in range(31):
             value = wrap(value)
         raw = codec.encode(value, "n")
         record = Record(0, b"", {"n": raw}, False)
@@ -380,6 +398,40 @@ def test_nesting_has_an_end() -> None:
     circle.append(circle)
     with pytest.raises(SessionTypeError, match="too deeply"):
         codec.encode(circle, "n")
+
+
+def test_what_go_has_nested_deeply_goes_back() -> None:
+    """Structs in structs are nested as deeply as they can be read."""
+    chain = Type("struct")
+    Type.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+    plain: dict[str, t.Any] = {"N": 63}
+    for number in range(62, 0, -1):
+        plain = {"N": number, "Next": plain}
+    raw = entry(chain, "main.Chain", plain)
+    value = CODEC.decode(raw, "n")
+    assert CODEC.encode(value, "n", raw) == raw
+    value["N"] = 5
+    assert CODEC.decode(CODEC.encode(value, "n", raw), "n") == value
+    with pytest.raises(RejectedError):
+        CODEC.decode(entry(chain, "main.Chain", {"Next": plain}), "n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "number"),
+    [
+        (FLOAT, "float32", 0.1),
+        (FLOAT, "float32", 1e300),
+        (FLOAT, "float32", float("nan")),
+        (COMPLEX, "complex64", 0.1 + 1e300j),
+        (INT, "int8", 1000),
+    ],
+)
+def test_a_number_that_go_would_not_have_sent_stays(
+    kind: Type, name: str, number: t.Any
+) -> None:
+    """It is in a type too small for it, but nobody has changed it."""
+    raw = entry(kind, name, number)
+    assert CODEC.encode(CODEC.decode(raw, "n"), "n", raw) == raw
 
 
 def test_text_that_is_no_plain_str_is_stored_as_one() -> None:
@@ -490,6 +542,54 @@ def test_types_that_hold_themselves_are_read() -> None:
     read.Next.Next = None
     shorter = entry(chain, "*main.Chain", {"N": 1, "Next": {"N": 2}})
     assert CODEC.encode(read, "a", raw) == shorter
+
+
+def test_types_that_hold_each_other_are_defined_once() -> None:
+    """In a session with a value of each, or there would be more than can be read."""
+    hub = Type("struct")
+    lists = [made("slice", f"List{number}", (hub,)) for number in range(15)]
+    fields = tuple(kind.name for kind in lists)
+    Type.__init__(hub, "struct", "Hub", tuple(lists), fields)
+    held: dict[t.Hashable, bytes] = {
+        kind.name: entry(kind, f"main.{kind.name}", [{kind.name: [{}]}])
+        for kind in lists
+    }
+    data = CODEC.dumps(Record(0, b"", held, False))
+    assert data.count(b"Hub") == 1
+    record = CODEC.loads(data)
+    assert CODEC.dumps(record) == data
+    for name, raw in record.values.items():
+        assert CODEC.encode(CODEC.decode(raw, name), name, raw) == raw
+
+
+def test_more_types_than_can_be_read_are_not_written() -> None:
+    """The session as it was stays."""
+    kinds = [made("slice", f"List{number}", (INT,)) for number in range(128)]
+    held: dict[t.Hashable, bytes] = {
+        kind.name: entry(kind, "main.List", []) for kind in kinds
+    }
+    with pytest.raises(SessionTypeError, match="too many Go types"):
+        CODEC.dumps(Record(0, b"", held, False))
+    del held["List0"]
+    data = CODEC.dumps(Record(0, b"", held, False))
+    assert CODEC.loads(data).values == held
+
+
+def test_types_that_are_the_same_are_taken_for_one() -> None:
+    """Two linked lists that differ only by their packages, which gob does not tell."""
+    chains = Type("struct"), Type("struct")
+    for chain in chains:
+        Type.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+    raw = entry(
+        made("struct", "Both", chains, ("A", "B")),
+        "main.Both",
+        {"A": {"N": 1}, "B": {"N": 2, "Next": {"N": 3}}},
+    )
+    value = CODEC.decode(raw, "n")
+    once = CODEC.encode(value, "n", raw)
+    assert once.count(b"Chain") == 1
+    assert CODEC.decode(once, "n").B.Next.N == 3
+    assert CODEC.encode(CODEC.decode(once, "n"), "n", once) == once
 
 
 @pytest.mark.parametrize("kind", ["gob", "binary", "text"])
@@ -633,6 +733,10 @@ def test_flash_messages_are_written_as_go_does() -> None:
     )
     null = CODEC.encode(b'{"a":null}', "x")
     assert CODEC.decode(null, "_flash_") == {"a": []}
+    lone = CODEC.encode(b'{"\\udfff":["x\\ud800"],"b":["\\ud83d\\ude00"]}', "x")
+    read = {"\ufffd": ["x\ufffd"], "b": ["\U0001f600"]}
+    assert CODEC.decode(lone, "_flash_") == read
+    assert CODEC.encode(read, "_flash_", lone) == lone
     with pytest.raises(SessionTypeError, match="surrogates"):
         CODEC.encode({"a": ["\ud800"]}, "_flash_")
 
@@ -665,6 +769,21 @@ def test_changes_of_two_requests_are_merged() -> None:
         "one": True,
         "two": True,
     }
+
+
+def test_what_cannot_be_compared_is_not_merged() -> None:
+    """Here a map with a key that no Go program has: the later save wins."""
+    shop = desk()
+    kind = made("map", "", (INTERFACE, INT))
+    raw = entry(kind, "main.M", [(Any("[]uint8", BYTES, b"k"), 1)])
+    data = CODEC.dumps(Record(0, b"", {"m": raw}, False))
+    token = shop.store.save(None, data, expected=None, max_age=60)
+    first, second = shop.session(token), shop.session(token)
+    first["m"][b"k"] = 2
+    second["m"][b"k"] = 3
+    first.save()
+    second.save()
+    assert shop.values(token) == {"m": {b"k": 3}}
 
 
 def test_merging_keeps_go_types() -> None:

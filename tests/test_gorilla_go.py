@@ -44,7 +44,6 @@ KEYS: list[bytes | None] = [KEY]
 
 live = settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

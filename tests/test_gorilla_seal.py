@@ -223,7 +223,7 @@ def test_a_key_of_another_kind_is_an_error(key: t.Any) -> None:
         GorillaFormat(key)
 
 
-@pytest.mark.parametrize("registered", ["time.Time", 5, [5], [""]])
+@pytest.mark.parametrize("registered", ["time.Time", 5, [5], [""], [[]]])
 def test_registered_has_to_be_names(registered: t.Any) -> None:
     """A bare str is not a list of letters."""
     with pytest.raises(SessionConfigError, match="registered="):

@@ -85,6 +85,33 @@ def test_what_is_appended_survives_emptying(
 
 
 @given(
+    base=st.lists(scalars, min_size=1),
+    tail=st.lists(scalars, min_size=1),
+    other=st.lists(scalars, min_size=1),
+)
+def test_an_append_comes_behind_what_replaced_the_list(
+    base: list[t.Any], tail: list[t.Any], other: list[t.Any]
+) -> None:
+    """It was emptied, and filled again: what was in it does not come back."""
+    other = [["other", item] for item in other]
+    assert same(merged(base, base + tail, other), other + tail)
+    assert same(merged(base, other, base + tail), other + tail)
+
+
+@given(
+    base=st.lists(st.integers(), min_size=2, unique=True),
+    tail=st.lists(scalars, min_size=1),
+)
+def test_of_other_changes_to_a_list_the_later_one_wins(
+    base: list[int], tail: list[t.Any]
+) -> None:
+    """Its elements are taken for what they are, and not for edits of each other."""
+    edited = ["edited", *base[1:]]
+    for one, other in ((base + tail, edited), (edited, base + tail)):
+        assert same(merged(base, one, other), one)
+
+
+@given(
     base=st.sets(st.integers(0, 9)),
     mine=st.sets(st.integers(0, 9)),
     theirs=st.sets(st.integers(0, 9)),

@@ -23,6 +23,7 @@ from flask_buffalo_session.errors import (
     SessionTypeError,
     SessionUnsupportedError,
 )
+from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.stores.base import Owned, storage_key
 
 OWNED = [
@@ -382,3 +383,54 @@ class TestBinding:
         assert client.get("/user").text == "None"
         with app.app_context():
             assert extension.sessions_of(name) == []
+
+    def test_a_new_id_while_redis_looks_is_found(
+        self, servers: Servers, name: str
+    ) -> None:
+        """Redis tells an owner's ids first and the records then: one that has ended
+        in between has its successor among them.
+        """
+        import redis
+
+        with redis.Redis(port=servers.shared(RedisServer).port) as client:
+            app = make_app(RedisStore(client))
+            extension = use(app)
+            browser = app.test_client()
+            browser.get(f"/login/{name}")
+            execute, waiting = client.execute_command, ["/regenerate", "/regenerate"]
+
+            def interrupted(*args: t.Any, **options: t.Any) -> t.Any:
+                found = execute(*args, **options)
+                if args[0] == "HGETALL" and waiting:
+                    path = waiting.pop()
+                    client.execute_command = execute
+                    browser.get(path)
+                    client.execute_command = interrupted
+                return found
+
+            client.execute_command = interrupted
+            with app.app_context():
+                assert extension.revoke_all(name) == 1
+            assert not waiting
+            assert browser.get("/user").text == "None"
+
+    def test_a_new_id_between_listing_and_ending_is_ended_too(
+        self, app: Flask, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Though under the listed one there is nothing left to end."""
+        extension = use(app)
+        client = app.test_client()
+        client.get(f"/login/{name}")
+        revoke = Owners.revoke
+        regenerated: list[int] = []
+
+        def late(self: Owners, session_id: str) -> bool:
+            if not regenerated:
+                regenerated.append(client.get("/regenerate").status_code)
+            return revoke(self, session_id)
+
+        monkeypatch.setattr(Owners, "revoke", late)
+        with app.app_context():
+            assert extension.revoke_all(name) == 1
+        assert regenerated == [200]
+        assert client.get("/user").text == "None"

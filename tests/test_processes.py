@@ -19,6 +19,7 @@ from servers import (
     PostgresServer,
     RedisServer,
     Servers,
+    ValkeyServer,
 )
 
 PROCESSES = 6
@@ -32,6 +33,14 @@ SHARED: dict[str, c.Callable[[Servers], str]] = {
     "redis": lambda at: at.shared(RedisServer).url,
     "cachelib-redis": lambda at: f"cachelib+{at.shared(RedisServer).url}",
     "memcached": lambda at: at.shared(MemcachedServer).url,
+}
+
+#: And those whose clients alone are others: what becomes of their connections.
+FORKED: dict[str, c.Callable[[Servers], str]] = {
+    **SHARED,
+    "redis-decoding": lambda at: f"decoding+{at.shared(RedisServer).url}",
+    "valkey": lambda at: at.shared(ValkeyServer).url,
+    "cachelib-pylibmc": lambda at: f"pylibmc+{at.shared(MemcachedServer).url}",
 }
 
 
@@ -148,8 +157,10 @@ def test_reading_writes_nothing_over_a_write(shared: str, pool: Executor) -> Non
     assert names(shared, cookie) == ["a", "b"]
 
 
-def test_a_forked_worker_shares_no_connection(shared: str) -> None:
+@pytest.mark.parametrize("kind", FORKED)
+def test_a_forked_worker_shares_no_connection(kind: str, servers: Servers) -> None:
     """As gunicorn's, of an application that has been used before the fork."""
+    shared = FORKED[kind](servers)
     cookie = begin(shared)
     children = []
     for number in range(4):

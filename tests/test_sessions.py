@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_buffalo_session import CookieStore, MemoryStore, Store, register_type
+from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import (
     SessionClosedError,
     SessionStoreError,
@@ -165,8 +166,9 @@ class TestMethods:
         assert "not loaded" in repr(session)
         assert calls(desk) == []
         session.get("a")
-        assert "'a'" in repr(session)
-        assert "secret value" not in repr(session)
+        assert repr(session) == "<Session ['a']>"
+        session[10**5000] = 1
+        assert repr(session) == "<Session ['a', <int>]>"
 
     def test_permanent_is_flasks(self, desk: Desk) -> None:
         """It is kept under Flask's own name."""
@@ -794,8 +796,13 @@ class TestIds:
         late.flash.add("info", "x")
         late.clear()
         late["b"] = 1
+        desk.told.clear()
+        late.save()
         late.save()
         assert late.cookie is None
+        assert desk.told == [("conflict", None)]
+        desk.session(cookie).get("b")
+        assert desk.told == [("conflict", None)]
         clock.tick(4)
         later = desk.session(cookie)
         later["b"] = 1
@@ -908,26 +915,47 @@ class TestRecords:
         assert session.cookie not in (None, "", token)
         assert server_store.load(token) == b"damaged"
 
-    def test_a_value_that_is_no_value_makes_a_fresh_session(
-        self, server_store: Store
-    ) -> None:
+    def test_a_value_that_is_no_value_makes_a_fresh_session(self, store: Store) -> None:
         """Even where the record around it is sound."""
-        desk = Desk(server_store)
-        from flask_buffalo_session.codec import Record
+        desk = Desk(store)
+        some = desk.codec.encode([1], "b")
+        record = Record(0, b"", {"a": b"\xc1", "b": some, "c": some})
+        data = desk.codec.dumps(record)
+        token = store.save(None, data, expected=None, max_age=3600)
+        session = desk.session(token)
+        session["set before"] = 1
+        session["b"].append(2)
+        session["c"].append(2)
+        session["c"] = [3]
+        assert session.get("a", "none") == "none"
+        assert desk.told == [("rejected", "corrupt")]
+        assert dict(session) == {"set before": 1, "c": [3]}
+        session.save()
+        assert session.cookie not in (None, "", token)
+        assert desk.session(token).get_once("a", "none") == "none"
 
-        record = Record(0, b"", {"a": b"\xc1", "b": desk.codec.encode(1, "b")})
+    @pytest.mark.parametrize(
+        "raw", [b"\xc1", b"\xc7\x05\x14\x92\xa1x\x01\x01", b"\x90"]
+    )
+    @pytest.mark.parametrize("name", ["_permanent", "_owner_"])
+    def test_what_cannot_be_read_is_in_no_savers_way(
+        self, server_store: Store, name: str, raw: bytes
+    ) -> None:
+        """Nor is an owner who is none. It is kept, for who reads it to hear."""
+        desk = Desk(server_store)
+        record = Record(0, b"", {name: raw})
         token = server_store.save(
             None, desk.codec.dumps(record), expected=None, max_age=3600
         )
         session = desk.session(token)
-        session["set before"] = 1
-        assert session.get("a", "none") == "none"
-        assert desk.told == [("rejected", "corrupt")]
-        assert dict(session) == {"set before": 1}
-        session["c"] = 1
+        session["a"] = 1
+        session.regenerate()
         session.save()
-        assert session.cookie not in (None, "", token)
-        assert desk.session(token).get_once("a", "none") == "none"
+        assert session.cookie
+        kept = server_store.load(session.cookie)
+        assert kept is not None
+        assert desk.codec.loads(kept).values[name] == raw
+        assert not session.cookie_permanent
 
 
 class TestSignals:
@@ -991,6 +1019,18 @@ class TestFlash:
         session.flash.add("info", "x")
         session.flash.clear()
         assert dict(session) == {"a": 1}
+
+    @pytest.mark.parametrize("found", [[], ["x"], "text", 7, {"info": "x"}])
+    def test_what_is_no_messages_counts_as_none(
+        self, desk: Desk, found: object
+    ) -> None:
+        """Put there by hand, or by another program."""
+        cookie = desk.stored(_flash_=found)
+        assert desk.session(cookie).flash.take() == {}
+        session = desk.session(desk.stored(_flash_=found))
+        session.flash.delete("info")
+        session.flash.add("info", "new")
+        assert session.flash.take() == {"info": ["new"]}
 
 
 def test_a_session_is_what_flask_expects() -> None:

@@ -93,6 +93,10 @@ def test_a_url_makes_a_store(scheme: str, tmp_path: Path) -> None:
         ("redis+sentinel://a:nonsense/shop/0", "cannot be read"),
         ("redis+cluster://a:1/0", "redis+cluster://host:port"),
         ("postgresql+nonsense://localhost/x", "SQLAlchemy cannot read it"),
+        ("sqlite:///x.db?plugin=geheim", "SQLAlchemy cannot read it"),
+        ("sqlite://:geheim@host/x.db?geheim=1", "SQLAlchemy cannot read it"),
+        ("postgresql://h/x?host=a:1&host=b&port=3", "SQLAlchemy cannot read it"),
+        ("redis://localhost?protocol=3&cache_config=geheim", "cannot be read"),
         ("redis://:geheim/nis@localhost/0", "cannot be read"),
         ("redis+cluster://:geheim/nis@localhost", "redis+cluster://host:port"),
         ("redis://localhost:nonsense/0", "cannot be read"),
@@ -107,6 +111,17 @@ def test_a_wrong_url_is_an_error_at_the_start(
     with pytest.raises(SessionConfigError, match="SESSION_STORE") as caught:
         make_app(url)
     assert "geheim" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("url", ["file:notes/x", "file:" + "x" * 300, "sqlite:///x"])
+def test_a_place_where_nothing_can_be_is_an_error(url: str, tmp_path: Path) -> None:
+    """Which says why, and not where."""
+    (tmp_path / "notes").write_text("a file")
+    folder = tmp_path / "notes" if url.startswith("sqlite") else tmp_path
+    with pytest.raises(StoreURLError, match="its folder cannot be made: ") as caught:
+        store_from_url(url, folder)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert "notes" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

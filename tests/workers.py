@@ -14,26 +14,31 @@ from conftest import make_app, url
 from flask import Flask, flash, get_flashed_messages, session
 from flask.testing import FlaskClient
 
-from flask_buffalo_session import Session
+from flask_buffalo_session import RedisStore, Session
 
 NAME = "_buffalo_session"
+
+
+# Stores that are given a ready client.
+_KINDS: dict[str, t.Callable[[str], object]] = {
+    "cachelib": lambda at: cachelib.RedisCache(redis.Redis.from_url(at)),
+    "decoding": lambda at: RedisStore(redis.Redis.from_url(at, decode_responses=True)),
+    "pylibmc": lambda at: cachelib.MemcachedCache([at.removeprefix("memcached://")]),
+}
 
 
 @functools.cache
 def application(store: str) -> Flask:
     """
-    :param store: a URL; with ``cachelib+`` in front, of a Redis to be used as a
-        cache; with ``renewing+``, where ids grow old in a second.
+    :param store: a URL, perhaps with one of the ``_KINDS`` and a plus in front; in
+        front of that with ``renewing+``, where ids grow old in a second.
     """
     config = {}
     if store.startswith("renewing+"):
         store = store.removeprefix("renewing+")
         config["SESSION_RENEW_AFTER"] = 1
-    if store.startswith("cachelib+"):
-        client = redis.Redis.from_url(store.removeprefix("cachelib+"))
-        app = make_app(cachelib.RedisCache(client), **config)
-    else:
-        app = make_app(url(store), **config)
+    kind, plus, rest = store.partition("+")
+    app = make_app(_KINDS[kind](rest) if plus else url(store), **config)
 
     @app.get("/set/<name>")
     def set_name(name: str) -> str:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from markupsafe import Markup
 
-from ..codec import SURROGATES, path_of, shown
+from ..codec import SURROGATES, Place
 from ..errors import SessionTypeError
 from ..registry import ConversionError, Registered, Registry
 from .gob import INT, INTERFACE, MAX_DEPTH, OPAQUE, STRING, UINT, Any, Type
@@ -43,8 +43,8 @@ from .gotypes import (
 from .moments import time_from, time_to
 from .reading import GoOpaque, GoStruct, Reading
 
-# Lists and dicts one in another. What is read counts the interfaces between them.
-_DEEPEST = MAX_DEPTH // 2 - 2
+# Counted as the reader does, which is one level down when it comes to a value.
+_DEEPEST = MAX_DEPTH - 1
 
 # Which kinds a value of a Python class may stay.
 _FITTING: dict[type, frozenset[str]] = {
@@ -66,23 +66,6 @@ class _MismatchError(SessionTypeError):
     """A value is of another type than the Go type it should become."""
 
 
-class _Path:
-    """Where a value is: shown in messages only, so made of nothing but links."""
-
-    __slots__ = ("_form", "_parent", "_step", "depth")
-
-    def __init__(self, parent: t.Any, form: str = "", step: object = None) -> None:
-        self._parent = parent
-        self._form = form
-        self._step = step
-        self.depth: int = parent.depth + 1 if isinstance(parent, _Path) else 0
-
-    def __str__(self) -> str:
-        if not isinstance(self._parent, _Path):
-            return path_of(self._parent)
-        return f"{self._parent}{self._form.format(shown(self._step))}"
-
-
 class Building:
     """Turns one Python value into a Go value.
 
@@ -94,7 +77,7 @@ class Building:
         self, registry: Registry, name: t.Hashable, registered: frozenset[str] | None
     ) -> None:
         self._registry = registry
-        self._path = _Path(name)
+        self._path = Place(name)
         self._reading = Reading(registry, name)
         self._registered = registered
         self._old: Any | None = None
@@ -107,7 +90,7 @@ class Building:
         self._old = old
         return self.any(value, old, self._path)
 
-    def any(self, value: t.Any, old: Any | None, path: _Path) -> Any | None:
+    def any(self, value: t.Any, old: Any | None, path: Place) -> Any | None:
         if value is None:
             return None
         if path.depth > _DEEPEST:
@@ -121,7 +104,7 @@ class Building:
         return self._fresh(value, old, path)
 
     def plain(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> t.Any:
         """A value of a given Go type, as :mod:`.gob` has it.
 
@@ -146,14 +129,14 @@ class Building:
         return old.type.kind == "string"
 
     def _bool(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> bool:
         if type(value) is not bool:
             raise _mismatch(path, value, go_type or kind.kind)
         return value
 
     def _int(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> int:
         if type(value) is not int:
             raise _mismatch(path, value, go_type or kind.kind)
@@ -166,25 +149,28 @@ class Building:
         return value
 
     def _float(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> float:
         if type(value) is int and abs(value) <= 1 << 53:
             value = float(value)
         if type(value) is not float:
             raise _mismatch(path, value, go_type or kind.kind)
-        return _shortened(value, path) if go_type == "float32" else value
+        # What was there stays, as above.
+        if go_type != "float32" or _same(value, old):
+            return value
+        return _shortened(value, path)
 
     def _complex(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> complex:
         if type(value) is not complex:
             raise _mismatch(path, value, go_type or kind.kind)
-        if go_type != "complex64":
+        if go_type != "complex64" or _same(value, old):
             return value
         return complex(_shortened(value.real, path), _shortened(value.imag, path))
 
     def _string(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> str:
         if type(value) is not str and not is_text(value):
             raise _mismatch(path, value, go_type or kind.kind)
@@ -196,19 +182,19 @@ class Building:
         return text
 
     def _bytes(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> bytes:
         if type(value) is not bytes:
             raise _mismatch(path, value, go_type or kind.kind)
         return value
 
     def _interface(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> Any | None:
-        return self.any(value, old, path)
+        return self.any(value, old, Place(path))
 
     def _list(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> list[t.Any]:
         if type(value) not in (list, tuple) or (
             kind.kind == "array" and len(value) != kind.length
@@ -218,7 +204,7 @@ class Building:
         inner = elements_of(go_type)[-1]
         before = self._aligned(value, element, inner, old or [])
         return [
-            self.plain(element, item, inner, was, _Path(path, "[{}]", index))
+            self.plain(element, item, inner, was, Place(path, "[{}]", index))
             for index, (item, was) in enumerate(zip(value, before, strict=True))
         ]
 
@@ -244,7 +230,7 @@ class Building:
         return before
 
     def _map(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> list[tuple[t.Any, t.Any]]:
         if type(value) is not dict:
             raise _mismatch(path, value, go_type or kind.kind)
@@ -252,7 +238,7 @@ class Building:
         key_type, inner = elements_of(go_type)
         # Those that were there, in their order, then the new ones.
         were = (
-            {self._reading.value(key_kind, pair[0], key_type): pair for pair in old}
+            {self._reading.key(key_kind, pair[0], key_type): pair for pair in old}
             if old
             else {}
         )
@@ -263,14 +249,14 @@ class Building:
             old_key, old_item = were.get(key, (None, None))
             if key not in were:
                 old_key = self._key(key_kind, key, key_type, path)
-            step = _Path(path, "[{}]", key)
+            step = Place(path, "[{}]", key)
             pairs.append(
                 (old_key, self.plain(element, value[key], inner, old_item, step))
             )
         return pairs
 
-    def _key(self, kind: Type, key: t.Any, go_type: str, path: _Path) -> t.Any:
-        plain = self.plain(kind, key, go_type, None, _Path(path, " (the key {})", key))
+    def _key(self, kind: Type, key: t.Any, go_type: str, path: Place) -> t.Any:
+        plain = self.plain(kind, key, go_type, None, Place(path, " (the key {})", key))
         if isinstance(plain, Any) and plain.type.kind in ("bytes", "slice", "map"):
             raise SessionTypeError(
                 str(path), f"a {type(key).__name__} cannot be the key of a Go map"
@@ -278,7 +264,7 @@ class Building:
         return plain
 
     def _struct(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> dict[str, t.Any]:
         given = self._fields(kind, value, go_type, path)
         before = old or {}
@@ -292,7 +278,7 @@ class Building:
                 continue
             else:
                 now = self.plain(
-                    part, given[name], "", was, _Path(path, f".{name}", None)
+                    part, given[name], "", was, Place(path, f".{name}", None)
                 )
             # It may be a zero, of a kind that is sent nevertheless.
             if name in before and _same(now, was):
@@ -302,7 +288,7 @@ class Building:
         return plain
 
     def _fields(
-        self, kind: Type, value: t.Any, go_type: str, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, path: Place
     ) -> c.Mapping[str, t.Any]:
         """The values of a struct's fields by their Go names."""
         if isinstance(value, GoStruct):
@@ -321,7 +307,7 @@ class Building:
         }
 
     def _opaque(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: _Path
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
     ) -> bytes:
         if isinstance(value, GoOpaque) and _alike(kind, value._wire):
             return value.data
@@ -337,7 +323,7 @@ class Building:
 
     # Of a type that it is given here
 
-    def _fresh(self, value: t.Any, old: Any | None, path: _Path) -> Any:
+    def _fresh(self, value: t.Any, old: Any | None, path: Place) -> Any:
         kind = type(value)
         if kind is int:
             name = "uint64" if 1 << 63 <= value < 1 << 64 else "int"
@@ -367,7 +353,7 @@ class Building:
         raise SessionTypeError(str(path), _no_go_type(kind, entry))
 
     def _fresh_container(
-        self, name: str, kind: Type, value: t.Any, old: Any | None, path: _Path
+        self, name: str, kind: Type, value: t.Any, old: Any | None, path: Place
     ) -> Any:
         """Of any elements, where those may not be all of the type they were."""
         before: t.Any = None
@@ -381,14 +367,14 @@ class Building:
                 before = [(key, _boxed(element, inner, v)) for key, v in old.value]
         return Any(name, kind, self.plain(kind, value, name, before, path))
 
-    def _fresh_dict(self, value: t.Any, old: Any | None, path: _Path) -> Any:
+    def _fresh_dict(self, value: t.Any, old: Any | None, path: Place) -> Any:
         if all(type(key) is str for key in value):
             self._check(DICT_NAME, "map[string]interface{}{}", path)
             return self._fresh_container(DICT_NAME, DICT, value, old, path)
         self._check(ANY_DICT_NAME, "map[interface{}]interface{}{}", path)
         return self._fresh_container(ANY_DICT_NAME, ANY_DICT, value, old, path)
 
-    def _moved(self, value: GoStruct, path: _Path) -> Any:
+    def _moved(self, value: GoStruct, path: Place) -> Any:
         if "." not in value.go_type and self._registered is not None:
             raise SessionTypeError(
                 str(path),
@@ -398,7 +384,7 @@ class Building:
         plain = self._struct(value._wire, value, value.go_type, None, path)
         return Any(value.go_type, value._wire, plain)
 
-    def _fresh_struct(self, value: t.Any, entry: Registered, path: _Path) -> Any:
+    def _fresh_struct(self, value: t.Any, entry: Registered, path: Place) -> Any:
         name = t.cast(str, entry.go_name)
         bare = name.lstrip("*")
         # The same type can be registered in Go by value or by pointer.
@@ -413,7 +399,7 @@ class Building:
         plain = self._struct(kind, value, entry.go_name or "", None, path)
         return Any(name, kind, plain)
 
-    def _uuid_name(self, path: _Path) -> str:
+    def _uuid_name(self, path: Place) -> str:
         known = (self._registered or frozenset()) | self._names_of_old
         names = sorted(name for name in known if name.endswith("uuid.UUID"))
         if names:
@@ -422,7 +408,7 @@ class Building:
         self._check(name, "uuid.UUID{}", path)
         return name
 
-    def _check(self, name: str, example: str, path: _Path) -> None:
+    def _check(self, name: str, example: str, path: Place) -> None:
         if not self._can_read(name):
             raise SessionTypeError(
                 str(path),
@@ -446,7 +432,7 @@ class Building:
         return frozenset(names)
 
 
-_PLAINS: dict[str, c.Callable[[Building, Type, t.Any, str, t.Any, _Path], t.Any]] = {
+_PLAINS: dict[str, c.Callable[[Building, Type, t.Any, str, t.Any, Place], t.Any]] = {
     "bool": Building._bool,
     "int": Building._int,
     "uint": Building._int,
@@ -490,7 +476,7 @@ def _collect(kind: Type, plain: t.Any, names: set[str]) -> None:
                 _collect(part, plain[name], names)
 
 
-def _mismatch(path: _Path, value: object, go_type: str) -> _MismatchError:
+def _mismatch(path: Place, value: object, go_type: str) -> _MismatchError:
     name = type(value).__name__
     return _MismatchError(str(path), f"a {name} cannot be Go's {go_type or 'struct'}")
 
@@ -561,7 +547,7 @@ def _fields_of(value: t.Any) -> dict[str, t.Any]:
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
 
-def _shortened(value: float, path: _Path) -> float:
+def _shortened(value: float, path: Place) -> float:
     """What is left of a float64 in a float32."""
     try:
         return t.cast(float, struct.unpack("<f", struct.pack("<f", value))[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 import time
 import typing as t
 
@@ -17,6 +18,7 @@ from .gob import (
     BYTES,
     INT,
     INTERFACE,
+    MOST_TYPES,
     STRING,
     Any,
     GobError,
@@ -111,8 +113,11 @@ class GorillaCodec:
             key, value = _parsed(entry)
             writer.any(self._key(name) if key is None else key)
             writer.any(value)
+        definitions = types.definitions()
+        if len(definitions) > MOST_TYPES:
+            raise SessionTypeError("session", "has values of too many Go types")
         stream = Writer(types)
-        for definition in types.definitions():
+        for definition in definitions:
             stream.chunk(definition)
         message = Writer(types)
         message.signed(number)
@@ -210,11 +215,13 @@ def _opened(data: bytes) -> tuple[int, Reader]:
 def _entries(data: bytes) -> t.Iterator[tuple[Any | None, Any | None]]:
     count, reader = _opened(data)
     for _ in range(count):
-        key = reader.any(1)
-        if key is not None:
-            # A name has to be read anyway, and must not fail later.
-            key.read()
-        yield key, reader.any(1)
+        key, value = reader.any(1), reader.any(1)
+        for part in (key, value):
+            if part is not None:
+                # Not only when it is asked for: a view that has been told of a
+                # name may count on it.
+                part.read()
+        yield key, value
     reader.finish()
 
 
@@ -272,12 +279,22 @@ def _messages(value: Any | None) -> dict[str, list[str]]:
         return {}
     if not isinstance(found, dict):
         return {}
-    messages = {kind: listed or [] for kind, listed in found.items()}
+    messages = {_as_go(kind): listed or [] for kind, listed in found.items()}
     sound = all(
         isinstance(listed, list) and all(isinstance(text, str) for text in listed)
         for listed in messages.values()
     )
-    return messages if sound else {}
+    if not sound:
+        return {}
+    return {kind: list(map(_as_go, listed)) for kind, listed in messages.items()}
+
+
+def _as_go(text: str) -> str:
+    """The text that Go's json.Unmarshal makes of it: a lone surrogate is none."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 # What Go's json.Marshal writes differently.

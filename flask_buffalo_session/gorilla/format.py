@@ -91,7 +91,7 @@ def _hash_key(key: bytes | None) -> bytes:
 def _names(registered: object) -> frozenset[str]:
     if isinstance(registered, str) or not isinstance(registered, c.Iterable):
         raise SessionConfigError("GorillaFormat: registered= is a list of Go's names.")
-    names = frozenset(registered)
+    names = list(registered)
     if not all(isinstance(name, str) and name for name in names):
         raise SessionConfigError("GorillaFormat: registered= is a list of Go's names.")
-    return names
+    return frozenset(names)

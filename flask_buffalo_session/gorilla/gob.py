@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import collections.abc as c
 import functools
+import hashlib
 import struct
+import threading
 import typing as t
 
 #: How deeply values, and types, may be nested.
@@ -34,8 +36,8 @@ _LONGEST_NAME = 1024
 # The ids below are those of Go's own types.
 _FIRST_ID = 65
 
-# More in one value than any program has; each costs time.
-_MOST_TYPES = 128
+#: More in one session than any program has; each costs time.
+MOST_TYPES = 128
 
 
 class GobError(ValueError):
@@ -52,10 +54,12 @@ class Type:
     :param fields: the names of a struct's fields.
     :param length: of an array.
     :param id: of a type that every program has, else 0.
+    :ivar digest: of what it is made of, if that is itself or a type that holds
+        itself; else None.
     """
 
     # Compared by identity, as types can hold themselves.
-    __slots__ = ("_mixed", "fields", "id", "kind", "length", "name", "parts")
+    __slots__ = ("_mixed", "digest", "fields", "id", "kind", "length", "name", "parts")
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class Type:
         self.fields = fields
         self.length = length
         self.id = id
+        self.digest: bytes | None = None
         self._mixed: bool | None = None
 
     @property
@@ -120,6 +125,62 @@ def closure(types: c.Iterable[Type]) -> list[Type]:
                 found[part] = None
                 waiting.append(part)
     return waiting
+
+
+# Types that hold themselves cannot be found by their parts, as those of made() are.
+# Each would be defined once for every value of it, which may be more than are read.
+
+
+def shared(types: c.Iterable[Type]) -> dict[Type, Type]:
+    """Those of the types, and of all that they are made of, that hold themselves or a
+    type that does: for each the one that stands for all that are just the same.
+    """
+    inside = {kind: dict.fromkeys(closure(kind.parts)) for kind in closure(types)}
+    circular = {kind for kind, parts in inside.items() if kind in parts}
+    known = {
+        kind: _known(_digest(kind))
+        for kind, parts in inside.items()
+        if kind in circular or not circular.isdisjoint(parts)
+    }
+    with _sharing:
+        for kind, one in known.items():
+            if not one.kind:
+                parts = tuple(known.get(part, part) for part in kind.parts)
+                digest = one.digest
+                Type.__init__(
+                    one, kind.kind, kind.name, parts, kind.fields, kind.length
+                )
+                one.digest = digest
+    fewer = set(known.values())
+    if len(fewer) == len(known):
+        return known
+    # Some have turned out to be the same, and so those that hold them may be.
+    again = shared(fewer)
+    return {kind: again[one] for kind, one in known.items()}
+
+
+@functools.lru_cache(maxsize=256)
+def _known(digest: bytes) -> Type:
+    """The type of a digest. Of no kind yet, the first time."""
+    kind = Type("")
+    kind.digest = digest
+    return kind
+
+
+_sharing = threading.Lock()
+
+
+def _digest(kind: Type) -> bytes:
+    types = closure([kind])
+    places = {part: place for place, part in enumerate(types)}
+    graph = [_label(part) + str([places[p] for p in part.parts]) for part in types]
+    return hashlib.blake2b("".join(graph).encode("ascii"), digest_size=16).digest()
+
+
+@functools.lru_cache(maxsize=256)
+def _label(kind: Type) -> str:
+    """What a type says of itself, without its parts."""
+    return ascii((kind.kind, kind.name, kind.fields, kind.length, kind.id))
 
 
 # How a type itself is written: as a Go struct, of these types.
@@ -299,7 +360,7 @@ class Reader:
     def _define(self, number: int) -> None:
         if number < _FIRST_ID - 1 or number in self._definitions:
             raise GobError("a type is defined twice")
-        if len(self._definitions) >= _MOST_TYPES:
+        if len(self._definitions) >= MOST_TYPES:
             raise GobError("too many types")
         self._definitions[number] = self.value(_WIRE_TYPE)
 
@@ -307,7 +368,12 @@ class Reader:
         known = _BASIC.get(number) or self._types.get(number)
         if known is not None:
             return known
-        return _Resolver(self._definitions, self._types).type(number, depth)
+        resolver = _Resolver(self._definitions, self._types)
+        kind = resolver.type(number, depth)
+        if resolver.circular or any(part.digest for part in closure([kind])):
+            same = shared(self._types.values())
+            self._types = {n: same.get(one, one) for n, one in self._types.items()}
+        return self._types[number]
 
     def read_bool(self, kind: Type, depth: int) -> bool:
         return self.unsigned() != 0
@@ -392,6 +458,8 @@ class _Resolver:
         # Those whose parts are being looked for; a Type where one is needed for
         # one of its own parts.
         self._begun: dict[int, Type | None] = {}
+        #: Whether there was such a circle.
+        self.circular = False
 
     def type(self, number: int, depth: int) -> Type:
         known = _BASIC.get(number) or self._types.get(number)
@@ -411,6 +479,7 @@ class _Resolver:
         else:
             Type.__init__(promised_type, *parsed)
             result = promised_type
+            self.circular = True
         self._types[number] = result
         return result
 
@@ -439,16 +508,22 @@ class _Resolver:
 
 
 class TypeTable:
-    """Numbers for the types of one stream, in the order they are needed in."""
+    """Numbers for the types of one stream, in the order they are needed in.
 
-    def __init__(self) -> None:
-        self._numbers: dict[Type, int] = {}
+    :param first: types that are needed before all others.
+    """
+
+    def __init__(self, first: tuple[Type, ...] = ()) -> None:
+        self._first = first
+        self._numbers = {kind: _FIRST_ID + place for place, kind in enumerate(first)}
 
     def number(self, kind: Type) -> int:
         if kind.id:
             return kind.id
         if kind not in self._numbers:
-            for part in _defined(kind):
+            defined = _defined(kind)
+            self._first = self._first or defined
+            for part in defined:
                 self._numbers.setdefault(part, _FIRST_ID + len(self._numbers))
         return self._numbers[kind]
 
@@ -458,7 +533,7 @@ class TypeTable:
             return ()
         # What the first type needs has the same numbers in every stream, and mostly
         # there is no more.
-        first = _first_definitions(next(iter(self._numbers)))
+        first = _first_definitions(self._first)
         others = list(self._numbers)[len(first) :]
         return [*first, *map(self.definition, others)]
 
@@ -491,14 +566,16 @@ class TypeTable:
 @functools.lru_cache(maxsize=256)
 def _defined(kind: Type) -> tuple[Type, ...]:
     """The types to define before a value of this one."""
-    return tuple(part for part in closure([kind]) if not part.id)
+    types = [part for part in closure([kind]) if not part.id]
+    if kind.digest is not None:
+        # The same for all types in a circle, so that they are defined only once.
+        types.sort(key=lambda part: part.digest or _digest(part))
+    return tuple(types)
 
 
 @functools.lru_cache(maxsize=256)
-def _first_definitions(kind: Type) -> tuple[bytes, ...]:
-    types = TypeTable()
-    types.number(kind)
-    return tuple(map(types.definition, _defined(kind)))
+def _first_definitions(defined: tuple[Type, ...]) -> tuple[bytes, ...]:
+    return tuple(map(TypeTable(defined).definition, defined))
 
 
 class Writer:

@@ -11,7 +11,19 @@ import typing as t
 from uuid import UUID
 
 from ..registry import ConversionError, Registered, Registry
-from .gob import BOOL, BYTES, COMPLEX, FLOAT, INT, INTERFACE, STRING, UINT, Type, made
+from .gob import (
+    BOOL,
+    BYTES,
+    COMPLEX,
+    FLOAT,
+    INT,
+    INTERFACE,
+    STRING,
+    UINT,
+    Type,
+    made,
+    shared,
+)
 
 # What a number of each Go type may be.
 RANGES = {
@@ -138,7 +150,8 @@ def struct_type(cls: type, registry: Registry) -> Type:
 
     :raises ConversionError: a field's annotation has no Go type.
     """
-    return _struct_type(cls, registry, {})
+    kind = _struct_type(cls, registry, {})
+    return shared([kind]).get(kind, kind)
 
 
 def _struct_type(cls: type, registry: Registry, begun: dict[type, Type]) -> Type:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as c
 import dataclasses
 import datetime as dt
+import math
 import typing as t
 from uuid import UUID
 
@@ -112,6 +113,13 @@ class Reading:
             return plain
         return _VALUES[kind.kind](self, kind, plain, go_type)
 
+    def key(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+        """A map's key, as :meth:`value`. A NaN, which is not equal to itself, is one
+        and the same object each time, so that it is found again.
+        """
+        key = self.value(kind, plain, go_type)
+        return key if key == key else _NAN.get(type(key), key)
+
     def _interface(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
         return self.any(plain)
 
@@ -126,7 +134,7 @@ class Reading:
         found = {}
         try:
             for key, item in plain:
-                name = self.value(key_kind, key, key_type)
+                name = self.key(key_kind, key, key_type)
                 found[name] = self.value(element, item, inner)
         except TypeError as error:
             raise self._unreadable("a map with keys that are not hashable") from error
@@ -168,6 +176,8 @@ class Reading:
     def _unreadable(self, problem: str) -> SessionTypeError:
         return SessionTypeError(path_of(self._name), f"holds {problem}")
 
+
+_NAN = {float: math.nan, complex: complex(math.nan, math.nan)}
 
 _VALUES: dict[str, c.Callable[[Reading, Type, t.Any, str], t.Any]] = {
     "interface": Reading._interface,

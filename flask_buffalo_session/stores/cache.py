@@ -243,6 +243,19 @@ class _StrictFiles(cachelib.FileSystemCache):
         return 0 < end < time.time()
 
 
+class _StrictMemcached(cachelib.MemcachedCache):
+    """Has the server count the seconds, where cachelib adds them to the time of this
+    machine, whose clock may be another one.
+    """
+
+    def _normalize_timeout(self, timeout: t.Any) -> int:
+        seconds = cachelib.BaseCache._normalize_timeout(self, timeout)
+        # More than that memcached takes for a date.
+        return seconds if seconds <= _MONTH else super()._normalize_timeout(seconds)
+
+
+_MONTH = 30 * 24 * 3600  # seconds
+
 # What cachelib's files begin with: the second at which they expire, or 0.
 _HEADER = struct.Struct("I")
 
@@ -251,6 +264,7 @@ _ABANDONED = 24 * 3600
 
 _STRICT: dict[type, type] = {
     cachelib.FileSystemCache: _StrictFiles,
+    cachelib.MemcachedCache: _StrictMemcached,
     cachelib.RedisCache: _StrictRedis,
     cachelib.ValkeyCache: _StrictRedis,
 }
@@ -262,7 +276,7 @@ def _strict_copy(cache: t.Any) -> t.Any:
     if isinstance(cache, cachelib.MemcachedCache):
         use_bytes(strict)
     for kind, mixin in _STRICT.items():
-        if isinstance(cache, kind):
+        if isinstance(cache, kind) and not isinstance(cache, mixin):
             strict.__class__ = type(mixin.__name__, (mixin, type(cache)), {})
     return strict
 

@@ -117,14 +117,23 @@ class RedisStore:
     def owned(self, owner: str) -> list[Held]:
         self._check_hashed()
         key = self._owner_key(owner)
-        held = []
-        for session_id, seen in self._noted(key).items():
-            data = self._get(session_id)
-            if data is not None:
-                held.append(Held(session_id, data, seen))
-                continue
-            with _answering("write"):
-                self._client.execute_command("HDEL", key, session_id)
+        held: list[Held] = []
+        known: set[str] = set()
+        # Until none is new: a session may get another id while this looks, and is
+        # noted under it before there is nothing under the old one any more.
+        while new := {
+            session_id: seen
+            for session_id, seen in self._noted(key).items()
+            if session_id not in known
+        }:
+            known |= new.keys()
+            for session_id, seen in new.items():
+                data = self._get(session_id)
+                if data is not None:
+                    held.append(Held(session_id, data, seen))
+                    continue
+                with _answering("write"):
+                    self._client.execute_command("HDEL", key, session_id)
         return held
 
     def revoke(self, session_id: str) -> bytes | None:

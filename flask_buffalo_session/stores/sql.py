@@ -68,7 +68,7 @@ class SQLStore:
             )
         if not engine.get_execution_options().get(_AUTOCOMMIT):
             engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._engine = engine
+        self._engine = _discreet(engine)
         self._table = sessions_table(table)
         self._create_table = create_table
         self._preparing = threading.Lock()
@@ -222,6 +222,13 @@ class SQLStore:
                 raise
 
 
+def _discreet(engine: sa.Engine) -> sa.Engine:
+    """The same engine, except that its errors and its log do not quote records."""
+    discreet = engine.execution_options()
+    discreet.hide_parameters = True
+    return discreet
+
+
 # Marks an engine on which every statement is a transaction already, so that it
 # need not be told so for every statement.
 _AUTOCOMMIT = "buffalo_session_autocommit"
@@ -236,10 +243,15 @@ def engine_from_url(url: str, folder: Path) -> sa.Engine:
     :raises StoreURLError: the URL is of no database that keeps sessions.
     """
     try:
-        parsed = sa.make_url(url)
-        parsed.get_dialect()
-    except SQLAlchemyError as error:
-        raise StoreURLError("SQLAlchemy cannot read it") from error
+        return _made_engine(url, folder)
+    except SQLAlchemyError:
+        # Without its message, which may quote the URL.
+        raise StoreURLError("SQLAlchemy cannot read it") from None
+
+
+def _made_engine(url: str, folder: Path) -> sa.Engine:
+    parsed = sa.make_url(url)
+    parsed.get_dialect()
     parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
     kind = parsed.get_backend_name()
     if kind == "sqlite":
@@ -354,6 +366,6 @@ def _answering(doing: str) -> c.Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        # Not its whole message, which quotes the statement's values.
+        # Not its whole message, which quotes the statement.
         problem = getattr(error, "orig", None) or type(error).__name__
         raise SessionStoreError("SQL", f"cannot {doing}: {problem}") from error

@@ -40,10 +40,13 @@ def store_from_url(url: str, folder: str | Path) -> Store:
         raise ImportError(
             f"its client is missing: install flask-buffalo-session[{extra}]"
         ) from error
+    except OSError as error:
+        raise StoreURLError(f"its folder cannot be made: {error.strerror}") from error
     except (SessionConfigError, StoreURLError):
         raise
-    except ValueError:
-        # Without its message, which may quote a part of a password.
+    except (AttributeError, ValueError):
+        # Without its message, which may quote a part of a password. A client takes
+        # some of the options in a URL for objects.
         raise StoreURLError("it cannot be read") from None
 
 

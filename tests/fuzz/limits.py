@@ -1,0 +1,79 @@
+"""How much one input may cost: 50 ms of the processor's time and 64 MB of memory.
+
+``python -m tests.fuzz.limits TARGET FILE`` measures in a process of its own, without
+a fuzzer's instruments, which make everything slower and larger.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+import tracemalloc
+import typing as t
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+
+#: Inputs of at most so many bytes have to keep to the limits.
+LONGEST = 4096
+
+SECONDS = 0.05
+_MEGABYTES = 64.0
+
+
+class Cost(t.NamedTuple):
+    """
+    :param megabytes: by which the process, or what Python has allocated, grew at
+        most.
+    """
+
+    seconds: float
+    megabytes: float
+
+    @property
+    def too_much(self) -> bool:
+        return self.seconds > SECONDS or self.megabytes > _MEGABYTES
+
+
+def cost(run: t.Callable[[], None]) -> Cost:
+    """What something cost, the first time it is done."""
+    size, begun = _megabytes(), time.thread_time()
+    run()
+    return Cost(time.thread_time() - begun, _megabytes() - size)
+
+
+def least_cost(target: t.Callable[[bytes], None], data: bytes) -> Cost:
+    """What an input costs if nothing else is in the way."""
+
+    def run() -> None:
+        target(data)
+
+    target(b"")
+    memory = cost(run).megabytes
+    seconds = min(cost(run).seconds for _ in range(3))
+    tracemalloc.start()
+    run()
+    memory = max(memory, tracemalloc.get_traced_memory()[1] / 1e6)
+    tracemalloc.stop()
+    return Cost(seconds, memory)
+
+
+def measured(name: str, path: Path) -> Cost:
+    """The same, in a process of its own."""
+    command = [sys.executable, "-m", "tests.fuzz.limits", name, str(path)]
+    result = subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.PIPE)
+    return Cost(*json.loads(result.stdout))
+
+
+def _megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    from .targets import TARGETS
+
+    _, chosen, file = sys.argv
+    print(json.dumps(least_cost(TARGETS[chosen], Path(file).read_bytes())))

@@ -1,0 +1,544 @@
+"""What is fuzzed: functions of bytes that raise where a promise is broken.
+
+They need no fuzzer, so a test calls them with what a fuzzer has found. What a target
+does with its bytes must not change: the stored inputs would mean something else.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+import contextlib
+import dataclasses
+import enum
+import socket
+import struct
+import tempfile
+import traceback
+import typing as t
+import zlib
+from pathlib import Path
+from unittest import mock
+from urllib.parse import unquote, urlsplit
+
+from flask import Flask
+
+from flask_buffalo_session import (
+    BuffaloSession,
+    CookieStore,
+    GorillaFormat,
+    MemoryStore,
+    NullStore,
+)
+from flask_buffalo_session.codec import Codec, NativeCodec, Record
+from flask_buffalo_session.config import Config
+from flask_buffalo_session.errors import (
+    REASONS,
+    RejectedError,
+    SessionConfigError,
+    SessionSecretError,
+    SessionTooLargeError,
+    SessionTypeError,
+)
+from flask_buffalo_session.gorilla import GoOpaque, GoStruct
+from flask_buffalo_session.gorilla.codec import GorillaCodec
+from flask_buffalo_session.gorilla.gob import GobError, Reader, TypeTable, Writer
+from flask_buffalo_session.registry import Registered, Registry, _known_kind
+from flask_buffalo_session.seal import EncryptedSeal, Seal, SignedSeal, base64_encode
+from flask_buffalo_session.stores.base import StoreURLError
+from flask_buffalo_session.stores.url import SCHEMES, store_from_url
+
+from .apps import AGE, ASKED, BLOCK_KEY, NAME, SECRET, SHOPS, TOKEN, VIEWS, WRITING
+from .sources import CANARY, Source
+
+Target: t.TypeAlias = c.Callable[[bytes], None]
+
+TARGETS: dict[str, Target] = {}
+
+
+def target(function: Target) -> Target:
+    TARGETS[function.__name__] = function
+    return function
+
+
+# Cookies
+
+
+@target
+def cookie(data: bytes) -> None:
+    """A whole ``Cookie`` header."""
+    source = Source(data)
+    shop, view = source.pick(list(SHOPS)), source.pick(ASKED)
+    check_cookie(shop, view, source.rest().decode("latin-1"))
+
+
+def check_cookie(name: str, view: str, header: str) -> None:
+    shop = SHOPS[name]
+    shop.holding(_EMPTY[type(shop.codec)])
+    answer = shop.ask(view, header)
+    assert len(answer.rejections) <= 1
+    if view in WRITING:
+        shop.ask("written", answer.cookie)
+
+
+_HASH_KEYS = [SECRET.encode(), b"an older secret, of the same length"]
+
+_SEALS: dict[str, Seal] = {
+    "signed": SignedSeal(_HASH_KEYS, NAME),
+    "encrypted": EncryptedSeal(_HASH_KEYS, NAME),
+    "gorilla": GorillaFormat().seal(_HASH_KEYS, NAME, encrypt=False),
+    "gorilla-encrypted": GorillaFormat(
+        *(SECRET, BLOCK_KEY, SECRET, BLOCK_KEY[:16])
+    ).seal([], NAME, encrypt=True),
+}
+
+
+@target
+def seal(data: bytes) -> None:
+    """A cookie's text: it is rejected, or its token can be sealed again."""
+    source = Source(data)
+    chosen = source.pick(list(_SEALS.values()))
+    _unsealed(chosen, source.rest().decode("utf-8", "surrogateescape"))
+
+
+@target
+def sealed(data: bytes) -> None:
+    """What is behind a good signature: flags, timestamp and body."""
+    source = Source(data)
+    kind = source.pick(list(_SEALS))
+    head, timestamp = source.take(source.byte() % 4), source.take(source.byte() % 16)
+    deflate = source.byte() % 2
+    body = zlib.compress(source.rest(), 1) if deflate else source.rest()
+    _unsealed(_SEALS[kind], sealed_text(kind, head, timestamp, body))
+
+
+def sealed_text(kind: str, head: bytes, timestamp: bytes, body: bytes) -> str:
+    """The text that a seal takes for its own, of parts that need not make sense.
+    The same each time.
+    """
+    with contextlib.suppress(UnicodeDecodeError):
+        return _SEALERS[kind](head, timestamp, body).decode("ascii")
+    return ""
+
+
+def _signed(head: bytes, timestamp: bytes, body: bytes) -> bytes:
+    value = head + base64_encode(body) + b"." + timestamp
+    return t.cast(bytes, t.cast(t.Any, _SEALS["signed"])._signer.sign(value))
+
+
+def _encrypted(head: bytes, timestamp: bytes, body: bytes) -> bytes:
+    cipher = t.cast(t.Any, _SEALS["encrypted"])._ciphers[0]
+    nonce, head = bytes(12), head.ljust(2, b"r")[:2]
+    encrypted = nonce + cipher.encrypt(nonce, body, head + timestamp)
+    return head + base64_encode(encrypted) + b"." + timestamp
+
+
+def _gorilla(head: bytes, timestamp: bytes, body: bytes) -> bytes:
+    return _mac_added(t.cast(t.Any, _SEALS["gorilla"]), head, timestamp, body)
+
+
+def _gorilla_encrypted(head: bytes, timestamp: bytes, body: bytes) -> bytes:
+    seal = t.cast(t.Any, _SEALS["gorilla-encrypted"])
+    iv = bytes(16)
+    body = iv + seal._pairs[0].cipher(iv, body)
+    return _mac_added(seal, head, timestamp, body)
+
+
+def _mac_added(seal: t.Any, head: bytes, timestamp: bytes, body: bytes) -> bytes:
+    # A head is no part of it, but a text that is not base64's own is worth a try.
+    value = timestamp + b"|" + head + _padded(base64_encode(body))
+    return _padded(base64_encode(value + b"|" + seal._mac(seal._pairs[0], value)))
+
+
+def _padded(text: bytes) -> bytes:
+    return text + b"=" * (-len(text) % 4)
+
+
+_SEALERS: dict[str, c.Callable[[bytes, bytes, bytes], bytes]] = {
+    "signed": _signed,
+    "encrypted": _encrypted,
+    "gorilla": _gorilla,
+    "gorilla-encrypted": _gorilla_encrypted,
+}
+
+
+def _unsealed(seal: Seal, text: str) -> None:
+    issued = seal.issued(text)
+    assert issued is None or type(issued) is int
+    try:
+        ticket = seal.unseal(text, max_age=AGE)
+    except RejectedError as error:
+        assert error.reason in REASONS
+        return
+    with contextlib.suppress(SessionTooLargeError):
+        again = seal.seal(ticket.token, permanent=bool(ticket.permanent))
+        assert seal.unseal(again, max_age=AGE)[:2] == (ticket.token, seal.issued(again))
+
+
+# The native format
+
+
+class Suit(enum.Enum):
+    HEARTS = "hearts"
+    SPADES = "spades"
+
+
+class Point(t.NamedTuple):
+    x: t.Any
+    y: t.Any
+
+
+@dataclasses.dataclass
+class Basket:
+    """In Go a struct of the same fields."""
+
+    owner: str = ""
+    lines: list[t.Any] = dataclasses.field(default_factory=list)
+    point: t.Any = None
+
+
+#: Not the one that is shared by everything in this process.
+REGISTRY = Registry()
+REGISTRY.add(Registered("suit", Suit, *_known_kind(Suit)))
+REGISTRY.add(Registered("point", Point, *_known_kind(Point)))
+REGISTRY.add(Registered("basket", Basket, *_known_kind(Basket), go_name="main.Basket"))
+
+NATIVE = NativeCodec(REGISTRY)
+GORILLA = GorillaCodec(["map[string]interface {}", "time.Time"], REGISTRY)
+
+_EMPTY: dict[type, bytes] = {
+    NativeCodec: NATIVE.dumps(Record(1, b"nonce", {"user_id": b"\x05"})),
+    GorillaCodec: GORILLA.dumps(
+        Record(1, b"", {"user_id": GORILLA.encode(5, "user_id")})
+    ),
+}
+
+
+@target
+def native_record(data: bytes) -> None:
+    """A record, with the right version and checksum or with its own."""
+    source = Source(data)
+    own = source.byte() % 2
+    _read_record(NATIVE, source.rest() if own else with_checksum(source.rest()))
+
+
+def with_checksum(body: bytes) -> bytes:
+    return b"\x01" + zlib.crc32(body).to_bytes(4) + body
+
+
+@target
+def native_value(data: bytes) -> None:
+    """A value: it is rejected, or stands for the same when it is written again."""
+    _read_value(NATIVE, data, "name")
+
+
+# The gorilla format
+
+
+@target
+def gob_record(data: bytes) -> None:
+    """A session's gob."""
+    _read_record(GORILLA, data)
+
+
+@target
+def gob_value(data: bytes) -> None:
+    """The encoded value of a name: with its name, and as a flash message."""
+    source = Source(data)
+    name = source.pick(["name", "_flash_"])
+    _read_value(GORILLA, source.rest(), name)
+
+
+@target
+def gob(data: bytes) -> None:
+    """Any Go value: it is malformed, or can be written again."""
+    try:
+        written = _gob_written_again(data)
+    except GobError:
+        return
+    assert _gob_written_again(written) == written
+
+
+def _gob_written_again(data: bytes) -> bytes:
+    reader = Reader(data)
+    kind = reader.message()
+    value = reader.top(kind)
+    reader.finish()
+    types = TypeTable()
+    number = types.number(kind)
+    writer = Writer(types)
+    writer.signed(number)
+    writer.top(kind, value)
+    stream = Writer(types)
+    for definition in types.definitions():
+        stream.chunk(definition)
+    stream.chunk(writer.data)
+    return bytes(stream.data)
+
+
+# What holds for every codec
+
+
+def _read_record(codec: Codec, data: bytes) -> None:
+    try:
+        record = codec.loads(data)
+    except RejectedError as error:
+        assert error.reason == "corrupt"
+        return
+    written = codec.dumps(record)
+    again = codec.loads(written)
+    assert told_apart([*again.values.items()]) == told_apart([*record.values.items()])
+    assert codec.dumps(again) == written
+    for name, value in record.values.items():
+        _read_value(codec, value, name)
+
+
+def _read_value(codec: Codec, data: bytes, name: t.Hashable) -> None:
+    try:
+        value = codec.decode(data, name)
+    except RejectedError as error:
+        assert error.reason == "corrupt"
+        return
+    except SessionTypeError:
+        return
+    try:
+        written = codec.encode(value, name, data)
+    except SessionTypeError as error:
+        # Reading has a stack of C's, writing may need Python's.
+        assert "nested too deeply" in str(error)
+        assert _depth(value) > 255
+        return
+    again = codec.decode(written, name)
+    assert codec.encode(again, name, written) == written
+    with contextlib.suppress(RecursionError):
+        assert told_apart(again) == told_apart(value)
+    with contextlib.suppress(SessionTypeError):
+        assert codec.same(value, again, name)
+
+
+def _depth(value: t.Any) -> int:
+    """How deeply lists and the like are nested."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [part for whole in level for part in _parts(whole)]
+    return depth
+
+
+def _parts(value: t.Any) -> c.Iterable[t.Any]:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, Basket):
+        return vars(value).values()
+    if isinstance(value, GoStruct):
+        return value.values()
+    return value if isinstance(value, list | tuple | set | frozenset) else ()
+
+
+def told_apart(value: t.Any) -> t.Any:
+    """Something that is equal only for values that are the same in every way."""
+    kind = type(value).__name__
+    if isinstance(value, float):
+        return kind, struct.pack(">d", value)
+    if isinstance(value, complex):
+        return kind, struct.pack(">dd", value.real, value.imag)
+    if isinstance(value, bool | int | str | bytes | Suit):
+        return kind, value
+    if isinstance(value, set | frozenset):
+        return kind, sorted(map(repr, map(told_apart, value)))
+    if isinstance(value, GoStruct):
+        return kind, value.go_type, told_apart(dict(value))
+    if isinstance(value, Basket):
+        return kind, told_apart(vars(value))
+    if isinstance(value, dict):
+        return kind, [told_apart(pair) for pair in value.items()]
+    if isinstance(value, list | tuple):
+        return kind, [told_apart(item) for item in value]
+    if isinstance(value, GoOpaque):
+        return kind, value.go_type, value.data
+    # Of times this shows the fold and the zone.
+    return kind, repr(value)
+
+
+# Whole sessions
+
+
+@target
+def session(data: bytes) -> None:
+    """A record in a store or in a sealed cookie, for a view that reads and writes."""
+    source = Source(data)
+    shop, view = source.pick(list(SHOPS)), source.pick(ASKED)
+    check_session(shop, view, source.rest())
+
+
+def check_session(name: str, view: str, record: bytes) -> None:
+    """
+    :param record: in the native format it may lack its version and checksum.
+    """
+    shop = SHOPS[name]
+    if isinstance(shop.codec, NativeCodec) and record[:1] != b"\x01":
+        record = with_checksum(record)
+    try:
+        held = shop.holding(record)
+    except SessionTooLargeError:
+        return
+    answer = shop.ask(view, held)
+    assert len(answer.rejections) <= 1
+    if answer.new:
+        assert answer.rejections == ["corrupt"]
+    if view in WRITING:
+        shop.ask("written", answer.cookie or held)
+    if view == "write" and shop.server_side and not answer.new:
+        before = shop.codec.loads(record).values
+        after = shop.codec.loads(t.cast(bytes, shop.store.load(TOKEN))).values
+        kept = [raw for name, raw in after.items() if name != "written"]
+        assert sorted(kept) == sorted(
+            raw for name, raw in before.items() if name != "written"
+        )
+
+
+# Settings
+
+
+@target
+def url(data: bytes) -> None:
+    """A store's URL: it makes a store or a documented error that quotes nothing."""
+    source = Source(data)
+    place = source.byte()
+    text = source.rest().decode("utf-8", "surrogateescape")
+    check_url(text[: place - 1] + CANARY + text[place - 1 :] if place else text)
+
+
+def check_url(text: str) -> None:
+    with _confined(text) as folder:
+        if folder is None:
+            return
+        try:
+            store_from_url(text, folder)
+        except (StoreURLError, SessionConfigError, ImportError) as error:
+            assert CANARY not in str(error)
+        app = Flask("fuzz", instance_path=str(folder), static_folder=None)
+        app.config["SESSION_STORE"] = text
+        try:
+            Config.of(app)
+        except SessionConfigError as error:
+            assert CANARY not in str(error)
+            if CANARY in text.partition("://")[2] and not text.startswith("file:"):
+                assert CANARY not in "".join(traceback.format_exception(error))
+
+
+@contextlib.contextmanager
+def _confined(url: str) -> c.Iterator[Path | None]:
+    """A folder in which a store may make others, and no network. None if the URL
+    asks for a place outside.
+    """
+    connected: list[object] = []
+
+    def refuse(*args: object) -> None:
+        connected.append(args)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        if _leads_outside(folder, url):
+            yield None
+            return
+        with (
+            mock.patch.object(socket.socket, "connect", refuse),
+            mock.patch.object(socket, "getaddrinfo", refuse),
+        ):
+            yield folder
+    assert not connected, connected
+
+
+def _leads_outside(folder: Path, url: str) -> bool:
+    if not url.startswith("file:"):
+        return False
+    try:
+        path = (folder / unquote(urlsplit(url).path)).resolve()
+    except ValueError:
+        # Not a place at all.
+        return False
+    return not path.is_relative_to(folder)
+
+
+WORDS: dict[str, tuple[t.Any, ...]] = {
+    "SESSION_NAME": ("sid", "__Host-sid", "__Secure-sid", "a b", "a\n"),
+    "SESSION_STORE": (
+        *("cookie", "null", "memory:", "memory:x"),
+        *(f"{scheme}://user:{CANARY}@host:1/0?a=b" for scheme in SCHEMES),
+        MemoryStore(),
+        MemoryStore,
+    ),
+    "SESSION_FORMAT": ("native", "gorilla", GorillaFormat(SECRET), GorillaFormat),
+    "SESSION_API": (),
+    "SESSION_SECRET": (SECRET, b"\0" * 20, "\ud800" + CANARY),
+    "SESSION_SECRET_FALLBACKS": ([SECRET], [SECRET, ""], (b"\0",), ["\ud800"]),
+    "SESSION_ENCRYPT": (),
+    "SESSION_IDLE_TIMEOUT": (60, 0.5, 10**20, -1),
+    "SESSION_ABSOLUTE_TIMEOUT": (60, 0.5, 10**20, -1),
+    "SESSION_AUTH_NAMES": (["user_id"], {1}, [([],)], ("user_id", None)),
+    "SESSION_COOKIE_NAME": ("sid", "__Host-sid", "a b"),
+    "SESSION_COOKIE_DOMAIN": ("example.org", ".b\u00fccher.de", "a..b", "a\nb", "a;b"),
+    "SESSION_COOKIE_PATH": ("/", "/shop", "/\u00fc", "a\n;b", "\ud800"),
+    "SESSION_COOKIE_HTTPONLY": (),
+    "SESSION_COOKIE_SECURE": (),
+    "SESSION_COOKIE_SAMESITE": ("Lax", "None", "Strict", "lax"),
+    "SESSION_COOKIE_PARTITIONED": (),
+    "MAX_COOKIE_SIZE": (0, 10, 4093, -1),
+    "PERMANENT_SESSION_LIFETIME": (60, 0.5, 10**20, -1),
+    "SESSION_REFRESH_EACH_REQUEST": (),
+    "SECRET_KEY": (SECRET, b"\0" * 20),
+    "SECRET_KEY_FALLBACKS": ([SECRET], [""]),
+    "APPLICATION_ROOT": ("/", "/shop", "\ud800"),
+}
+
+
+@target
+def settings(data: bytes) -> None:
+    """Values for settings and arguments: they are refused as wrong, without being
+    shown, or work.
+    """
+    source = Source(data)
+    wanted: dict[str, t.Any] = {"SESSION_SECRET": SECRET} if source.byte() % 2 else {}
+    for _ in range(1 + source.byte() % 4):
+        key = source.pick(list(WORDS))
+        wanted[key] = source.value(WORDS[key])
+    arguments: dict[str, t.Any] = {}
+    for key in ("name", "store", "format", "api")[: source.byte() % 8]:
+        arguments[key] = source.value(WORDS[f"SESSION_{key.upper()}"])
+    try:
+        if source.byte() % 4 == 0:
+            keys, registered = source.values(), source.value([["main.Person"], [[]]])
+            arguments["format"] = GorillaFormat(*keys, registered=registered)
+    except SessionConfigError as error:
+        assert CANARY not in str(error)
+        return
+    check_settings(wanted, arguments)
+
+
+def check_settings(wanted: dict[str, t.Any], arguments: dict[str, t.Any]) -> None:
+    stores = (arguments.get("store"), wanted.get("SESSION_STORE"))
+    with _confined(next((text for text in stores if isinstance(text, str)), "")) as at:
+        if at is not None:
+            _started(at, wanted, arguments)
+
+
+def _started(at: Path, wanted: dict[str, t.Any], arguments: dict[str, t.Any]) -> None:
+    app = Flask("fuzz", instance_path=str(at), static_folder=None)
+    app.logger.disabled = True
+    app.config.update(wanted, PROPAGATE_EXCEPTIONS=True)
+    try:
+        config = Config.of(app, **arguments)
+        BuffaloSession(app, **arguments)
+    except SessionConfigError as error:
+        # A good name that does not suit another setting is no secret.
+        if "SESSION_NAME '" not in str(error):
+            assert CANARY not in str(error)
+        return
+    if type(config.store) not in (CookieStore, NullStore, MemoryStore):
+        # Its server is not there.
+        return
+    app.add_url_rule("/write", "write", VIEWS["write"])
+    client = app.test_client()
+    with contextlib.suppress(SessionSecretError, SessionTooLargeError):
+        for _ in range(2):
+            assert client.get("/write", base_url="http://localhost").text == "ok"
