@@ -86,6 +86,14 @@ def test_any_token_comes_back(seal: Seal, token: str, permanent: bool) -> None:
     assert set(text) <= COOKIE_CHARACTERS
 
 
+def test_any_last_byte_comes_back(seal: Seal) -> None:
+    """Whatever base64 makes of it: nothing of it is taken for padding."""
+    for lead in ("", "t", "to"):
+        for last in map(chr, range(256)):
+            text = seal.seal(lead + last, permanent=False)
+            assert seal.unseal(text, max_age=HOUR).token == lead + last
+
+
 def test_the_permanent_flag_is_protected(seal: Seal) -> None:
     """It decides over ``Expires``, so it must not be changed by the browser."""
     text = seal.seal("token", permanent=True)
@@ -172,6 +180,13 @@ def test_an_empty_secret_never_protects(make: Maker, secrets: list[bytes]) -> No
     """Not as a fallback either: anybody could sign with it."""
     with pytest.raises(SessionConfigError, match="empty secret"):
         make(secrets, NAME)
+
+
+def test_any_other_secret_protects(make: Maker) -> None:
+    """Only zero bytes are as good as none."""
+    for byte in range(1, 256):
+        text = make([bytes([byte, 0])], NAME).seal("token", permanent=False)
+        assert reason(make([NEW], NAME), text) == "bad-signature"
 
 
 # Age
@@ -350,6 +365,13 @@ def test_a_signed_timestamp_that_is_malformed_is_corrupt(timestamp: bytes) -> No
     assert reason(SignedSeal([NEW], NAME), text) == "corrupt"
 
 
+def test_a_timestamp_is_as_long_as_is_documented() -> None:
+    """Eight bytes, which is later than there will be cookies."""
+    text = signed(b"br" + base64_encode(b"token"), base64_encode(b"\xff" * 8))
+    ticket = SignedSeal([NEW], NAME).unseal(text, max_age=HOUR)
+    assert ticket == Ticket("token", 2**64 - 1, False)
+
+
 def test_a_signed_text_without_timestamp_is_rejected() -> None:
     """As itsdangerous' plain Signer makes it."""
     key = hmac.digest(NEW, b"flask-buffalo-session.v1.sign." + NAME.encode(), "sha256")
@@ -419,7 +441,8 @@ def test_encrypted_texts_are_never_compressed() -> None:
 
 def test_the_glance_agrees_with_the_seal(seal: Seal, clock: Clock) -> None:
     """It decides whether a cookie is renewed without being verified."""
-    for now in (1, 255, 256, 1_800_000_000, 2**32, 2**40):
+    # The second and the third are spelled "-A" and "_w".
+    for now in (1, 248, 255, 256, 1_800_000_000, 2**32, 2**40):
         clock.now = now + 0.5
         for token in ("", "token", "x" * 5000):
             text = seal.seal(token, permanent=True)
@@ -513,6 +536,12 @@ def test_missing_cryptography_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
 
 
 # The documentation
+
+
+def test_the_largest_token_is_the_documented_one() -> None:
+    """Whoever writes the same format elsewhere must refuse what this one does."""
+    document = (Path(__file__).parent.parent / "docs/formats.md").read_text()
+    assert f"more than {MAX_TOKEN:,} bytes is not sealed" in document
 
 
 def test_the_documented_cookies_are_what_is_written(

@@ -174,22 +174,32 @@ def test_expired_records_leave_no_litter(clock: Clock) -> None:
     store = MemoryStore()
     for _ in range(100):
         store.save(None, b"short", expected=None, max_age=1)
-    clock.tick(2)
+    clock.tick(1)
     for _ in range(100):
         store.save(None, b"long", expected=None, max_age=HOUR)
     assert len(store._records) == 100
 
 
+def test_what_has_no_time_left_is_gone_at_once() -> None:
+    """In the memory store, where it is the only record too."""
+    store = MemoryStore()
+    token = store.save(None, b"one", expected=None, max_age=0)
+    assert store.load(token) is None
+    assert not store._records
+
+
 def test_prune_removes_the_expired_and_counts_them(clock: Clock) -> None:
-    """Pruning leaves what is alive."""
+    """Pruning leaves what is alive, and nothing that can no longer be loaded."""
     store = MemoryStore()
     assert isinstance(store, Prunable)
-    store.save(None, b"short", expected=None, max_age=1)
-    token = store.save(None, b"long", expected=None, max_age=HOUR)
-    clock.tick(2)
+    short = store.save(None, b"short", expected=None, max_age=1)
+    long = store.save(None, b"long", expected=None, max_age=HOUR)
+    assert store.prune() == 0
+    clock.tick(1)
+    assert store.load(short) is None
     assert store.prune() == 1
     assert store.prune() == 0
-    assert store.load(token) == b"long"
+    assert store.load(long) == b"long"
 
 
 def test_memory_keeps_hashes_of_tokens() -> None:
