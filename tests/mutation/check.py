@@ -35,7 +35,6 @@ _COPY = _ROOT / "build/mutants"
 _KILLER = _ROOT / "build/mutants.killer"
 
 
-
 class Tests(t.NamedTuple):
     """The tests that are to notice what changes in a file.
 
@@ -77,9 +76,7 @@ TESTS = {
         _CACHE, frozenset({"files", "cachelib-redis", "cachelib-simple"})
     ),
     "stores/lockfile.py": Tests(_CACHE, frozenset({"files"})),
-    "stores/memcached.py": Tests(
-        _CACHE, frozenset({"memcached", "cachelib-pylibmc"})
-    ),
+    "stores/memcached.py": Tests(_CACHE, frozenset({"memcached", "cachelib-pylibmc"})),
 }
 
 # Loaded once, and not again for every mutant.
@@ -170,9 +167,7 @@ def _explained(file: str) -> Counter[str]:
     text = (_HERE / "survivors.md").read_text()
     section = re.search(rf"(?ms)^## `{file}`$(.*?)(?=^## |\Z)", text)
     blocks = re.findall(r"(?ms)^```diff\n(.*?)^```", section[1] if section else "")
-    return Counter(
-        change for block in blocks for change in block.strip().split("\n\n")
-    )
+    return Counter(change for block in blocks for change in block.strip().split("\n\n"))
 
 
 def _survives(file: str, limit: float, killers: c.Sequence[str] = ()) -> bool:
