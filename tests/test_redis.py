@@ -6,6 +6,7 @@ import collections.abc as c
 import subprocess
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 import redis
@@ -26,6 +27,7 @@ from valkey.cluster import ValkeyCluster
 
 from flask_buffalo_session import RedisStore
 from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
+from flask_buffalo_session.stores.base import storage_key
 
 HOUR = 3600
 
@@ -89,6 +91,78 @@ def test_keys_begin_with_the_prefix_and_expire(client: t.Any) -> None:
     assert 0 < client.ttl(key) <= HOUR
     store.save(token, b"more", expected=b"data", max_age=2 * HOUR)
     assert HOUR < client.ttl(key) <= 2 * HOUR
+
+
+def test_keys_begin_as_documented(client: t.Any) -> None:
+    """A server's access rules may name them."""
+    document = (Path(__file__).parent.parent / "docs/stores.md").read_text()
+    assert "keys that begin with `buffalo-session:`" in document
+    token = RedisStore(client).save(None, b"data", expected=None, max_age=HOUR)
+    assert client.get(f"buffalo-session:{storage_key(token)}") == b"data"
+
+
+def test_any_text_may_be_an_unhashed_token(client: t.Any) -> None:
+    """It finds nothing, as in any store."""
+    store = RedisStore(client, prefix="plain:", hashed=False)
+    assert store.load("\ud800") is None
+    store.save("\ud800", b"data", expected=None, max_age=HOUR)
+    assert client.keys("plain:*") == [b"plain:\xed\xa0\x80"]
+
+
+class Refusing:
+    """A client with a server that has one command answered by an error."""
+
+    def __init__(self, client: t.Any, refused: str) -> None:
+        self.client = client
+        self.refused = refused
+
+    def execute_command(self, name: str, *args: t.Any, **options: t.Any) -> t.Any:
+        if name == self.refused:
+            raise redis.ResponseError("not allowed")
+        return self.client.execute_command(name, *args, **options)
+
+
+@pytest.mark.parametrize(
+    ("refused", "doing", "ask"),
+    [
+        ("GET", "read", lambda store: store.load("token")),
+        (
+            "SET",
+            "write",
+            lambda store: store.save(None, b"data", expected=None, max_age=HOUR),
+        ),
+        ("DEL", "delete", lambda store: store.delete("token")),
+        ("EVAL", "delete", lambda store: store.revoke("id")),
+        ("HGETALL", "read", lambda store: store.owned("ann")),
+        ("HSET", "write", lambda store: store.own("token", "ann", max_age=HOUR)),
+        ("HDEL", "write", lambda store: store.owned("ann")),
+        ("TIME", "be examined", lambda store: store.examine()),
+    ],
+)
+def test_an_error_says_what_could_not_be_done(
+    client: t.Any, refused: str, doing: str, ask: c.Callable[[RedisStore], object]
+) -> None:
+    """And what the server said to it."""
+    # One of the owner's that is gone.
+    RedisStore(client, prefix="refusing:").own("gone", "ann", max_age=HOUR)
+    store = RedisStore(Refusing(client, refused), prefix="refusing:")
+    with pytest.raises(SessionStoreError, match=f"^Redis: cannot {doing}: not allowed"):
+        ask(store)
+
+
+def test_a_new_record_may_be_written_twice(client: t.Any) -> None:
+    """By a client that repeats by itself what got no answer: nobody else can have
+    written it.
+    """
+
+    class Repeating:
+        def execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
+            client.execute_command(*args, **options)
+            return client.execute_command(*args, **options)
+
+    store = RedisStore(Repeating())
+    token = store.save(None, b"data", expected=None, max_age=HOUR)
+    assert store.load(token) == b"data"
 
 
 def test_two_prefixes_do_not_meet(client: t.Any) -> None:

@@ -156,12 +156,6 @@ class CacheStore:
 class _Bytes:
     """In place of a cache's own serializer: bytes are stored as they are."""
 
-    def dump(self, value: bytes, file: t.IO[bytes]) -> None:
-        file.write(value)
-
-    def load(self, file: t.IO[bytes]) -> bytes:
-        return file.read()
-
     def dumps(self, value: bytes) -> bytes:
         return value
 

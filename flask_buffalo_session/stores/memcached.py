@@ -129,7 +129,9 @@ def _clients_like(client: t.Any) -> _Reserve:
                 self.get(key)
             return found, version
 
-    behaviors = {**client.behaviors, "cas": True}
+    # Not all of them, as some cannot be set, not even to what they are.
+    plain = pylibmc.Client(client.addresses, binary=client.binary).behaviors
+    behaviors = dict(client.behaviors.items() - plain.items()) | {"cas": True}
     raw = BytesClient(client.addresses, behaviors=behaviors, binary=client.binary)
     clients: dict[tuple[int, int], BytesClient] = {}
 

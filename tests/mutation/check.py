@@ -50,9 +50,17 @@ class Tests(t.NamedTuple):
 _SESSION = (
     *("test_sessions.py", "test_merge.py", "test_concurrency.py"),
     *("test_renewal.py", "test_revocation.py", "test_owners.py"),
+    "test_interface.py",
 )
-_STORE = ("test_stores.py", "test_owners.py")
-_CACHE = ("test_stores.py", "test_cache.py")
+_ANY_STORE = ("test_stores.py", "test_timeouts.py")
+_OWNING_STORE = (*_ANY_STORE, "test_owners.py", "test_doctor.py::TestClock")
+_DEAF = (
+    "test_faults.py::test_a_server_that_takes_no_connection_does_not_hang_the_request"
+)
+_CACHE = (
+    *(*_ANY_STORE, "test_cache.py", "test_doctor.py::TestClock"),
+    "test_faults.py::test_records_in_files_are_private",
+)
 
 TESTS = {
     "seal.py": Tests(("test_seal.py",)),
@@ -60,20 +68,22 @@ TESTS = {
     "sessions.py": Tests(
         _SESSION,
         frozenset({"cookie", "memory"}),
-        ("by_an_older_id", "who_has_the_old_token"),
+        ("by_an_older_id", "that_was_given_up", "who_has_the_old_token"),
     ),
-    "stores/memory.py": Tests(_STORE, frozenset({"memory"})),
+    "stores/memory.py": Tests(_OWNING_STORE, frozenset({"memory"})),
     "stores/redis.py": Tests(
         (
-            *(*_STORE, "test_redis.py"),
+            *(*_OWNING_STORE, "test_redis.py"),
             "test_gorilla_stores.py::test_unhashed_records_have_no_owners",
         ),
         frozenset({"redis", "redis-decoding"}),
         ("master", "cluster"),
     ),
-    "stores/sql.py": Tests((*_STORE, "test_sql.py"), frozenset({"sqlite"})),
+    "stores/sql.py": Tests(
+        (*_OWNING_STORE, "test_sql.py", "test_url.py"), frozenset({"sqlite"})
+    ),
     "stores/cache.py": Tests(
-        _CACHE, frozenset({"files", "cachelib-redis", "cachelib-simple"})
+        _CACHE, frozenset({"files", "memcached", "cachelib-redis", "cachelib-simple"})
     ),
     "stores/lockfile.py": Tests(_CACHE, frozenset({"files"})),
     "stores/memcached.py": Tests(_CACHE, frozenset({"memcached", "cachelib-pylibmc"})),
@@ -206,15 +216,22 @@ class _Plugin:
 
     def __init__(self, tests: Tests, killers: c.Sequence[str]) -> None:
         self._tests = tests
+        self._others: set[str] = set()
         self._order = {test: -place for place, test in enumerate(killers, 1)}
+
+    def pytest_collection(self) -> None:
+        conftest: t.Any = sys.modules["conftest"]
+        self._others = conftest.STORES.keys() - self._tests.stores
+        for stores in (conftest.STORES, conftest.SERVER_STORES):
+            for name in self._others & stores.keys():
+                del stores[name]
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        every = set(sys.modules["conftest"].STORES)
         items[:] = [
             item
             for item in items
-            if _parameters(item) & every <= self._tests.stores
+            if not _parameters(item) & self._others
             and not any(part in item.nodeid for part in self._tests.without)
         ]
         items.sort(key=lambda item: self._order.get(item.nodeid, 0))

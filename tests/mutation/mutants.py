@@ -67,6 +67,7 @@ def _nodes(node: t.Any, scope: str) -> c.Iterator[tuple[t.Any, str]]:
 
 
 def _instead_of(node: t.Any) -> c.Iterator[t.Any]:
+    no_value = _code(node).replace("False", "None")
     for kind, operator in mutation_operators:
         if isinstance(node, kind):
             others = iter(operator(node))
@@ -74,8 +75,8 @@ def _instead_of(node: t.Any) -> c.Iterator[t.Any]:
                 # The others are the same in capital and in small letters.
                 others = itertools.islice(others, 1)
             for other in others:
-                # What is said to people is left alone.
-                if _texts(other) >= _texts(node):
+                # What is said to people is left alone, and what is as false already.
+                if _texts(other) >= _texts(node) and _code(other) != no_value:
                     yield other
 
 
@@ -98,7 +99,11 @@ _STRINGS = m.SimpleString() | m.FormattedString() | m.ConcatenatedString()
 
 
 def _is_text(node: t.Any) -> bool:
-    return m.matches(node, _STRINGS) and " " in cst.Module([]).code_for_node(node)
+    return m.matches(node, _STRINGS) and " " in _code(node)
+
+
+def _code(node: t.Any) -> str:
+    return cst.Module([]).code_for_node(node)
 
 
 def _texts(node: t.Any) -> int:
