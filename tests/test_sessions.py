@@ -714,6 +714,29 @@ class TestIds:
             session.save()
             assert session.cookie == cookie
 
+    def test_no_two_new_ids_are_the_same(self, desk: Desk) -> None:
+        """Not even those of sessions that hold the same and begin at once."""
+        cookies = set()
+        for _ in range(5):
+            session = desk.session(desk.stored(a=1))
+            session.regenerate()
+            session.save()
+            cookies.add(session.cookie)
+        assert len(cookies) == 5
+
+    def test_when_an_id_was_given_is_kept_only_if_it_matters(
+        self, server_store: Store
+    ) -> None:
+        """Where ids are not renewed, nothing needs the room."""
+        for renew_after in (None, 3600):
+            desk = Desk(server_store, renew_after=renew_after)
+            session = desk.session(desk.stored(a=1))
+            session.regenerate()
+            session.save()
+            data = server_store.load(str(session.cookie))
+            assert data is not None
+            assert bool(desk.codec.loads(data).renewed) == (renew_after is not None)
+
     def test_regenerate_kills_the_old_id_of_an_empty_session_too(
         self, server_store: Store
     ) -> None:

@@ -68,7 +68,7 @@ TESTS = {
     "sessions.py": Tests(
         _SESSION,
         frozenset({"cookie", "memory"}),
-        ("by_an_older_id", "that_was_given_up", "who_has_the_old_token", "with_go"),
+        ("redis", "older_id", "given_up", "has_the_old_token", "with_go"),
     ),
     "stores/memory.py": Tests(_OWNING_STORE, frozenset({"memory"})),
     "stores/redis.py": Tests(
