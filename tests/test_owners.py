@@ -159,6 +159,7 @@ def test_an_owner_is_noted_when_it_is_told_and_with_each_renewal() -> None:
     noted: list[str] = []
 
     def own(token: str, owner: str, *, max_age: int) -> None:
+        assert max_age > desk.idle_timeout
         noted.append(owner)
 
     store.own = own  # type: ignore[method-assign]

@@ -1072,6 +1072,14 @@ class TestSignals:
             ("session-rejected", storage_key("unknown")),
             ("session-rejected", storage_key(broken)),
         ]
+        told.clear()
+        session = desk.session(desk.stored(a=1))
+        session["a"] = 2
+        token, name = str(session._token), session.id
+        server_store.save(token, b"damaged", expected=session._data, max_age=3600)
+        session.save()
+        assert ("session-rejected", name) in told
+        assert ("session-conflict", name) in told
 
     def test_a_session_used_while_it_is_told_of_is_whole(
         self, server_store: Store
