@@ -140,8 +140,10 @@ def children_of(process: int) -> list[int]:
 
 
 def has_stopped(thread: Path) -> bool:
-    """Whether a thread of a process waits to be told to go on."""
-    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    """Whether a thread of a process waits to be told to go on, or has ended while its
+    parent waits and cannot take note of it.
+    """
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] in "TZ"
 
 
 class RedisServer(Server):
