@@ -20,7 +20,11 @@ from flask_buffalo_session import (
     NullStore,
     session,
 )
-from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
+from flask_buffalo_session.errors import (
+    SessionConfigError,
+    SessionStoreError,
+    SessionTooLargeError,
+)
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.stores.base import storage_key
 
@@ -308,6 +312,102 @@ def test_a_cookie_sealed_after_the_end_is_not_taken_for_a_request_under_way() ->
     now = int(time.time())
     assert listed.has_just_ended(entry, now - 5)
     assert not listed.has_just_ended(entry, now + 5)
+
+
+class TestOwners:
+    """Whose a session is, as the list has noted it."""
+
+    def site(self, store: MemoryStore) -> tuple[Flask, t.Any]:
+        app = make_app("cookie", SESSION_REVOCATION=store, SESSION_IDLE_TIMEOUT=1000)
+
+        @app.get("/bind/<owner>")
+        def bind(owner: str) -> str:
+            session.bind(owner)
+            return owner
+
+        @app.get("/change")
+        def change() -> str:
+            session["count"] = session.get("count", 0) + 1
+            return str(session.owner)
+
+        @app.get("/too-large/<how>")
+        def too_large(how: str) -> str:
+            session.regenerate() if how == "regenerate" else session.bind("bob")
+            session["large"] = secrets.token_hex(5000)
+            try:
+                session.save()
+            except SessionTooLargeError:
+                if how == "mend":
+                    del session["large"]
+            return how
+
+        return app, app.extensions["buffalo_session"]
+
+    def test_a_session_in_use_stays_its_owners(self, clock: Clock) -> None:
+        """However often it gets another cookie, by which it never grows old."""
+        app, extension = self.site(MemoryStore())
+        browser = app.test_client()
+        browser.get("/bind/ann")
+        for _ in range(30):
+            clock.tick(90)
+            assert browser.get("/change").text == "ann"
+            with app.app_context():
+                (info,) = extension.sessions_of("ann")
+            assert clock.now - info.last_seen.timestamp() <= 101
+        # To the last moment of its last cookie.
+        clock.tick(1000)
+        with app.app_context():
+            assert extension.revoke_all("ann") == 1
+        assert browser.get("/change").text == "None"
+
+    @pytest.mark.parametrize("how", ["regenerate", "bind"])
+    def test_what_gets_no_cookie_is_not_noted(self, how: str) -> None:
+        """No session that nobody has is listed, and none is missing."""
+        app, extension = self.site(MemoryStore())
+        browser = app.test_client()
+        browser.get("/bind/ann")
+        browser.get(f"/too-large/{how}")
+        with app.app_context():
+            assert extension.sessions_of("bob") == []
+            assert extension.revoke_all("ann") == 1
+        assert browser.get("/change").text == "None"
+
+    def test_a_first_save_can_be_tried_again(self) -> None:
+        """By a view that has seen what prevented it."""
+        app, extension = self.site(MemoryStore())
+        browser = app.test_client()
+        assert browser.get("/too-large/mend").status_code == 200
+        assert browser.get("/change").text == "bob"
+        with app.app_context():
+            assert len(extension.sessions_of("bob")) == 1
+
+    def test_a_first_save_that_was_noted_can_be_tried_again(self) -> None:
+        """Although the list has its id already."""
+        store = CountingOwned(MemoryStore())
+        desk = Desk(CookieStore(), revocations=RevocationList(store, HOUR))
+        session = desk.session()
+        session.bind("ann")
+        store.failing["own"] = SessionStoreError("list", "away")
+        with pytest.raises(SessionStoreError):
+            session.save()
+        store.failing.clear()
+        session.save()
+        assert desk.values(str(session.cookie)) == {"_owner_": "ann"}
+
+    def test_an_entry_that_is_none_is_noted_anew(self) -> None:
+        """Whoever has put it there."""
+        store = MemoryStore()
+        revocations = RevocationList(store, HOUR)
+        desk = Desk(CookieStore(), revocations=revocations)
+        session = desk.session()
+        session.bind("ann")
+        session.save()
+        ((key, (data, end)),) = store._records.items()
+        store._records[key] = data[:40], end
+        session = desk.session(session.cookie)
+        session["a"] = 1
+        session.save()
+        assert [b"_owner_" in held.data for held in revocations.owned("ann")] == [True]
 
 
 class TestEntries:
