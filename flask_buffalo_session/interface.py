@@ -100,11 +100,12 @@ class BuffaloInterface(SessionInterface):
     def save_session(
         self, app: Flask, session: SessionMixin, response: Response
     ) -> None:
-        if not session.accessed and not self._renew_untouched(session):
-            return
         session = t.cast(Session, session)
         request: Request = session.source
         if self._is_exempt(app, request):
+            return
+        if not session.accessed and not self._renew_untouched(session):
+            _close(session, response)
             return
         try:
             session.save_once()
@@ -114,13 +115,10 @@ class BuffaloInterface(SessionInterface):
         else:
             if not self._examined and session.answered:
                 self._examine_store()
-        session.close()
         _vary_on_cookie(response)
         if session.cookie is not None:
             self._set_cookie(response, session, request)
-        if response.is_streamed:
-            # What is written while streaming comes too late to be saved.
-            response.call_on_close(session.check_saved)
+        _close(session, response)
 
     @property
     def register(self) -> Store | RevocationList:
@@ -363,6 +361,13 @@ class BuffaloInterface(SessionInterface):
         return self.config.format.seal(
             secrets, self.config.name, encrypt=self.config.encrypt
         )
+
+
+def _close(session: Session, response: Response) -> None:
+    """What is written from here on, while streaming say, comes too late to be saved."""
+    session.close()
+    if response.is_streamed:
+        response.call_on_close(session.check_saved)
 
 
 def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int]]:

@@ -522,6 +522,25 @@ class TestNullMode:
 
         assert app.test_client().get("/").text == "ok"
 
+    def test_an_exempt_view_may_write_late(self) -> None:
+        """It is for nothing at any time, and no error at any time either."""
+        app = Flask("shop")
+        buffalo = BuffaloSession(app)
+        late: list[dict[str, int]] = []
+
+        @app.get("/")
+        @buffalo.exempt
+        def view() -> str:
+            return ""
+
+        @app.teardown_request
+        def teardown(_: object) -> None:
+            session["late"] = 1
+            late.append(dict(session))
+
+        app.test_client().get("/")
+        assert late == [{"late": 1}]
+
     def test_a_decorator_around_an_exempt_view_keeps_it_exempt(self) -> None:
         """As long as it uses :func:`functools.wraps`."""
         import functools
