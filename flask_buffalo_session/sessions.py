@@ -612,7 +612,8 @@ class Session(SessionMixin):
     def _overdue(self) -> bool:
         """Whether the id has become so old that another takes its place."""
         limit = self._renew_after
-        if limit is None or self._token is None:
+        if limit is None or self._token is None or self._closed:
+            # Once the response has been made there is none to set the cookie.
             return False
         return time.time() - (self._renewed or self._created) >= limit
 

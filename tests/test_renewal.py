@@ -175,6 +175,17 @@ def test_one_of_many_at_once_renews(desk: Desk, later: Later) -> None:
     assert desk.values(cookies[0]) == expected
 
 
+def test_no_id_is_replaced_after_the_response(desk: Desk, later: Later) -> None:
+    """There is none any more that could set the cookie: while streaming, say."""
+    cookie = desk.stored(a=1)
+    session = opened(desk, cookie)
+    session.save()
+    session.close()
+    later.pass_by(101)
+    session.save()
+    assert desk.values(cookie) == {"a": 1}
+
+
 def test_a_request_survives_two_renewals(desk: Desk, later: Later) -> None:
     """It is led from one id to the next."""
     cookie = desk.stored(a=1)
