@@ -19,6 +19,7 @@ from flask_buffalo_session import CookieStore, MemoryStore, Store, session
 from flask_buffalo_session.codec import Codec, NativeCodec, Record
 from flask_buffalo_session.errors import RejectedError, SessionStoreError
 from flask_buffalo_session.gorilla.codec import GorillaCodec
+from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.retired import (
     is_mark,
     moved,
@@ -308,6 +309,33 @@ def test_ending_a_session_by_an_older_id_ends_it(
             assert extension.revoke(old_id) is False
             assert extension.revoke(new_id) is False
         assert client.get("/user").text == "None"
+
+
+def test_ending_the_others_keeps_what_was_renewed_meanwhile(
+    servers: Servers, later: Later
+) -> None:
+    """However often; it is told by the id from before."""
+    for name in OWNED:
+        desk = Desk(store_named(name, servers), idle_timeout=10 * HOUR, renew_after=100)
+        owner = f"ann {time.time_ns()}"
+        cookies = []
+        for _ in range(2):
+            session = desk.session()
+            session.bind(owner)
+            session.save()
+            cookies.append(str(session.cookie))
+        kept, other = cookies
+        keep = desk.session(kept).id
+        later.pass_by(101)
+        for desk.renew_after in (100, 0):
+            renewing = opened(desk, kept)
+            renewing.save()
+            kept = str(renewing.cookie)
+        owners = Owners(desk.store, desk)
+        assert owners.revoke_all(owner, keep=keep) == 1
+        assert desk.values(kept) == {"_owner_": owner}
+        assert desk.values(other) == {}
+        assert owners.revoke_all(owner) == 1
 
 
 def test_an_id_that_was_given_up_cannot_be_ended(servers: Servers) -> None:
