@@ -466,6 +466,22 @@ class TestMarks:
         pairs = zip(mark[-43:], (key * 2)[:43], strict=True)
         assert bytes(one ^ two for one, two in pairs) != successor.encode()
 
+    def test_a_mark_from_elsewhere_leads_nowhere(self) -> None:
+        """One that who can write to the store has put there: the session has ended."""
+        for mark in (
+            moved("another" * 6, "successor" * 5),
+            b"\x00moved",
+            b"\x00moved\xff",
+        ):
+            store = MemoryStore()
+            desk = Desk(store)
+            cookie = desk.stored(a=1)
+            session = opened(desk, cookie)
+            session["b"] = 2
+            store._records[storage_key(cookie)] = mark, time.time() + 60
+            session.save()
+            assert ("conflict", None) in desk.told
+
     @pytest.mark.parametrize("data", [None, b"", b"\x01record", b"\x00retired"])
     def test_other_data_leads_nowhere(self, data: bytes | None) -> None:
         """Records, and ids that were given up for good."""
