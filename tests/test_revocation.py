@@ -25,6 +25,7 @@ from flask_buffalo_session.errors import (
     SessionStoreError,
     SessionTooLargeError,
 )
+from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.stores.base import storage_key
 
@@ -393,6 +394,20 @@ class TestOwners:
         store.failing.clear()
         session.save()
         assert desk.values(str(session.cookie)) == {"_owner_": "ann"}
+
+    def test_an_entry_under_another_key_is_none(self) -> None:
+        """To end what it names would leave it where it is, again and again."""
+        store = MemoryStore()
+        revocations = RevocationList(store, HOUR)
+        desk = Desk(CookieStore(), revocations=revocations)
+        session = desk.session()
+        session.bind("ann")
+        session.save()
+        ((_, (data, _)),) = store._records.items()
+        store.save("elsewhere", data, expected=None, max_age=60)
+        store.own("elsewhere", "ann", max_age=60)
+        assert len(revocations.owned("ann")) == 1
+        assert Owners(revocations, desk).revoke_all("ann") == 1
 
     def test_an_entry_that_is_none_is_noted_anew(self) -> None:
         """Whoever has put it there."""
