@@ -33,7 +33,7 @@ from .flash import Flash
 from .retired import RETIRED, RETIRED_SECONDS, is_mark, moved, successor_of
 from .revocation import RevocationList
 from .seal import Ticket
-from .stores.base import Owned, Store, storage_key
+from .stores.base import Owned, Store, is_stateless, storage_key
 from .stores.null import NullStore
 
 # How often a save is tried against other requests' saves. Each failure means
@@ -415,7 +415,7 @@ class Session(SessionMixin):
         opened = self._backing.open(self.source)
         self._store = store = opened.store
         self._refusal = opened.refusal
-        self._stateless = getattr(store, "stateless", False)
+        self._stateless = is_stateless(store)
         self._register = opened.revocations if self._stateless else store
         self._ending = []
         self._begin()

@@ -24,6 +24,7 @@ from flask_buffalo_session.errors import (
     SessionConfigError,
     SessionStoreError,
     SessionTooLargeError,
+    SessionUnsupportedError,
 )
 from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.revocation import RevocationList
@@ -131,6 +132,11 @@ class Site:
 @pytest.fixture
 def site(listed: CountingOwned) -> Site:
     return Site(listed)
+
+
+def session_of(browser: FlaskClient) -> dict[str, t.Any]:
+    with browser.session_transaction() as found:
+        return dict(found)
 
 
 @pytest.mark.parametrize("how", ["clear", "destroy", "regenerate", "pop", "replace"])
@@ -563,6 +569,47 @@ class TestSetting:
         """Go would read on what Flask had ended."""
         with pytest.raises(SessionConfigError, match="native"):
             make_app("cookie", SESSION_REVOCATION="memory:", SESSION_FORMAT="gorilla")
+
+    def test_null_mode_has_none(self) -> None:
+        """Nor anything to say against one: there are no sessions to end."""
+        app = make_app(
+            "cookie",
+            SESSION_API=True,
+            SESSION_REVOCATION="memory:",
+            SESSION_FORMAT="gorilla",
+        )
+        with app.app_context(), pytest.raises(SessionUnsupportedError):
+            app.extensions["buffalo_session"].sessions_of("ann")
+
+    def test_a_store_of_ones_own_that_keeps_nothing_has_one(self) -> None:
+        """Its sessions would not end otherwise, and nobody would be told."""
+
+        class InCookie:
+            stateless: t.Literal[True] = True
+
+            def load(self, token: str) -> bytes | None:
+                return bytes.fromhex(token)
+
+            def save(self, token: str | None, data: bytes, **_: object) -> str:
+                return data.hex()
+
+            def delete(self, token: str) -> None:
+                pass
+
+        app = make_app(InCookie(), SESSION_REVOCATION="memory:")
+
+        @app.get("/<action>")
+        def act(action: str) -> str:
+            getattr(session, action)() if action == "clear" else session.update(a=1)
+            return str(len(session))
+
+        browser, thief = app.test_client(), app.test_client()
+        browser.get("/begin")
+        cookie = browser.get_cookie(NAME)
+        assert cookie is not None
+        thief.set_cookie(NAME, cookie.value)
+        browser.get("/clear")
+        assert session_of(thief) == {}
 
     @pytest.mark.parametrize("setting", ["null", "memory:"])
     def test_other_stores_need_none(self, setting: str) -> None:
