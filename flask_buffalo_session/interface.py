@@ -26,6 +26,7 @@ from .doctor import (
 from .errors import (
     Reason,
     RejectedError,
+    SessionError,
     SessionSecretError,
     SessionStoreError,
     SessionTooLargeError,
@@ -224,11 +225,9 @@ class BuffaloInterface(SessionInterface):
             # the same, so that it is looked at this closely ten times in its life.
             if session:
                 session.save()
-        except SessionStoreError:
+        except SessionError as error:
             # The view asked for nothing, so it gets no error either.
-            self._app.logger.warning(
-                "A session could not be renewed: its store cannot answer."
-            )
+            self._app.logger.warning("A session could not be renewed: %s", error)
             session.abandon()
         return session.cookie is not None
 

@@ -432,7 +432,8 @@ class Session(SessionMixin):
         self.cookie_permanent = False
         self._created = int(time.time())
         self._dated = False
-        self._renewed = 0
+        # From the beginning, as a cookie must not outgrow its limit by being renewed.
+        self._renewed = 0 if self._renew_after is None else self._created
         self._nonce = b""
         self._new = True
         self._base, self._live, self._seen, self._lent = {}, {}, {}, set()

@@ -23,7 +23,11 @@ from flask_buffalo_session import (
     session,
     signals,
 )
-from flask_buffalo_session.errors import SessionSecretError, SessionStoreError
+from flask_buffalo_session.errors import (
+    SessionSecretError,
+    SessionStoreError,
+    SessionTooLargeError,
+)
 
 NAME = "_buffalo_session"
 
@@ -338,8 +342,12 @@ class TestRenewal:
         client = client_of(counting, **self.config())
         client.get("/permanent")
         clock.tick(500)
-        for operation in ("load", "save"):
-            counting.failing = {operation: SessionStoreError("memory", "away")}
+        for operation, error in (
+            ("load", SessionStoreError("memory", "away")),
+            ("save", SessionStoreError("memory", "away")),
+            ("save", SessionTooLargeError(5000, 4093, [])),
+        ):
+            counting.failing = {operation: error}
             response = client.get("/untouched")
             assert response.status_code == 200
             assert "Set-Cookie" not in response.headers

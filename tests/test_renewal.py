@@ -428,6 +428,29 @@ class TestRequests:
             assert "Set-Cookie" not in client.get("/user").headers
 
 
+def test_a_cookie_does_not_outgrow_its_limit_by_being_renewed(later: Later) -> None:
+    """Nor is a view to blame that has written nothing."""
+    app = make_app(
+        "cookie",
+        MAX_COOKIE_SIZE=400,
+        SESSION_REVOCATION="memory:",
+        SESSION_RENEW_AFTER=100,
+    )
+    with_views(app)
+
+    @app.get("/fill/<int:size>")
+    def fill(size: int) -> str:
+        session["filling"] = "x" * size
+        return "filled"
+
+    client = app.test_client()
+    sizes = iter(range(400))
+    while client.get(f"/fill/{next(sizes)}").status_code == 200:
+        pass
+    later.pass_by(101)
+    assert "Set-Cookie" in client.get("/user").headers
+
+
 def test_of_two_cookie_sessions_one_renews(later: Later) -> None:
     """The other leaves the newer cookie alone."""
     revocations = RevocationList(MemoryStore(), HOUR)
