@@ -866,10 +866,11 @@ class Session(SessionMixin):
     def _remove(self) -> None:
         """Nothing is left of a session that was nowhere but in its cookie."""
         if self._token is not None:
-            ended = self._retire(self._key, self._kept)
+            session_id, ended = self.id, self._retire(self._key, self._kept)
             self._begin()
             self.cookie = "" if ended else None
-            self._backing.tell(signals.session_saved, None)
+            signal = signals.session_saved if ended else signals.session_conflict
+            self._backing.tell(signal, session_id)
 
     def _end(self, key: str | None, kept: bytes | None) -> bool:
         """End a session. False if that had been done before."""

@@ -304,10 +304,12 @@ def test_both_of_two_that_end_it_remove_no_newer_cookie(listed: CountingOwned) -
         for one in (first, second):
             assert one["a"] == 1
         for one in (first, second):
+            desk.told.clear()
             one.clear() if end == "clear" else one.pop("a")
             one.save()
         assert first.cookie == ""
         assert second.cookie is None
+        assert desk.told == [("conflict", None)]
 
 
 def test_a_cookie_sealed_after_the_end_is_not_taken_for_a_request_under_way() -> None:
