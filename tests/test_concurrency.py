@@ -366,20 +366,22 @@ class TestEnded:
         assert desk.values(login.cookie) == {"a": 1, "b": 2, "user_id": 1}
         assert desk.values(cookie) == {}
 
+    def test_a_write_in_between_leaves_one_successor(self, desk: Desk) -> None:
+        """What the first attempt has saved under a new id is what the second uses."""
+        cookie = desk.stored(a=1)
+        login, other = two(desk, cookie)
+        made = new_tokens(desk)
+        other["b"] = 2
+        other.save()
+        login.regenerate()
+        login.save()
+        assert made == [login.cookie]
+
     def test_of_two_that_regenerate_one_does(self, desk: Desk) -> None:
         """There are never two live successors."""
         cookie = desk.stored(a=1)
         first, second = two(desk, cookie)
-        made: list[str] = []
-        save = desk.store.save
-
-        def noting(token: str | None, *args: object, **kwargs: object) -> str:
-            result = save(token, *args, **kwargs)  # type: ignore[arg-type]
-            if token is None:
-                made.append(result)
-            return result
-
-        desk.store.save = noting  # type: ignore[method-assign]
+        made = new_tokens(desk)
         first.regenerate()
         second.regenerate()
         first.save()
@@ -414,6 +416,21 @@ class TestEnded:
             desk.store.save = save  # type: ignore[method-assign]
             assert session.cookie is None
             assert desk.values(cookie) == {"a": 1}
+
+
+def new_tokens(desk: Desk) -> list[str]:
+    """Those that the store issues from now on."""
+    made: list[str] = []
+    save = desk.store.save
+
+    def noting(token: str | None, *args: object, **kwargs: object) -> str:
+        result = save(token, *args, **kwargs)  # type: ignore[arg-type]
+        if token is None:
+            made.append(result)
+        return result
+
+    desk.store.save = noting  # type: ignore[method-assign]
+    return made
 
 
 class TestGetOnce:

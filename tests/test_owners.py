@@ -151,6 +151,30 @@ def test_memory_keeps_nothing_of_an_owner_without_sessions() -> None:
     assert store._notes == {}
 
 
+def test_an_owner_is_noted_when_it_is_told_and_with_each_renewal() -> None:
+    """Other saves cost no more for it."""
+    store = MemoryStore()
+    desk = Desk(store)
+    session = desk.session()
+    session.bind("ann")
+    session.save()
+    noted: list[str] = []
+
+    def own(token: str, owner: str, *, max_age: int) -> None:
+        assert max_age > desk.idle_timeout
+        noted.append(owner)
+
+    store.own = own  # type: ignore[method-assign]
+    for renewal_due, changes, times in ((False, True, 0), (True, False, 1)):
+        desk.renewal_due = renewal_due
+        later = desk.session(session.cookie)
+        assert later.owner == "ann"
+        if changes:
+            later["a"] = 1
+        later.save()
+        assert noted == ["ann"] * times
+
+
 def use(app: Flask) -> BuffaloSession:
     """The extension of an application that logs in and out."""
 

@@ -98,6 +98,25 @@ def test_the_new_id_grows_old_in_turn(desk: Desk, later: Later) -> None:
         cookie = renewing.cookie
 
 
+def test_handing_out_a_value_leaves_the_id_as_young_as_it_is(
+    desk: Desk, later: Later
+) -> None:
+    """What is saved there and then keeps the date of the id too."""
+    cookie = desk.stored(a=1, b=2)
+    later.pass_by(101)
+    renewing = opened(desk, cookie)
+    renewing.save()
+    assert renewing.cookie
+    assert renewing.get_once("a") == 1
+    claiming = desk.session(renewing.cookie)
+    assert claiming.get_once("b") == 2
+    claiming.save()
+    assert claiming.cookie is None
+    again = opened(desk, renewing.cookie)
+    again.save()
+    assert again.cookie is None
+
+
 def test_the_old_id_answers_as_retired(desk: Desk, later: Later) -> None:
     """As an empty session that sets no cookie and writes nothing, so the newer cookie
     stays.

@@ -295,6 +295,30 @@ def test_of_two_that_regenerate_one_does(listed: CountingOwned) -> None:
     assert len(alive) == 1
 
 
+def test_a_new_id_is_given_though_the_session_is_bound_meanwhile(
+    listed: CountingOwned,
+) -> None:
+    """What the list has noted of the old one was changed; the new one is noted once."""
+    desk = Desk(CookieStore(), revocations=RevocationList(listed, HOUR))
+    owner = f"ann {time.time_ns()}"
+    beginning = desk.session()
+    beginning.bind(owner)
+    beginning.save()
+    cookie = str(beginning.cookie)
+    login, other = desk.session(cookie), desk.session(cookie)
+    for one in (login, other):
+        assert one.owner == owner
+    other.bind(f"{owner}'s brother")
+    other.save()
+    login.regenerate()
+    login.save()
+    assert desk.values(str(login.cookie)) == {"_owner_": owner}
+    assert desk.values(cookie) == {}
+    login.bind(f"{owner}'s sister")
+    login.save()
+    assert desk.session(str(login.cookie)).owner == f"{owner}'s sister"
+
+
 def test_both_of_two_that_end_it_remove_no_newer_cookie(listed: CountingOwned) -> None:
     """Only the first removes the cookie: by then the browser may have another."""
     desk = Desk(CookieStore(), revocations=RevocationList(listed, HOUR))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import time
 import typing as t
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -105,7 +106,7 @@ class TestMethods:
         session = desk.session(desk.stored(a=1))
         session.delete("missing")
         assert not session.modified
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match=r"^'missing'$"):
             del session["missing"]
         session.delete("a")
         assert session.modified
@@ -124,7 +125,7 @@ class TestMethods:
         session.update(d=4)
         assert session == {"b": 2, "c": [], "d": 4}
         assert session.popitem()
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match=r"^'missing'$"):
             session["missing"]
 
     def test_names_of_every_kind(self, desk: Desk) -> None:
@@ -441,15 +442,17 @@ class TestSaving:
         assert calls(desk) == ["save"]
 
     def test_a_change_after_saving_is_saved_too(self, desk: Desk) -> None:
-        """An explicit save does not end tracking."""
+        """An explicit save does not end tracking, and the next one knows of it."""
         cookie = desk.stored(cart=[1])
         session = desk.session(cookie)
         cart = session["cart"]
         cart.append(2)
         session.save()
+        calls(desk)
         cart.append(3)
         session["b"] = 1
         session.save()
+        assert calls(desk) == ["save"]
         assert desk.values(session.cookie or cookie) == {"cart": [1, 2, 3], "b": 1}
 
     def test_a_value_that_cannot_be_stored_is_an_error_and_changes_nothing(
@@ -537,6 +540,16 @@ class TestSaving:
         session["b"] = 2
         session.save_once()
         assert desk.values(session.cookie or cookie) == {"a": 1, "b": 2}
+
+    def test_the_automatic_save_tells_of_another_problem(self, desk: Desk) -> None:
+        """The view was told of the first one, and not of what it put in its place."""
+        session = desk.session(desk.stored(a=1))
+        session["b"] = object()
+        with pytest.raises(SessionTypeError):
+            session.save()
+        session["b"] = [object()]
+        with pytest.raises(SessionTypeError, match=r"^session\['b'\]\[0\]"):
+            session.save_once()
 
     def test_what_an_explicit_save_saved_outlives_a_later_failure(
         self, desk: Desk
@@ -701,6 +714,29 @@ class TestIds:
             session.save()
             assert session.cookie == cookie
 
+    def test_no_two_new_ids_are_the_same(self, desk: Desk) -> None:
+        """Not even those of sessions that hold the same and begin at once."""
+        cookies = set()
+        for _ in range(5):
+            session = desk.session(desk.stored(a=1))
+            session.regenerate()
+            session.save()
+            cookies.add(session.cookie)
+        assert len(cookies) == 5
+
+    def test_when_an_id_was_given_is_kept_only_if_it_matters(
+        self, server_store: Store
+    ) -> None:
+        """Where ids are not renewed, nothing needs the room."""
+        for renew_after in (None, 3600):
+            desk = Desk(server_store, renew_after=renew_after)
+            session = desk.session(desk.stored(a=1))
+            session.regenerate()
+            session.save()
+            data = server_store.load(str(session.cookie))
+            assert data is not None
+            assert bool(desk.codec.loads(data).renewed) == (renew_after is not None)
+
     def test_regenerate_kills_the_old_id_of_an_empty_session_too(
         self, server_store: Store
     ) -> None:
@@ -769,6 +805,29 @@ class TestIds:
         assert desk.values(session.cookie) == {"flash": "Bye"}
         if not desk.stateless:
             assert desk.values(cookie) == {}
+
+    def test_clear_deletes_what_was_never_saved(self, desk: Desk) -> None:
+        """Nothing is left to save, and there is no id to end."""
+        session = desk.session()
+        session["a"] = 1
+        session.clear()
+        assert dict(session) == {}
+        session.save()
+        assert session.cookie is None
+        assert calls(desk) == []
+
+    def test_clear_ends_an_empty_session_too(self, server_store: Store) -> None:
+        """Its record is there, and others may be writing to it."""
+        desk = Desk(server_store)
+        cookie = desk.stored(a=1)
+        emptied = desk.session(cookie)
+        del emptied["a"]
+        emptied.save()
+        session = desk.session(cookie)
+        session.clear()
+        session.save()
+        assert session.cookie == ""
+        assert is_mark(server_store.load(cookie))
 
     def test_clearing_nothing_is_nothing(self, desk: Desk) -> None:
         """No record, no cookie, not even one that removes it."""
@@ -976,6 +1035,51 @@ class TestSignals:
             "saved",
             "destroyed",
         ]
+
+    def test_each_signal_names_the_session(self, server_store: Store) -> None:
+        """By its id, which is safe to log."""
+        desk = Desk(server_store)
+        told: list[tuple[str, str | None]] = []
+
+        def tell(signal: t.Any, session_id: str | None, reason: object = None) -> None:
+            told.append((signal.name, session_id))
+
+        desk.tell = tell  # type: ignore[method-assign]
+        session = desk.session()
+        session["a"] = 1
+        session.save()
+        token, name = str(session.cookie), session.id
+        assert told == [("session-created", name), ("session-saved", name)]
+        late = desk.session(token)
+        assert late["a"] == 1
+        session.clear()
+        session.save()
+        late["a"] = 2
+        late.save()
+        too_late = desk.session(token)
+        too_late["a"] = 3
+        too_late.save()
+        conflict = ("session-conflict", name)
+        assert told[2:] == [("session-destroyed", name), conflict, conflict]
+        told.clear()
+        record = Record(int(time.time()), b"x", {"a": b"\xc1"})
+        broken = server_store.save(
+            None, desk.codec.dumps(record), expected=None, max_age=3600
+        )
+        for cookie in ("unknown", broken):
+            assert desk.session(cookie).get("a") is None
+        assert told == [
+            ("session-rejected", storage_key("unknown")),
+            ("session-rejected", storage_key(broken)),
+        ]
+        told.clear()
+        session = desk.session(desk.stored(a=1))
+        session["a"] = 2
+        token, name = str(session._token), session.id
+        server_store.save(token, b"damaged", expected=session._data, max_age=3600)
+        session.save()
+        assert ("session-rejected", name) in told
+        assert ("session-conflict", name) in told
 
     def test_a_session_used_while_it_is_told_of_is_whole(
         self, server_store: Store

@@ -224,6 +224,33 @@ def test_large_records_fit(engine: sa.Engine, name: str) -> None:
     assert store.load(token) == data[::-1]
 
 
+@pytest.mark.parametrize(
+    ("doing", "ask"),
+    [
+        ("read", lambda store: store.load("token")),
+        (
+            "write",
+            lambda store: store.save(None, b"data", expected=None, max_age=HOUR),
+        ),
+        ("delete", lambda store: store.delete("token")),
+        ("delete", lambda store: store.revoke("id")),
+        ("delete", lambda store: store.prune()),
+        ("write", lambda store: store.own("token", "ann", max_age=HOUR)),
+        ("read", lambda store: store.owned("ann")),
+        ("be examined", lambda store: store.examine()),
+    ],
+)
+def test_an_error_says_what_could_not_be_done(
+    tmp_path: Path, doing: str, ask: t.Callable[[SQLStore], object]
+) -> None:
+    """And what the database said to it."""
+    store = SQLStore(sa.create_engine(f"sqlite:///{tmp_path}/missing/app.db"))
+    with pytest.raises(
+        SessionStoreError, match=f"^SQL: cannot {doing}: unable to open"
+    ):
+        ask(store)
+
+
 def test_no_password_is_in_an_error() -> None:
     """When the database cannot be reached or lets nobody in."""
     for scheme in ("postgresql", "mariadb"):

@@ -50,7 +50,7 @@ class Tests(t.NamedTuple):
 _SESSION = (
     *("test_sessions.py", "test_merge.py", "test_concurrency.py"),
     *("test_renewal.py", "test_revocation.py", "test_owners.py"),
-    "test_interface.py",
+    *("test_interface.py", "test_gorilla_flask.py"),
 )
 _ANY_STORE = ("test_stores.py", "test_timeouts.py")
 _OWNING_STORE = (*_ANY_STORE, "test_owners.py", "test_doctor.py::TestClock")
@@ -68,7 +68,7 @@ TESTS = {
     "sessions.py": Tests(
         _SESSION,
         frozenset({"cookie", "memory"}),
-        ("by_an_older_id", "that_was_given_up", "who_has_the_old_token"),
+        ("redis", "older_id", "given_up", "has_the_old_token", "with_go"),
     ),
     "stores/memory.py": Tests(_OWNING_STORE, frozenset({"memory"})),
     "stores/redis.py": Tests(
