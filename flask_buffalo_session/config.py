@@ -24,7 +24,7 @@ from .errors import SessionConfigError
 from .formats import Format, NativeFormat
 from .gorilla.format import GorillaFormat
 from .revocation import OwnedStore, RevocationList
-from .stores.base import Owned, Store
+from .stores.base import Owned, Store, is_stateless
 from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
 from .stores.null import NullStore
@@ -113,20 +113,19 @@ class Config:
         chosen_store = _store(app, read.given("SESSION_STORE", store, "cookie"))
         chosen_format = _format(read.given("SESSION_FORMAT", format, "native"))
         null = read.flag("SESSION_API", api) or isinstance(chosen_store, NullStore)
+        used_store = NullStore() if null else chosen_store
         lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", DEFAULT_LIFETIME)
         idle = read.seconds("SESSION_IDLE_TIMEOUT", lifetime)
         config = cls(
             name=_name(app, read, name),
-            store=NullStore() if null else chosen_store,
+            store=used_store,
             format=chosen_format,
             null=null,
             encrypt=read.flag("SESSION_ENCRYPT"),
             idle_timeout=t.cast(int, idle),
             absolute_timeout=read.seconds("SESSION_ABSOLUTE_TIMEOUT"),
             renew_after=read.seconds("SESSION_RENEW_AFTER"),
-            revocations=_revocations(
-                app, chosen_store, chosen_format, t.cast(int, idle)
-            ),
+            revocations=_revocations(app, used_store, chosen_format, t.cast(int, idle)),
             permanent_lifetime=t.cast(int, lifetime),
             refresh_each_request=read.flag("SESSION_REFRESH_EACH_REQUEST"),
             auth_names=_auth_names(read),
@@ -331,8 +330,8 @@ def _revocations(
         isinstance(kept, Store) and isinstance(kept, Owned)
     ):
         raise wrong("SESSION_REVOCATION", value, _REVOCATIONS)
-    if not isinstance(store, CookieStore):
-        # Such a store knows by itself which sessions have ended.
+    if isinstance(store, NullStore) or not is_stateless(store):
+        # There are none, or their store knows by itself which have ended.
         return None
     if not isinstance(format, NativeFormat):
         raise SessionConfigError(

@@ -15,7 +15,7 @@ from flask import Flask
 from .codec import Codec, Record
 from .config import DEFAULT_LIFETIME, Config, find_secrets, is_weak
 from .errors import SessionConfigError, SessionConflictError, SessionStoreError
-from .stores.base import Examinable, Store
+from .stores.base import Examinable, Store, is_stateless
 from .stores.cache import CacheStore
 from .stores.memory import MemoryStore
 
@@ -231,7 +231,7 @@ def _check_cookie(
             note=True,
         )
     limit = config.max_cookie_size
-    if _is_stateless(config.store) and not 0 < limit <= LARGEST_COOKIE:
+    if is_stateless(config.store) and not 0 < limit <= LARGEST_COOKIE:
         yield Finding(
             "MAX_COOKIE_SIZE",
             f"it allows cookies of more than {LARGEST_COOKIE} bytes, which browsers"
@@ -278,7 +278,7 @@ def _check_memory(
 
 
 def _check_effects(app: Flask, config: Config) -> c.Iterator[Finding]:
-    in_cookie = _is_stateless(config.store)
+    in_cookie = is_stateless(config.store)
     if app.config.get("SESSION_REVOCATION") is not None and not in_cookie:
         yield Finding(
             "SESSION_REVOCATION",
@@ -343,7 +343,7 @@ def _try_register(store: Store, first: bytes, second: bytes) -> str | None:
     try:
         if store.load(token) != first:
             return "does not give back what was saved"
-        if _is_stateless(store):
+        if is_stateless(store):
             return None
         token = store.save(token, second, expected=first, max_age=_PROBE_LIFE)
         if store.load(token) != second:
@@ -405,7 +405,3 @@ def shown(error: Exception) -> str:
     """An error's message in one line, without a full stop and any URL's login."""
     line = " ".join(str(error).split()).rstrip(".")
     return re.sub(r"//\S*@", "//***@", line)
-
-
-def _is_stateless(store: Store) -> bool:
-    return getattr(store, "stateless", False)

@@ -26,6 +26,7 @@ from .doctor import (
 from .errors import (
     Reason,
     RejectedError,
+    SessionError,
     SessionSecretError,
     SessionStoreError,
     SessionTooLargeError,
@@ -100,11 +101,12 @@ class BuffaloInterface(SessionInterface):
     def save_session(
         self, app: Flask, session: SessionMixin, response: Response
     ) -> None:
-        if not session.accessed and not self._renew_untouched(session):
-            return
         session = t.cast(Session, session)
         request: Request = session.source
         if self._is_exempt(app, request):
+            return
+        if not session.accessed and not self._renew_untouched(session):
+            _close(session, response)
             return
         try:
             session.save_once()
@@ -114,13 +116,10 @@ class BuffaloInterface(SessionInterface):
         else:
             if not self._examined and session.answered:
                 self._examine_store()
-        session.close()
         _vary_on_cookie(response)
         if session.cookie is not None:
             self._set_cookie(response, session, request)
-        if response.is_streamed:
-            # What is written while streaming comes too late to be saved.
-            response.call_on_close(session.check_saved)
+        _close(session, response)
 
     @property
     def register(self) -> Store | RevocationList:
@@ -226,11 +225,9 @@ class BuffaloInterface(SessionInterface):
             # the same, so that it is looked at this closely ten times in its life.
             if session:
                 session.save()
-        except SessionStoreError:
+        except SessionError as error:
             # The view asked for nothing, so it gets no error either.
-            self._app.logger.warning(
-                "A session could not be renewed: its store cannot answer."
-            )
+            self._app.logger.warning("A session could not be renewed: %s", error)
             session.abandon()
         return session.cookie is not None
 
@@ -363,6 +360,13 @@ class BuffaloInterface(SessionInterface):
         return self.config.format.seal(
             secrets, self.config.name, encrypt=self.config.encrypt
         )
+
+
+def _close(session: Session, response: Response) -> None:
+    """What is written from here on, while streaming say, comes too late to be saved."""
+    session.close()
+    if response.is_streamed:
+        response.call_on_close(session.check_saved)
 
 
 def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int]]:

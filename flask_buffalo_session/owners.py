@@ -69,9 +69,22 @@ class Owners:
         """End all sessions of an owner but one."""
         count = 0
         # Until there is none: what could not be ended has got a new id meanwhile.
-        while found := [info.id for info in self.sessions_of(owner) if info.id != keep]:
+        while found := self._others(owner, keep):
             count += sum(map(self.revoke, found))
         return count
+
+    def _others(self, owner: str, keep: str | None) -> list[str]:
+        """The ids of those to end. What is kept may have got a new id meanwhile."""
+        held = self._store.owned(owner)
+        successors = {one.id: successor_key_of(one.data) for one in held}
+        kept = {keep}
+        while (keep := successors.pop(keep or "", None)) is not None:
+            kept.add(keep)
+        return [
+            one.id
+            for one in held
+            if one.id not in kept and self._begun(one.data, owner) is not None
+        ]
 
     def _begun(self, data: bytes, owner: str) -> int | None:
         """When the session began; None if this is no session, or not the owner's

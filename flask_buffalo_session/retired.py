@@ -43,7 +43,11 @@ def successor_of(mark: bytes | None, token: str) -> str | None:
     if mark is None or not mark.startswith(_MOVED):
         return None
     masked = mark[len(_MOVED) + _KEY_BYTES :]
-    return _masked(masked, token).decode("utf-8", "surrogatepass")
+    try:
+        return _masked(masked, token).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        # A mark that was not made for this token.
+        return None
 
 
 def successor_key_of(mark: bytes | None) -> str | None:

@@ -86,10 +86,13 @@ class RevocationList:
         self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
     def owned(self, owner: str) -> list[Held]:
-        return [
-            Held(held.data[:_KEY_BYTES].hex(), held.data[_KEY_BYTES:], held.seen)
-            for held in self.store.owned(owner)
-        ]
+        found = []
+        for entry in self.store.owned(owner):
+            key = entry.data[:_KEY_BYTES].hex()
+            # Otherwise it is none of this list: a session that the store keeps, say.
+            if entry.id == storage_key(_name(key)):
+                found.append(Held(key, entry.data[_KEY_BYTES:], entry.seen))
+        return found
 
     def revoke(self, session_id: str) -> bytes | None:
         """Note that a session has ended, from now on.

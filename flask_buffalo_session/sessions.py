@@ -33,7 +33,7 @@ from .flash import Flash
 from .retired import RETIRED, RETIRED_SECONDS, is_mark, moved, successor_of
 from .revocation import RevocationList
 from .seal import Ticket
-from .stores.base import Owned, Store, storage_key
+from .stores.base import Owned, Store, is_stateless, storage_key
 from .stores.null import NullStore
 
 # How often a save is tried against other requests' saves. Each failure means
@@ -69,6 +69,7 @@ class _Successor(t.NamedTuple):
     nonce: bytes
     renewed: int
     entry: bytes | None
+    cookie: str
 
 
 class Backing(t.Protocol):
@@ -414,7 +415,7 @@ class Session(SessionMixin):
         opened = self._backing.open(self.source)
         self._store = store = opened.store
         self._refusal = opened.refusal
-        self._stateless = getattr(store, "stateless", False)
+        self._stateless = is_stateless(store)
         self._register = opened.revocations if self._stateless else store
         self._ending = []
         self._begin()
@@ -431,7 +432,8 @@ class Session(SessionMixin):
         self.cookie_permanent = False
         self._created = int(time.time())
         self._dated = False
-        self._renewed = 0
+        # From the beginning, as a cookie must not outgrow its limit by being renewed.
+        self._renewed = 0 if self._renew_after is None else self._created
         self._nonce = b""
         self._new = True
         self._base, self._live, self._seen, self._lent = {}, {}, {}, set()
@@ -611,7 +613,8 @@ class Session(SessionMixin):
     def _overdue(self) -> bool:
         """Whether the id has become so old that another takes its place."""
         limit = self._renew_after
-        if limit is None or self._token is None:
+        if limit is None or self._token is None or self._closed:
+            # Once the response has been made there is none to set the cookie.
             return False
         return time.time() - (self._renewed or self._created) >= limit
 
@@ -627,19 +630,19 @@ class Session(SessionMixin):
             values = self._merged(changes)
             if self._stateless and not values:
                 return self._remove()
-            cookie = None
+            cookie: str | None
             try:
                 if asked or self._overdue:
                     # First what comes after, and what may fail, then the end of the
                     # old id: dying in between must not cost the session.
                     successor = self._succeeded(successor, values)
-                    cookie = self._sealed(successor.token, values)
                     self._give_up_id(successor, followed=not asked)
-                    token, data, self._nonce, self._renewed, self._entry = successor
+                    token, data, self._nonce, self._renewed = successor[:4]
+                    self._entry, cookie = successor[4:]
                 else:
                     self._forget(successor)
                     successor = None
-                    token, data = self._saved_on(changes, values)
+                    token, data, cookie = self._saved_on(changes, values)
             except SessionConflictError:
                 if self._reload(attempt):
                     continue
@@ -650,20 +653,43 @@ class Session(SessionMixin):
 
     def _saved_on(
         self, changes: _Changes, values: dict[t.Hashable, bytes]
-    ) -> tuple[str, bytes]:
+    ) -> tuple[str, bytes, str | None]:
         """Save under the id that the session has, or under its first one."""
-        if not self._nonce:
+        if self._token is None or not self._nonce:
+            # Another one if the first save is tried again: that one may be noted.
             self._nonce = os.urandom(_NONCE_BYTES)
         data = self._data
         if changes or data is None or self._undated:
             data = self._dumps(values, self._nonce, self._renewed)
-        if self._token and (self._due or OWNER_NAME in changes):
-            self._entry = self._note(self._key, self._entry, values)
+        begins = not self._token
+        note = begins or self._due or OWNER_NAME in changes
+        if self._stateless:
+            # Nothing is kept yet. What is too large for a cookie must not be noted.
+            token = self._swap(data)
+            cookie = self._sealed(token, values) if token else None
+            if note or self._noted_long_ago:
+                key = self._key_of(token, self._nonce)
+                self._entry = self._note(key, self._entry, values)
+            return token, data, cookie
+        if note and not begins:
+            self._note(self._key, None, values)
         token = self._swap(data)
-        if not self._token:
-            key = self._key_of(token, self._nonce)
-            self._entry = self._note(key, None, values)
-        return token, data
+        if begins:
+            self._note(token, None, values)
+        return token, data, None
+
+    @property
+    def _noted_long_ago(self) -> bool:
+        """Whether the list has to note again whose session this is. Not told by the
+        age of the cookie, as every change makes another one.
+        """
+        if self._entry is None:
+            return False
+        try:
+            noted = self._backing.codec.loads(self._entry).renewed
+        except RejectedError:
+            return True
+        return self._backing.due(noted, permanent=self.cookie_permanent)
 
     # A new id
 
@@ -671,13 +697,14 @@ class Session(SessionMixin):
         self, earlier: _Successor | None, values: dict[t.Hashable, bytes]
     ) -> _Successor:
         """Save under a new id too; the same one, if there was an attempt before."""
-        token, known, nonce, _, entry = earlier or (None, None, b"", 0, None)
+        token, known, nonce, _, entry, _ = earlier or (None, None, b"", 0, None, "")
         nonce = nonce or os.urandom(_NONCE_BYTES)
         renewed = 0 if self._renew_after is None else int(time.time())
         data = self._dumps(values, nonce, renewed)
         token = self._store.save(token, data, expected=known, max_age=self._max_age)
+        cookie = self._sealed(token, values)
         entry = self._note(self._key_of(token, nonce), entry, values)
-        return _Successor(token, data, nonce, renewed, entry)
+        return _Successor(token, data, nonce, renewed, entry, cookie)
 
     def _give_up_id(self, successor: _Successor, *, followed: bool) -> None:
         """
@@ -760,8 +787,10 @@ class Session(SessionMixin):
             return entry
         if isinstance(register, RevocationList):
             whose: dict[t.Hashable, bytes] = {} if raw is None else {OWNER_NAME: raw}
-            known, entry = entry, self._dumps(whose, b"", 0)
-            register.save(key, entry, expected=known, max_age=self._max_age)
+            known, entry = entry, self._dumps(whose, b"", int(time.time()))
+            # A cookie lives that much longer which is made before it is noted again.
+            late = self._backing.idle_timeout // 10 + 2
+            register.save(key, entry, expected=known, max_age=self._max_age + late)
         owner = self._told(OWNER_NAME, values)
         if isinstance(owner, str) and isinstance(register, Owned):
             # Noted again with each renewal, of which there are ten in this time.
@@ -837,10 +866,11 @@ class Session(SessionMixin):
     def _remove(self) -> None:
         """Nothing is left of a session that was nowhere but in its cookie."""
         if self._token is not None:
-            ended = self._retire(self._key, self._kept)
+            session_id, ended = self.id, self._retire(self._key, self._kept)
             self._begin()
             self.cookie = "" if ended else None
-            self._backing.tell(signals.session_saved, None)
+            signal = signals.session_saved if ended else signals.session_conflict
+            self._backing.tell(signal, session_id)
 
     def _end(self, key: str | None, kept: bytes | None) -> bool:
         """End a session. False if that had been done before."""

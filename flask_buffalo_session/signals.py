@@ -1,8 +1,9 @@
 """Signals, sent with the application as their sender.
 
 Each carries ``session_id``: the hash under which a server-side store keeps the
-record, or None on a cookie store. None of them carries a value, a cookie or an
-id, so receivers may log what they get.
+record, or by which a cookie session is ended; None on a cookie store without a
+list of ended sessions. None of them carries a value, a cookie or an id, so
+receivers may log what they get.
 """
 
 from __future__ import annotations

@@ -346,6 +346,39 @@ class TestContexts:
             response.close()
         response.close() if change == "set" else None
 
+    @pytest.mark.parametrize("change", ["set", "nested"])
+    def test_a_stream_that_is_the_first_to_write_raises_too(
+        self, store: Store, change: str
+    ) -> None:
+        """Although the view had not used the session."""
+        app = make_app(store)
+
+        @app.get("/begin")
+        def begin() -> str:
+            session["cart"] = []
+            return ""
+
+        @app.get("/")
+        def view() -> Response:
+            def generate() -> t.Iterator[str]:
+                yield "begin"
+                session["cart"].append(1)
+                if change == "set":
+                    session["late"] = 1
+                yield "end"
+
+            return Response(stream_with_context(generate()))
+
+        client = app.test_client()
+        client.get("/begin")
+        response = client.get("/", buffered=False)
+        with pytest.raises(SessionClosedError):
+            list(response.response)
+            response.close()
+        if change == "set":
+            with pytest.raises(SessionClosedError):
+                response.close()
+
     def test_hooks_before_and_after_a_request_may_write(self, store: Store) -> None:
         """Everything up to the end of ``after_request`` is saved."""
         app = make_app(store)
@@ -389,8 +422,14 @@ class TestContexts:
             session["a"] = 1
             return ""
 
+        @app.get("/untouched")
+        def untouched() -> str:
+            return ""
+
         app.test_client().get("/")
         assert len(raised) == 1
+        app.test_client().get("/untouched")
+        assert len(raised) == 2
 
     def test_templates_see_the_session(self, store: Store) -> None:
         """``session.get_once`` works from a template too."""

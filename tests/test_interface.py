@@ -23,7 +23,11 @@ from flask_buffalo_session import (
     session,
     signals,
 )
-from flask_buffalo_session.errors import SessionSecretError, SessionStoreError
+from flask_buffalo_session.errors import (
+    SessionSecretError,
+    SessionStoreError,
+    SessionTooLargeError,
+)
 
 NAME = "_buffalo_session"
 
@@ -338,8 +342,12 @@ class TestRenewal:
         client = client_of(counting, **self.config())
         client.get("/permanent")
         clock.tick(500)
-        for operation in ("load", "save"):
-            counting.failing = {operation: SessionStoreError("memory", "away")}
+        for operation, error in (
+            ("load", SessionStoreError("memory", "away")),
+            ("save", SessionStoreError("memory", "away")),
+            ("save", SessionTooLargeError(5000, 4093, [])),
+        ):
+            counting.failing = {operation: error}
             response = client.get("/untouched")
             assert response.status_code == 200
             assert "Set-Cookie" not in response.headers
@@ -521,6 +529,25 @@ class TestNullMode:
             return "ok"
 
         assert app.test_client().get("/").text == "ok"
+
+    def test_an_exempt_view_may_write_late(self) -> None:
+        """It is for nothing at any time, and no error at any time either."""
+        app = Flask("shop")
+        buffalo = BuffaloSession(app)
+        late: list[dict[str, int]] = []
+
+        @app.get("/")
+        @buffalo.exempt
+        def view() -> str:
+            return ""
+
+        @app.teardown_request
+        def teardown(_: object) -> None:
+            session["late"] = 1
+            late.append(dict(session))
+
+        app.test_client().get("/")
+        assert late == [{"late": 1}]
 
     def test_a_decorator_around_an_exempt_view_keeps_it_exempt(self) -> None:
         """As long as it uses :func:`functools.wraps`."""

@@ -19,6 +19,7 @@ from flask_buffalo_session import CookieStore, MemoryStore, Store, session
 from flask_buffalo_session.codec import Codec, NativeCodec, Record
 from flask_buffalo_session.errors import RejectedError, SessionStoreError
 from flask_buffalo_session.gorilla.codec import GorillaCodec
+from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.retired import (
     is_mark,
     moved,
@@ -194,6 +195,17 @@ def test_one_of_many_at_once_renews(desk: Desk, later: Later) -> None:
     assert desk.values(cookies[0]) == expected
 
 
+def test_no_id_is_replaced_after_the_response(desk: Desk, later: Later) -> None:
+    """There is none any more that could set the cookie: while streaming, say."""
+    cookie = desk.stored(a=1)
+    session = opened(desk, cookie)
+    session.save()
+    session.close()
+    later.pass_by(101)
+    session.save()
+    assert desk.values(cookie) == {"a": 1}
+
+
 def test_a_request_survives_two_renewals(desk: Desk, later: Later) -> None:
     """It is led from one id to the next."""
     cookie = desk.stored(a=1)
@@ -318,6 +330,33 @@ def test_ending_a_session_by_an_older_id_ends_it(
         assert client.get("/user").text == "None"
 
 
+def test_ending_the_others_keeps_what_was_renewed_meanwhile(
+    servers: Servers, later: Later
+) -> None:
+    """However often; it is told by the id from before."""
+    for name in OWNED:
+        desk = Desk(store_named(name, servers), idle_timeout=10 * HOUR, renew_after=100)
+        owner = f"ann {time.time_ns()}"
+        cookies = []
+        for _ in range(2):
+            session = desk.session()
+            session.bind(owner)
+            session.save()
+            cookies.append(str(session.cookie))
+        kept, other = cookies
+        keep = desk.session(kept).id
+        later.pass_by(101)
+        for desk.renew_after in (100, 0):
+            renewing = opened(desk, kept)
+            renewing.save()
+            kept = str(renewing.cookie)
+        owners = Owners(desk.store, desk)
+        assert owners.revoke_all(owner, keep=keep) == 1
+        assert desk.values(kept) == {"_owner_": owner}
+        assert desk.values(other) == {}
+        assert owners.revoke_all(owner) == 1
+
+
 def test_an_id_that_was_given_up_cannot_be_ended(servers: Servers) -> None:
     """The mark that it left is no session."""
     for name in OWNED:
@@ -408,6 +447,29 @@ class TestRequests:
             assert "Set-Cookie" not in client.get("/user").headers
 
 
+def test_a_cookie_does_not_outgrow_its_limit_by_being_renewed(later: Later) -> None:
+    """Nor is a view to blame that has written nothing."""
+    app = make_app(
+        "cookie",
+        MAX_COOKIE_SIZE=400,
+        SESSION_REVOCATION="memory:",
+        SESSION_RENEW_AFTER=100,
+    )
+    with_views(app)
+
+    @app.get("/fill/<int:size>")
+    def fill(size: int) -> str:
+        session["filling"] = "x" * size
+        return "filled"
+
+    client = app.test_client()
+    sizes = iter(range(400))
+    while client.get(f"/fill/{next(sizes)}").status_code == 200:
+        pass
+    later.pass_by(101)
+    assert "Set-Cookie" in client.get("/user").headers
+
+
 def test_of_two_cookie_sessions_one_renews(later: Later) -> None:
     """The other leaves the newer cookie alone."""
     revocations = RevocationList(MemoryStore(), HOUR)
@@ -445,6 +507,22 @@ class TestMarks:
         key = bytes.fromhex(storage_key(token))
         pairs = zip(mark[-43:], (key * 2)[:43], strict=True)
         assert bytes(one ^ two for one, two in pairs) != successor.encode()
+
+    def test_a_mark_from_elsewhere_leads_nowhere(self) -> None:
+        """One that who can write to the store has put there: the session has ended."""
+        for mark in (
+            moved("another" * 6, "successor" * 5),
+            b"\x00moved",
+            b"\x00moved\xff",
+        ):
+            store = MemoryStore()
+            desk = Desk(store)
+            cookie = desk.stored(a=1)
+            session = opened(desk, cookie)
+            session["b"] = 2
+            store._records[storage_key(cookie)] = mark, time.time() + 60
+            session.save()
+            assert ("conflict", None) in desk.told
 
     @pytest.mark.parametrize("data", [None, b"", b"\x01record", b"\x00retired"])
     def test_other_data_leads_nowhere(self, data: bytes | None) -> None:

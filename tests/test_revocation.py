@@ -20,7 +20,13 @@ from flask_buffalo_session import (
     NullStore,
     session,
 )
-from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
+from flask_buffalo_session.errors import (
+    SessionConfigError,
+    SessionStoreError,
+    SessionTooLargeError,
+    SessionUnsupportedError,
+)
+from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.stores.base import storage_key
 
@@ -126,6 +132,11 @@ class Site:
 @pytest.fixture
 def site(listed: CountingOwned) -> Site:
     return Site(listed)
+
+
+def session_of(browser: FlaskClient) -> dict[str, t.Any]:
+    with browser.session_transaction() as found:
+        return dict(found)
 
 
 @pytest.mark.parametrize("how", ["clear", "destroy", "regenerate", "pop", "replace"])
@@ -317,10 +328,12 @@ def test_both_of_two_that_end_it_remove_no_newer_cookie(listed: CountingOwned) -
         for one in (first, second):
             assert one["a"] == 1
         for one in (first, second):
+            desk.told.clear()
             one.clear() if end == "clear" else one.pop("a")
             one.save()
         assert first.cookie == ""
         assert second.cookie is None
+        assert desk.told == [("conflict", None)]
 
 
 def test_a_cookie_sealed_after_the_end_is_not_taken_for_a_request_under_way() -> None:
@@ -332,6 +345,116 @@ def test_a_cookie_sealed_after_the_end_is_not_taken_for_a_request_under_way() ->
     now = int(time.time())
     assert listed.has_just_ended(entry, now - 5)
     assert not listed.has_just_ended(entry, now + 5)
+
+
+class TestOwners:
+    """Whose a session is, as the list has noted it."""
+
+    def site(self, store: MemoryStore) -> tuple[Flask, t.Any]:
+        app = make_app("cookie", SESSION_REVOCATION=store, SESSION_IDLE_TIMEOUT=1000)
+
+        @app.get("/bind/<owner>")
+        def bind(owner: str) -> str:
+            session.bind(owner)
+            return owner
+
+        @app.get("/change")
+        def change() -> str:
+            session["count"] = session.get("count", 0) + 1
+            return str(session.owner)
+
+        @app.get("/too-large/<how>")
+        def too_large(how: str) -> str:
+            session.regenerate() if how == "regenerate" else session.bind("bob")
+            session["large"] = secrets.token_hex(5000)
+            try:
+                session.save()
+            except SessionTooLargeError:
+                if how == "mend":
+                    del session["large"]
+            return how
+
+        return app, app.extensions["buffalo_session"]
+
+    def test_a_session_in_use_stays_its_owners(self, clock: Clock) -> None:
+        """However often it gets another cookie, by which it never grows old."""
+        app, extension = self.site(MemoryStore())
+        browser = app.test_client()
+        browser.get("/bind/ann")
+        for _ in range(30):
+            clock.tick(90)
+            assert browser.get("/change").text == "ann"
+            with app.app_context():
+                (info,) = extension.sessions_of("ann")
+            assert clock.now - info.last_seen.timestamp() <= 101
+        # To the last moment of its last cookie.
+        clock.tick(1000)
+        with app.app_context():
+            assert extension.revoke_all("ann") == 1
+        assert browser.get("/change").text == "None"
+
+    @pytest.mark.parametrize("how", ["regenerate", "bind"])
+    def test_what_gets_no_cookie_is_not_noted(self, how: str) -> None:
+        """No session that nobody has is listed, and none is missing."""
+        app, extension = self.site(MemoryStore())
+        browser = app.test_client()
+        browser.get("/bind/ann")
+        browser.get(f"/too-large/{how}")
+        with app.app_context():
+            assert extension.sessions_of("bob") == []
+            assert extension.revoke_all("ann") == 1
+        assert browser.get("/change").text == "None"
+
+    def test_a_first_save_can_be_tried_again(self) -> None:
+        """By a view that has seen what prevented it."""
+        app, extension = self.site(MemoryStore())
+        browser = app.test_client()
+        assert browser.get("/too-large/mend").status_code == 200
+        assert browser.get("/change").text == "bob"
+        with app.app_context():
+            assert len(extension.sessions_of("bob")) == 1
+
+    def test_a_first_save_that_was_noted_can_be_tried_again(self) -> None:
+        """Although the list has its id already."""
+        store = CountingOwned(MemoryStore())
+        desk = Desk(CookieStore(), revocations=RevocationList(store, HOUR))
+        session = desk.session()
+        session.bind("ann")
+        store.failing["own"] = SessionStoreError("list", "away")
+        with pytest.raises(SessionStoreError):
+            session.save()
+        store.failing.clear()
+        session.save()
+        assert desk.values(str(session.cookie)) == {"_owner_": "ann"}
+
+    def test_an_entry_under_another_key_is_none(self) -> None:
+        """To end what it names would leave it where it is, again and again."""
+        store = MemoryStore()
+        revocations = RevocationList(store, HOUR)
+        desk = Desk(CookieStore(), revocations=revocations)
+        session = desk.session()
+        session.bind("ann")
+        session.save()
+        ((_, (data, _)),) = store._records.items()
+        store.save("elsewhere", data, expected=None, max_age=60)
+        store.own("elsewhere", "ann", max_age=60)
+        assert len(revocations.owned("ann")) == 1
+        assert Owners(revocations, desk).revoke_all("ann") == 1
+
+    def test_an_entry_that_is_none_is_noted_anew(self) -> None:
+        """Whoever has put it there."""
+        store = MemoryStore()
+        revocations = RevocationList(store, HOUR)
+        desk = Desk(CookieStore(), revocations=revocations)
+        session = desk.session()
+        session.bind("ann")
+        session.save()
+        ((key, (data, end)),) = store._records.items()
+        store._records[key] = data[:40], end
+        session = desk.session(session.cookie)
+        session["a"] = 1
+        session.save()
+        assert [b"_owner_" in held.data for held in revocations.owned("ann")] == [True]
 
 
 class TestEntries:
@@ -472,6 +595,47 @@ class TestSetting:
         """Go would read on what Flask had ended."""
         with pytest.raises(SessionConfigError, match="native"):
             make_app("cookie", SESSION_REVOCATION="memory:", SESSION_FORMAT="gorilla")
+
+    def test_null_mode_has_none(self) -> None:
+        """Nor anything to say against one: there are no sessions to end."""
+        app = make_app(
+            "cookie",
+            SESSION_API=True,
+            SESSION_REVOCATION="memory:",
+            SESSION_FORMAT="gorilla",
+        )
+        with app.app_context(), pytest.raises(SessionUnsupportedError):
+            app.extensions["buffalo_session"].sessions_of("ann")
+
+    def test_a_store_of_ones_own_that_keeps_nothing_has_one(self) -> None:
+        """Its sessions would not end otherwise, and nobody would be told."""
+
+        class InCookie:
+            stateless: t.Literal[True] = True
+
+            def load(self, token: str) -> bytes | None:
+                return bytes.fromhex(token)
+
+            def save(self, token: str | None, data: bytes, **_: object) -> str:
+                return data.hex()
+
+            def delete(self, token: str) -> None:
+                pass
+
+        app = make_app(InCookie(), SESSION_REVOCATION="memory:")
+
+        @app.get("/<action>")
+        def act(action: str) -> str:
+            getattr(session, action)() if action == "clear" else session.update(a=1)
+            return str(len(session))
+
+        browser, thief = app.test_client(), app.test_client()
+        browser.get("/begin")
+        cookie = browser.get_cookie(NAME)
+        assert cookie is not None
+        thief.set_cookie(NAME, cookie.value)
+        browser.get("/clear")
+        assert session_of(thief) == {}
 
     @pytest.mark.parametrize("setting", ["null", "memory:"])
     def test_other_stores_need_none(self, setting: str) -> None:

@@ -60,6 +60,11 @@ class Stateless(t.Protocol):
     stateless: t.Literal[True]
 
 
+def is_stateless(store: Store) -> bool:
+    """Whether this is a :class:`Stateless` one."""
+    return getattr(store, "stateless", False)
+
+
 @t.runtime_checkable
 class Prunable(t.Protocol):
     """A store whose expired records take up room until they are removed."""
