@@ -474,6 +474,15 @@ class TestGetOnce:
         assert first.get_once("ticket") == ["prize"]
         assert second.get_once("ticket") is None
 
+    def test_what_was_claimed_can_be_set_again(self, desk: Desk) -> None:
+        """The very same value, too: it is not there any more."""
+        cookie = desk.stored(ticket=["prize"])
+        session = desk.session(cookie)
+        assert session["ticket"] == ["prize"]
+        session["ticket"] = session.get_once("ticket")
+        session.save()
+        assert desk.values(cookie) == {"ticket": ["prize"]}
+
     def test_what_the_other_wrote_meanwhile_survives_the_claim(
         self, desk: Desk
     ) -> None:
