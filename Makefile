@@ -11,7 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export SESSION_STORE ?= cookie
 
-.PHONY: demo demo-buffalo test check bench fuzz soak soak-million lint types wheel clean
+.PHONY: demo demo-buffalo test check bench fuzz mutants soak soak-million
+.PHONY: lint types wheel clean
 
 ## demo: serve the example shop on http://127.0.0.1:$(PORT)
 demo: $(VENV)/demo.stamp
@@ -45,6 +46,10 @@ wheel: $(VENV)/dev.stamp
 ## bench: compare the cost with others' sessions; rewrites docs/performance.md
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks
+
+## mutants: change the heart of it in small ways, and see that the tests notice
+mutants: $(VENV)/mutants.stamp
+	SESSION_STORE= $(BIN)/python tests/mutation/check.py $(MUTANTS)
 
 ## fuzz: look for inputs that do harm, for $(FUZZ_SECONDS) seconds
 fuzz: $(VENV)/fuzz.stamp
@@ -84,4 +89,8 @@ $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/fuzz.stamp: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	touch $@
+
+$(VENV)/mutants.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[mutants]'
 	touch $@

@@ -271,7 +271,7 @@ def _check_memory(
             "what it keeps is in the memory of one process: a restart ends it, and each"
             " worker has its own"
             + (f" (WEB_CONCURRENCY asks for {int(workers)})" if several else ""),
-            "Choose a store that processes share: sqlite: or file: on one machine,"
+            "Choose a store that processes share: sqlite: on one machine,"
             " redis: or postgresql: on many.",
             lenient,
         )

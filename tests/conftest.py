@@ -6,6 +6,7 @@ import collections.abc as c
 import copy
 import functools
 import hashlib
+import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -98,10 +99,15 @@ def simple_cache_store() -> Store:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> c.Iterator[Servers]:
-    servers = Servers(tmp_path_factory.mktemp)
-    yield servers
-    servers.stop()
+def servers() -> c.Iterator[Servers]:
+    # Not in pytest's own folder: another run makes that private again, while servers
+    # that are not run by root look into it.
+    with tempfile.TemporaryDirectory(prefix="buffalo-") as folder:
+        servers = Servers(
+            lambda name: Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
+        )
+        yield servers
+        servers.stop()
 
 
 _connected: dict[str, Store] = {}

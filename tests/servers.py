@@ -373,8 +373,8 @@ class Servers:
     def folder(self, name: str) -> Path:
         """An empty one, that whoever runs a server may look into."""
         folder = self._folder(name)
-        for parent in (folder, *folder.parents[:3]):
-            parent.chmod(parent.stat().st_mode | 0o055)
+        for place in (folder, folder.parent):
+            place.chmod(place.stat().st_mode | 0o055)
         return folder
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from flask_buffalo_session import (
     Store,
     session,
 )
+from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import (
     SessionConflictError,
     SessionStoreError,
@@ -24,6 +25,7 @@ from flask_buffalo_session.errors import (
     SessionUnsupportedError,
 )
 from flask_buffalo_session.owners import Owners
+from flask_buffalo_session.sessions import OWNER_NAME
 from flask_buffalo_session.stores.base import Owned, storage_key
 
 OWNED = [
@@ -359,6 +361,23 @@ class TestBinding:
         """A number would not be found again as a str."""
         with pytest.raises(SessionTypeError, match=r"^session\.bind\(\): .* not empty"):
             Desk(MemoryStore()).session().bind(owner)
+
+    @pytest.mark.parametrize(
+        "raw", [b"\xc1", b"\xc7\x05\x14\x92\xa1x\x01\x01", b"\x90"]
+    )
+    def test_an_owner_that_cannot_be_read_is_nobody(self, raw: bytes) -> None:
+        """Malformed, of a type that is not registered, or no str."""
+        store = MemoryStore()
+        desk = Desk(store)
+        session = desk.session()
+        session.bind("ann")
+        session.save()
+        token = session.cookie
+        assert token
+        assert Owners(store, desk).sessions_of("ann")
+        data = desk.codec.dumps(Record(1, b"", {OWNER_NAME: raw}))
+        store.save(token, data, expected=store.load(token), max_age=60)
+        assert Owners(store, desk).sessions_of("ann") == []
 
     def test_nobody_owns_a_session_that_was_not_bound(self) -> None:
         """The property says so."""

@@ -99,11 +99,11 @@ _STRINGS = m.SimpleString() | m.FormattedString() | m.ConcatenatedString()
 
 
 def _is_text(node: t.Any) -> bool:
-    return m.matches(node, _STRINGS) and " " in _code(node)
+    return bool(m.matches(node, _STRINGS)) and " " in _code(node)
 
 
 def _code(node: t.Any) -> str:
-    return cst.Module([]).code_for_node(node)
+    return t.cast(str, cst.Module([]).code_for_node(node))
 
 
 def _texts(node: t.Any) -> int:
