@@ -131,7 +131,6 @@ class Session(SessionMixin):
     _closed = False
     _forced = False
     _regenerate = False
-    _new = True
     # An empty session of which nothing is saved, and the id if that was retired.
     _void = False
     _retired_id: str | None = None
@@ -162,6 +161,7 @@ class Session(SessionMixin):
     _dated: bool
     _renewed: int
     _nonce: bytes
+    _new: bool
     # What the store holds, encoded; what has been set, deleted (_GONE) or handed
     # out and may have been changed since; and, for each of the latter, the
     # encoded value that it began as.
@@ -384,7 +384,6 @@ class Session(SessionMixin):
             raise KeyError(name)
         self._check_change()
         self._seen.setdefault(name, self._base.get(name))
-        self._lent.discard(name)
         self._live[name] = _GONE
 
     def __contains__(self, name: object) -> bool:

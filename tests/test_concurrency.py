@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from conftest import Counting, Desk
 
-from flask_buffalo_session import Store, register_type
+from flask_buffalo_session import MemoryStore, Store, register_type
 from flask_buffalo_session.errors import SessionConflictError, SessionStoreError
 from flask_buffalo_session.registry import registry
 from flask_buffalo_session.sessions import Session
@@ -315,6 +315,21 @@ class TestEnded:
         assert logout.cookie == ""
         assert desk.values(cookie) == {}
 
+    def test_what_comes_after_a_dropped_save_is_dropped_with_it(
+        self, desk: Desk
+    ) -> None:
+        """The session of this request has ended; that is told once."""
+        cookie = desk.stored(a=1)
+        ending, late = two(desk, cookie)
+        ending.clear()
+        ending.save()
+        for number in (2, 3):
+            late["a"] = number
+            late.save()
+        assert late.cookie is None
+        assert desk.told.count(("conflict", None)) == 1
+        assert desk.values(cookie) == {}
+
     def test_two_logouts_leave_a_newer_cookie_alone(self, desk: Desk) -> None:
         """The second finds it done, and the browser may have logged in again."""
         cookie = desk.stored(user_id=1)
@@ -459,6 +474,15 @@ class TestGetOnce:
         assert first.get_once("ticket") == ["prize"]
         assert second.get_once("ticket") is None
 
+    def test_what_was_claimed_can_be_set_again(self, desk: Desk) -> None:
+        """The very same value, too: it is not there any more."""
+        cookie = desk.stored(ticket=["prize"])
+        session = desk.session(cookie)
+        assert session["ticket"] == ["prize"]
+        session["ticket"] = session.get_once("ticket")
+        session.save()
+        assert desk.values(cookie) == {"ticket": ["prize"]}
+
     def test_what_the_other_wrote_meanwhile_survives_the_claim(
         self, desk: Desk
     ) -> None:
@@ -505,6 +529,24 @@ class TestGetOnce:
             session.get_once("ticket")
         desk.store.save = save  # type: ignore[method-assign]
         assert desk.values(cookie) == {"ticket": "prize"}
+
+
+def test_whoever_loses_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second time on, for a few hundredths of a second at most, and not in
+    step with others.
+    """
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr("flask_buffalo_session.sessions._ATTEMPTS", 100)
+    store = Counting(MemoryStore())
+    desk = Desk(store)
+    session = desk.session(desk.stored(a=1))
+    session["a"] = 2
+    store.failing["save"] = SessionConflictError("changed")
+    with pytest.raises(SessionConflictError):
+        session.save()
+    assert len(waits) == len(set(waits)) == 99
+    assert 0 <= min(waits) <= max(waits) <= 0.05
 
 
 def test_losing_too_often_is_an_error(

@@ -212,6 +212,19 @@ def test_a_date_that_is_none_is_ignored(value: t.Any, clock: Clock) -> None:
     assert record == Record(int(clock.now), b"", {}, dated=False)
 
 
+def test_a_date_stays_over_two_saves() -> None:
+    """Where no absolute timeout needs it either: another application may have one."""
+    shop = desk()
+    data = CODEC.dumps(Record(1_700_000_000, b"", {}, dated=True))
+    cookie = shop.store.save(None, data, expected=None, max_age=60)
+    session = shop.session(cookie)
+    for name in ("a", "b"):
+        session[name] = 1
+        session.save()
+    record = CODEC.loads(shop.store.load(cookie) or b"")
+    assert (record.created, record.dated) == (1_700_000_000, True)
+
+
 # Changes
 
 

@@ -52,6 +52,13 @@ def test_what_they_did_not_change_is_mine(base: object, mine: object) -> None:
     assert same(merged(base, mine, base), mine)
 
 
+def test_what_one_deletes_and_the_other_empties_is_gone() -> None:
+    """Whoever of them was first."""
+    for base, empty in (([1], []), ({"x": 1}, {}), ({1}, set())):
+        assert merged(base, _MISSING, empty) is _MISSING
+        assert merged(base, empty, _MISSING) is _MISSING
+
+
 @given(base=maybe, mine=maybe)
 def test_the_same_change_twice_is_made_once(base: object, mine: object) -> None:
     """Except for appends, two equal changes are one."""
