@@ -215,7 +215,7 @@ def keys_in(store: t.Any) -> set[str]:
 
 
 def _decoded(keys: c.Iterable[bytes]) -> set[str]:
-    return {key.decode() for key in keys}
+    return {key.decode(errors="backslashreplace") for key in keys}
 
 
 def _keys_in_memcached(cache: t.Any) -> set[str]:

@@ -133,7 +133,7 @@ def test_one_of_many_processes_renews_an_id(shared: str, pool: Executor) -> None
     """All had loaded the session before; nothing that they change is lost."""
     store = f"renewing+{shared}"
     cookie = begin(store)
-    start = time.time() + 3
+    start = time.time() + 4.5
     jobs = [
         pool.submit(workers.get_at, store, cookie, f"/slow/name-{number}", start)
         for number in range(PROCESSES)

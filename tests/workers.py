@@ -31,12 +31,12 @@ _KINDS: dict[str, t.Callable[[str], object]] = {
 def application(store: str) -> Flask:
     """
     :param store: a URL, perhaps with one of the ``_KINDS`` and a plus in front; in
-        front of that with ``renewing+``, where ids grow old in a second.
+        front of that with ``renewing+``, where ids grow old in 3 seconds.
     """
     config = {}
     if store.startswith("renewing+"):
         store = store.removeprefix("renewing+")
-        config["SESSION_RENEW_AFTER"] = 1
+        config["SESSION_RENEW_AFTER"] = 3
     kind, plus, rest = store.partition("+")
     app = make_app(_KINDS[kind](rest) if plus else url(store), **config)
 
