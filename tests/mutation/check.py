@@ -68,7 +68,14 @@ _CACHE = (
 
 TESTS = {
     "seal.py": Tests(("test_seal.py",)),
-    "codec.py": Tests(("test_codec.py", "test_registry.py")),
+    "codec.py": Tests(
+        (
+            *("test_codec.py", "test_registry.py", "test_sessions.py::TestMethods"),
+            "test_renewal.py::test_a_record_keeps_when_its_id_was_given",
+            "test_renewal.py::test_a_native_record_with_another_date_is_none",
+        ),
+        frozenset({"memory"}),
+    ),
     "sessions.py": Tests(
         _SESSION,
         frozenset({"cookie", "memory"}),
