@@ -62,7 +62,7 @@ def diagnose(app: Flask, config: Config, *, lenient: bool) -> c.Iterator[Finding
             config.format.seal(secrets, config.name, encrypt=config.encrypt)
         yield from check_secrets(app, config, secrets, lenient=lenient)
     except SessionConfigError as error:
-        problem = f"it cannot be used: {shown(error)}"
+        problem = f"it cannot be used: {one_line(error)}"
         yield Finding("SESSION_SECRET", problem, "Correct it.")
     yield from check_settings(
         app, config, secure=config.cookie_secure, alone=False, lenient=lenient
@@ -87,7 +87,7 @@ def _diagnose_store(
     except SessionStoreError as error:
         yield Finding(
             about,
-            f"the store cannot answer ({shown(error)})",
+            f"the store cannot answer ({one_line(error)})",
             "See that it runs, and that the setting says where and with which login.",
         )
         return
@@ -97,7 +97,7 @@ def _diagnose_store(
         yield Finding(
             about,
             "the store works, but does not tell its clock and whether it evicts"
-            f" ({shown(error)})",
+            f" ({one_line(error)})",
             "Redis and Valkey tell those who may use TIME and INFO.",
             note=True,
         )
@@ -401,7 +401,7 @@ def examine(about: str, store: Store, *, lenient: bool = False) -> c.Iterator[Fi
         )
 
 
-def shown(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An error's message in one line, without a full stop and any URL's login."""
     line = " ".join(str(error).split()).rstrip(".")
     return re.sub(r"//\S*@", "//***@", line)

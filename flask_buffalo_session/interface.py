@@ -20,7 +20,7 @@ from .doctor import (
     check_secrets,
     check_settings,
     examine,
-    shown,
+    one_line,
     stores_of,
 )
 from .errors import (
@@ -328,7 +328,7 @@ class BuffaloInterface(SessionInterface):
                 self._warn(*examine(about, store))
         except SessionStoreError as error:
             self._app.logger.warning(
-                "It is not known how the session's store is: %s.", shown(error)
+                "It is not known how the session's store is: %s.", one_line(error)
             )
 
     def _warn(self, *findings: Finding) -> None:

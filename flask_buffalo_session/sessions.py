@@ -648,6 +648,7 @@ class Session(SessionMixin):
                 self._forget(successor)
                 return self._drop()
             return self._saved(token, data, values, changes, cookie)
+        self._forget(successor)
         raise _lost_too_often()
 
     def _saved_on(

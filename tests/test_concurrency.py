@@ -572,3 +572,28 @@ def test_losing_too_often_is_an_error(
         assert store.calls == ["save", "load"] * 3
         store.failing.clear()
         assert desk.values(cookie) == {"a": 1, "ticket": "prize"}
+
+
+def test_a_new_id_that_is_never_given_leaves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old id could not be given up, so it goes on under that."""
+    monkeypatch.setattr("flask_buffalo_session.sessions._ATTEMPTS", 3)
+    cookie = desk.stored(a=1)
+    save, made = desk.store.save, set()
+
+    def losing(
+        token: str | None, data: bytes, *, expected: bytes | None, max_age: int
+    ) -> str:
+        if token == cookie:
+            raise SessionConflictError("changed")
+        made.add(save(token, data, expected=expected, max_age=max_age))
+        return made.copy().pop()
+
+    monkeypatch.setattr(desk.store, "save", losing)
+    session = desk.session(cookie)
+    session.regenerate()
+    with pytest.raises(SessionConflictError, match="3 attempts"):
+        session.save()
+    assert [desk.store.load(token) for token in made] == [None]
+    assert desk.values(cookie) == {"a": 1}
