@@ -12,7 +12,6 @@ from flask.cli import AppGroup
 from .doctor import diagnose
 from .errors import SessionError
 from .interface import BuffaloInterface
-from .owners import Owners
 from .stores.base import Prunable
 
 session_cli = AppGroup("session", help="Look after sessions.")
@@ -20,10 +19,6 @@ session_cli = AppGroup("session", help="Look after sessions.")
 
 def _interface() -> BuffaloInterface:
     return t.cast(BuffaloInterface, current_app.session_interface)
-
-
-def _owners() -> Owners:
-    return Owners(_interface().register, _interface())
 
 
 class _Told(click.ClickException):
@@ -91,7 +86,7 @@ def purge() -> None:
 def list_(owner: str) -> None:
     """List the sessions that were bound to OWNER."""
     try:
-        found = _owners().sessions_of(owner)
+        found = _interface().owners.sessions_of(owner)
     except SessionError as error:
         raise _Told(error) from error
     for info in found:
@@ -111,9 +106,9 @@ def revoke(session_id: str | None, owner: str | None) -> None:
         raise click.UsageError("Give either an id or --owner.")
     try:
         if owner is not None:
-            count = _owners().revoke_all(owner)
+            count = _interface().owners.revoke_all(owner)
         else:
-            count = int(_owners().revoke(t.cast(str, session_id)))
+            count = int(_interface().owners.revoke(t.cast(str, session_id)))
     except SessionError as error:
         raise _Told(error) from error
     click.echo(f"Sessions ended: {count}.")

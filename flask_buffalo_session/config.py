@@ -24,7 +24,7 @@ from .errors import SessionConfigError
 from .formats import Format, NativeFormat
 from .gorilla.format import GorillaFormat
 from .revocation import OwnedStore, RevocationList
-from .stores.base import Owned, Store, is_stateless
+from .stores.base import Store, is_owned, is_stateless
 from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
 from .stores.null import NullStore
@@ -326,9 +326,7 @@ def _revocations(
     kept: t.Any = value
     if isinstance(value, str):
         kept = _store_from_url(app, "SESSION_REVOCATION", value, _REVOCATIONS)
-    if isinstance(kept, type) or not (
-        isinstance(kept, Store) and isinstance(kept, Owned)
-    ):
+    if isinstance(kept, type) or not (isinstance(kept, Store) and is_owned(kept)):
         raise wrong("SESSION_REVOCATION", value, _REVOCATIONS)
     if isinstance(store, NullStore) or not is_stateless(store):
         # There are none, or their store knows by itself which have ended.

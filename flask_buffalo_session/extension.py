@@ -101,6 +101,7 @@ class BuffaloSession:
         """The live sessions that were bound to an owner with ``session.bind``, the
         one used last first. Needs an application context, as the methods below do.
 
+        :raises SessionTypeError: `owner` is no str, or empty.
         :raises SessionUnsupportedError: the store does not know owners.
         :raises SessionStoreError: the store cannot answer.
         """
@@ -126,6 +127,7 @@ class BuffaloSession:
 
         :param keep: the id of the session to go on.
         :returns: how many were ended.
+        :raises SessionTypeError: `owner` is no str, or empty.
         :raises SessionUnsupportedError: the store does not know owners.
         :raises SessionStoreError: the store cannot answer.
         """
@@ -149,5 +151,4 @@ class BuffaloSession:
 
 
 def _owners() -> Owners:
-    interface = t.cast(BuffaloInterface, current_app.session_interface)
-    return Owners(interface.register, interface)
+    return t.cast(BuffaloInterface, current_app.session_interface).owners

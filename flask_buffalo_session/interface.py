@@ -28,9 +28,9 @@ from .errors import (
     RejectedError,
     SessionError,
     SessionSecretError,
-    SessionStoreError,
     SessionTooLargeError,
 )
+from .owners import Owners
 from .revocation import RevocationList
 from .seal import MAX_TOKEN, Seal, Ticket
 from .sessions import Opened, Session
@@ -111,8 +111,11 @@ class BuffaloInterface(SessionInterface):
         try:
             session.save_once()
         except Exception as error:  # noqa: BLE001 - handed to Flask's handlers
-            session.abandon()
-            self._answer_failure(session, response, error)
+            if session.modified or not isinstance(error, SessionError):
+                session.abandon()
+                self._answer_failure(session, response, error)
+                return
+            self._give_up_renewal(session, error)
         else:
             if not self._examined and session.answered:
                 self._examine_store()
@@ -125,6 +128,13 @@ class BuffaloInterface(SessionInterface):
     def register(self) -> Store | RevocationList:
         """Where it is known which sessions there are, or which have ended."""
         return self.config.revocations or self.config.store
+
+    @property
+    def owners(self) -> Owners:
+        """
+        :raises SessionUnsupportedError: the store does not know owners.
+        """
+        return Owners(self.register, self)
 
     # What a session asks of its application
 
@@ -210,6 +220,9 @@ class BuffaloInterface(SessionInterface):
         if header is None or self._permanent_sign not in header:
             return False
         start = header.find(self._permanent_mark)
+        while start > 0 and header[start - 1] not in "; \t":
+            # The end of another cookie's name.
+            start = header.find(self._permanent_mark, start + 1)
         if start < 0:
             return False
         seal = self._seal or self._seal_in_force()
@@ -226,10 +239,13 @@ class BuffaloInterface(SessionInterface):
             if session:
                 session.save()
         except SessionError as error:
-            # The view asked for nothing, so it gets no error either.
-            self._app.logger.warning("A session could not be renewed: %s", error)
-            session.abandon()
+            self._give_up_renewal(session, error)
         return session.cookie is not None
+
+    def _give_up_renewal(self, session: Session, error: SessionError) -> None:
+        # The view asked for nothing to be saved, so it gets no error either.
+        self._app.logger.warning("A session could not be renewed: %s", error)
+        session.abandon()
 
     # The outgoing cookie
 
@@ -326,7 +342,7 @@ class BuffaloInterface(SessionInterface):
         try:
             for about, store in stores_of(self.config).items():
                 self._warn(*examine(about, store))
-        except SessionStoreError as error:
+        except Exception as error:  # noqa: BLE001 - of a store of one's own, say
             self._app.logger.warning(
                 "It is not known how the session's store is: %s.", one_line(error)
             )

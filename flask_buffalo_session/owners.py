@@ -9,8 +9,8 @@ from . import signals
 from .errors import RejectedError, SessionTypeError
 from .retired import is_mark, successor_key_of
 from .revocation import RevocationList
-from .sessions import OWNER_NAME, Backing, is_over, unsupported
-from .stores.base import Owned, Store
+from .sessions import OWNER_NAME, Backing, check_owner, is_over, unsupported
+from .stores.base import Owned, Store, is_owned
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,14 @@ class Owners:
     """
 
     def __init__(self, store: Store | RevocationList, backing: Backing) -> None:
-        if not isinstance(store, Owned):
+        if not is_owned(store):
             raise unsupported(store)
         self._store: Owned = store
         self._backing = backing
 
     def sessions_of(self, owner: str, current: str | None = None) -> list[SessionInfo]:
         """Those that are alive, the one used last first."""
+        check_owner("sessions_of()", owner)
         found = []
         for held in self._store.owned(owner):
             created = self._begun(held.data, owner)
@@ -67,6 +68,7 @@ class Owners:
 
     def revoke_all(self, owner: str, keep: str | None = None) -> int:
         """End all sessions of an owner but one."""
+        check_owner("revoke_all()", owner)
         count = 0
         # Until there is none: what could not be ended has got a new id meanwhile.
         while found := self._others(owner, keep):

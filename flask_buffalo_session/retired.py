@@ -7,10 +7,11 @@ another one in its place. No codec's record begins with a zero byte.
 from __future__ import annotations
 
 import hashlib
+import os
 
 from .stores.base import storage_key
 
-#: The mark under an id that was given up for good.
+#: Begins the mark under an id that was given up for good.
 RETIRED = b"\x00retired"
 
 #: How long a mark stays, in seconds.
@@ -19,6 +20,13 @@ RETIRED_SECONDS = 60
 # Begins the mark under an id that has grown old: the session goes on under another.
 _MOVED = b"\x00moved"
 _KEY_BYTES = 32
+
+
+def retired() -> bytes:
+    """A mark for an id that is given up for good. No two are the same, so that who
+    writes one can tell it from another's.
+    """
+    return RETIRED + os.urandom(8)
 
 
 def moved(token: str, successor: str) -> bytes:
@@ -30,9 +38,12 @@ def moved(token: str, successor: str) -> bytes:
     return _MOVED + key + _masked(_bytes(successor), token)
 
 
-def is_mark(data: bytes | None) -> bool:
-    """Whether this stands in place of a record."""
-    return data is not None and data.startswith((RETIRED, _MOVED))
+def is_mark(data: bytes | None, mark: bytes | None = None) -> bool:
+    """Whether this stands in place of a record.
+
+    :param mark: whether it is that one.
+    """
+    return data is not None and data.startswith(mark or (RETIRED, _MOVED))
 
 
 def successor_of(mark: bytes | None, token: str) -> str | None:

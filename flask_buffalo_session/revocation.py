@@ -12,7 +12,7 @@ import time
 import typing as t
 
 from .errors import SessionConflictError
-from .retired import RETIRED, RETIRED_SECONDS
+from .retired import RETIRED_SECONDS, is_mark, retired
 from .stores.base import Held, Owned, Prunable, Store, storage_key
 
 # Keeps these entries apart from the sessions that the same store may keep.
@@ -54,8 +54,8 @@ class RevocationList:
         :param max_age: seconds for a record of whose it is. That it has ended stays
             noted for longer than any cookie can be used.
         """
-        if data == RETIRED:
-            data, max_age = _mark(int(time.time())), self._life
+        if is_mark(data):
+            data, max_age = _dated(data, int(time.time())), self._life
         self._swap(storage_key(token), data, expected, max_age)
 
     def delete(self, token: str) -> None:
@@ -69,7 +69,7 @@ class RevocationList:
         :param entry: what is noted of its id.
         :param issued: when it was sealed, in seconds since the epoch.
         """
-        ended = int.from_bytes(entry[len(RETIRED) :])
+        ended = int.from_bytes(entry[-8:])
         return issued < ended and time.time() < ended + RETIRED_SECONDS
 
     def prune(self) -> int:
@@ -105,10 +105,10 @@ class RevocationList:
             return None
         while True:
             found = _opened(self.store.load(_name(session_id)))
-            if found is not None and found.startswith(RETIRED):
+            if is_mark(found):
                 return None
             try:
-                self._swap(session_id, _mark(0), found, self._life)
+                self._swap(session_id, _dated(retired(), 0), found, self._life)
             except SessionConflictError:
                 continue
             return found or b""
@@ -128,5 +128,5 @@ def _opened(entry: bytes | None) -> bytes | None:
     return None if entry is None else entry[_KEY_BYTES:]
 
 
-def _mark(ended: int) -> bytes:
-    return RETIRED + ended.to_bytes(8)
+def _dated(mark: bytes, ended: int) -> bytes:
+    return mark + ended.to_bytes(8)

@@ -12,6 +12,7 @@ import os
 import random
 import time
 import typing as t
+from contextlib import suppress
 
 import flask
 from blinker import NamedSignal
@@ -25,15 +26,16 @@ from .errors import (
     SessionClosedError,
     SessionConflictError,
     SessionSecretError,
+    SessionStoreError,
     SessionTypeError,
     SessionUnsupportedError,
     shown,
 )
 from .flash import Flash
-from .retired import RETIRED, RETIRED_SECONDS, is_mark, moved, successor_of
+from .retired import RETIRED_SECONDS, is_mark, moved, retired, successor_of
 from .revocation import RevocationList
 from .seal import Ticket
-from .stores.base import Owned, Store, is_stateless, storage_key
+from .stores.base import Store, is_owned, is_stateless, storage_key
 from .stores.null import NullStore
 
 # How often a save is tried against other requests' saves. Each failure means
@@ -61,15 +63,15 @@ class Opened(t.NamedTuple):
     revocations: RevocationList | None = None
 
 
-class _Successor(t.NamedTuple):
-    """What has been made under a new id before the old one is given up."""
+class _Written(t.NamedTuple):
+    """What a session is once it has been saved, by the names that it has there."""
 
     token: str
     data: bytes
     nonce: bytes
     renewed: int
     entry: bytes | None
-    cookie: str
+    cookie: str | None
 
 
 class Backing(t.Protocol):
@@ -151,6 +153,8 @@ class Session(SessionMixin):
     # Where ids are given up: the store, or the list of cookie sessions that have
     # ended. Without either, sessions have no id.
     _register: _Register | None
+    # What has been done, and is told when it cannot fail any more.
+    _news: list[tuple[NamedSignal, str | None]]
     _ending: list[tuple[str | None, bytes | None]]
     _token: str | None
     _data: bytes | None
@@ -194,19 +198,21 @@ class Session(SessionMixin):
         if name not in self:
             return default
         self._check_change()
-        if self._stateless or name not in self._base or self._changed(name):
+        if self._stateless or name not in self._base:
             value = self._find(name)
             if value is _MISSING:
                 return default
             del self[name]
             return value
+        # What this request has made of the value is handed out with it.
+        change = self._change(name) if name in self._live else None
+        changes = {} if change is None else {name: change}
         for attempt in range(_ATTEMPTS):
-            if name not in self._base:
-                return default
-            value = self._decoded(name)
+            rest = self._merged(changes)
+            raw = rest.pop(name, None)
+            value = _MISSING if raw is None else self._decoded(name, raw)
             if value is _MISSING:
                 return default
-            rest = {key: raw for key, raw in self._base.items() if key != name}
             data = self._dumps(rest, self._nonce, self._renewed)
             try:
                 self._swap(data)
@@ -277,11 +283,13 @@ class Session(SessionMixin):
                     # Who else ended it may have set a newer cookie.
                     self.cookie = "" if ended else None
         except Exception:
-            self._failed = self._fingerprint()
+            self._failed = self._intent()
+            self._announce()
             raise
         self._failed = None
         self._forced = self._regenerate = False
         self._settled = self.cookie
+        self._announce()
 
     def regenerate(self) -> None:
         """Keep the values under a new id; the old one is dead once this is
@@ -304,14 +312,9 @@ class Session(SessionMixin):
         :raises SessionTypeError: `owner` is no such str.
         """
         self._load()
-        if not isinstance(self._register, Owned) and not isinstance(
-            self._store, NullStore
-        ):
+        if not is_owned(self._register) and not isinstance(self._store, NullStore):
             raise unsupported(self._store)
-        if not isinstance(owner, str) or not owner:
-            raise SessionTypeError(
-                "session.bind()", "the owner has to be a str that is not empty"
-            )
+        check_owner("session.bind()", owner)
         self[OWNER_NAME] = owner
 
     @property
@@ -416,6 +419,7 @@ class Session(SessionMixin):
         self._refusal = opened.refusal
         self._stateless = is_stateless(store)
         self._register = opened.revocations if self._stateless else store
+        self._news = []
         self._ending = []
         self._begin()
         rejected = None
@@ -522,7 +526,7 @@ class Session(SessionMixin):
             return _MISSING if value is _GONE else value
         if name not in self._base:
             return _MISSING
-        value = self._decoded(name)
+        value = self._decoded(name, self._base[name])
         if type(value) not in IMMUTABLE and value is not _MISSING:
             # From here on it may be changed behind our back.
             self._live[name] = value
@@ -530,14 +534,14 @@ class Session(SessionMixin):
             self._lent.add(name)
         return value
 
-    def _decoded(self, name: t.Hashable) -> t.Any:
+    def _decoded(self, name: t.Hashable, raw: bytes) -> t.Any:
         """A value that is stored; _MISSING if its bytes are no value, and the
         session is none either.
 
         :raises SessionTypeError: the value's type cannot be read here.
         """
         try:
-            return self._backing.codec.decode(self._base[name], name)
+            return self._backing.codec.decode(raw, name)
         except RejectedError as error:
             self._reject(error.reason, _id_of(self._key))
             # What was handed out goes with it; what was set does not.
@@ -556,13 +560,14 @@ class Session(SessionMixin):
         """
         changes: _Changes = {}
         for name in self._live:
-            before, now = self._seen[name], self._encoded(name)
-            if now != before:
-                changes[name] = before, now
+            change = self._change(name)
+            if change is not None:
+                changes[name] = change
         return changes
 
-    def _changed(self, name: t.Hashable) -> bool:
-        return name in self._live and self._encoded(name) != self._seen[name]
+    def _change(self, name: t.Hashable) -> _Change | None:
+        before, now = self._seen[name], self._encoded(name)
+        return None if now == before else (before, now)
 
     def _encoded(self, name: t.Hashable) -> bytes | None:
         value = self._live[name]
@@ -576,6 +581,11 @@ class Session(SessionMixin):
             return self._changes()
         except SessionTypeError as error:
             return str(error)
+
+    def _intent(self) -> t.Any:
+        """All that is to be saved, to be compared."""
+        asked = len(self._ending), self._regenerate, self._forced
+        return self._fingerprint(), asked
 
     def _check_change(self) -> None:
         if self._closed:
@@ -622,45 +632,50 @@ class Session(SessionMixin):
         saved in between.
         """
         asked = self._token is not None and (
-            self._regenerate or not changes.keys().isdisjoint(self._backing.auth_names)
+            self._regenerate
+            or not changes.keys().isdisjoint(self._backing.auth_names)
+            # Under the old id it stays the one's until it is the other's.
+            or changes.get(OWNER_NAME, (None, None))[0] is not None
         )
-        successor: _Successor | None = None
+        successor: _Written | None = None
         for attempt in range(_ATTEMPTS):
             values = self._merged(changes)
             if self._stateless and not values:
                 return self._remove()
-            cookie: str | None
             try:
                 if asked or self._overdue:
                     # First what comes after, and what may fail, then the end of the
                     # old id: dying in between must not cost the session.
-                    successor = self._succeeded(successor, values)
+                    written = successor = self._succeeded(successor, values)
                     self._give_up_id(successor, followed=not asked)
-                    token, data, self._nonce, self._renewed = successor[:4]
-                    self._entry, cookie = successor[4:]
                 else:
                     self._forget(successor)
                     successor = None
-                    token, data, cookie = self._saved_on(changes, values)
+                    written = self._saved_on(changes, values)
             except SessionConflictError:
                 if self._reload(attempt):
                     continue
                 self._forget(successor)
                 return self._drop()
-            return self._saved(token, data, values, changes, cookie)
+            except Exception:
+                # Nobody will get the new cookie. If the store cannot even do this,
+                # the error is the same.
+                with suppress(SessionStoreError):
+                    self._forget(successor)
+                raise
+            return self._saved(written, values, changes)
         self._forget(successor)
         raise _lost_too_often()
 
-    def _saved_on(
-        self, changes: _Changes, values: dict[t.Hashable, bytes]
-    ) -> tuple[str, bytes, str | None]:
+    def _saved_on(self, changes: _Changes, values: dict[t.Hashable, bytes]) -> _Written:
         """Save under the id that the session has, or under its first one."""
-        if self._token is None or not self._nonce:
+        nonce, entry, cookie = self._nonce, self._entry, None
+        if self._token is None or not nonce:
             # Another one if the first save is tried again: that one may be noted.
-            self._nonce = os.urandom(_NONCE_BYTES)
+            nonce = os.urandom(_NONCE_BYTES)
         data = self._data
         if changes or data is None or self._undated:
-            data = self._dumps(values, self._nonce, self._renewed)
+            data = self._dumps(values, nonce, self._renewed)
         begins = not self._token
         note = begins or self._due or OWNER_NAME in changes
         if self._stateless:
@@ -668,15 +683,14 @@ class Session(SessionMixin):
             token = self._swap(data)
             cookie = self._sealed(token, values) if token else None
             if note or self._noted_long_ago:
-                key = self._key_of(token, self._nonce)
-                self._entry = self._note(key, self._entry, values)
-            return token, data, cookie
-        if note and not begins:
-            self._note(self._key, None, values)
-        token = self._swap(data)
-        if begins:
-            self._note(token, None, values)
-        return token, data, None
+                entry = self._note(self._key_of(token, nonce), entry, values)
+        else:
+            if note and not begins:
+                self._note(self._key, None, values)
+            token = self._swap(data)
+            if begins:
+                self._note(token, None, values)
+        return _Written(token, data, nonce, self._renewed, entry, cookie)
 
     @property
     def _noted_long_ago(self) -> bool:
@@ -694,19 +708,21 @@ class Session(SessionMixin):
     # A new id
 
     def _succeeded(
-        self, earlier: _Successor | None, values: dict[t.Hashable, bytes]
-    ) -> _Successor:
+        self, earlier: _Written | None, values: dict[t.Hashable, bytes]
+    ) -> _Written:
         """Save under a new id too; the same one, if there was an attempt before."""
-        token, known, nonce, _, entry, _ = earlier or (None, None, b"", 0, None, "")
-        nonce = nonce or os.urandom(_NONCE_BYTES)
+        token: str | None = None
+        known, nonce, entry = None, os.urandom(_NONCE_BYTES), None
+        if earlier is not None:
+            token, known, nonce, _, entry, _ = earlier
         renewed = 0 if self._renew_after is None else int(time.time())
         data = self._dumps(values, nonce, renewed)
         token = self._store.save(token, data, expected=known, max_age=self._max_age)
         cookie = self._sealed(token, values)
         entry = self._note(self._key_of(token, nonce), entry, values)
-        return _Successor(token, data, nonce, renewed, entry, cookie)
+        return _Written(token, data, nonce, renewed, entry, cookie)
 
-    def _give_up_id(self, successor: _Successor, *, followed: bool) -> None:
+    def _give_up_id(self, successor: _Written, *, followed: bool) -> None:
         """
         :param followed: whether requests under way are to save what they change
             under the new id. Not where it is new because more may be done with it.
@@ -714,14 +730,19 @@ class Session(SessionMixin):
         key = self._key
         if key is None:
             return
-        mark = RETIRED
         if followed and not self._stateless:
             mark = moved(key, successor.token)
-        t.cast(_Register, self._register).save(
-            key, mark, expected=self._kept, max_age=RETIRED_SECONDS
-        )
+        else:
+            mark = retired()
+        register = t.cast(_Register, self._register)
+        try:
+            register.save(key, mark, expected=self._kept, max_age=RETIRED_SECONDS)
+        except SessionConflictError:
+            # A client that repeats a write by itself may find that it was done.
+            if not is_mark(register.load(key), mark):
+                raise
 
-    def _forget(self, successor: _Successor | None) -> None:
+    def _forget(self, successor: _Written | None) -> None:
         """Leave nothing under a new id that is not to be one."""
         if successor is None:
             return
@@ -792,7 +813,7 @@ class Session(SessionMixin):
             late = self._backing.idle_timeout // 10 + 2
             register.save(key, entry, expected=known, max_age=self._max_age + late)
         owner = self._told(OWNER_NAME, values)
-        if isinstance(owner, str) and isinstance(register, Owned):
+        if isinstance(owner, str) and is_owned(register):
             # Noted again with each renewal, of which there are ten in this time.
             register.own(key, owner, max_age=2 * self._backing.idle_timeout)
         return entry
@@ -808,7 +829,9 @@ class Session(SessionMixin):
     def _reload(self, attempt: int) -> bool:
         """See what another request has saved. False if it ended the session."""
         _wait(attempt)
-        key, data = self._followed(t.cast(str, self._key))
+        if self._key is None:
+            return True
+        key, data = self._followed(self._key)
         if self._stateless:
             # Nobody changes what is in the cookie, but its id may have ended.
             self._entry = data
@@ -834,13 +857,9 @@ class Session(SessionMixin):
         return key, data
 
     def _saved(
-        self,
-        token: str,
-        data: bytes,
-        values: dict[t.Hashable, bytes],
-        changes: _Changes,
-        cookie: str | None,
+        self, written: _Written, values: dict[t.Hashable, bytes], changes: _Changes
     ) -> None:
+        token = written.token
         permanent = self._says_permanent(values)
         fresh = token != self._token
         if token and (
@@ -850,18 +869,20 @@ class Session(SessionMixin):
             # In a format without a nonce the token may be the same under a new id.
             or (self._stateless and (self._forced or self._regenerate))
         ):
-            self.cookie = cookie or self._sealed(token, values)
+            self.cookie = written.cookie or self._sealed(token, values)
             self._issued = int(time.time())
             self.cookie_permanent = permanent
         created = self._token is None
-        self._token, self._data, self._base = token, data, values
+        self._token, self._data, self._base = token, written.data, values
+        self._nonce, self._renewed = written.nonce, written.renewed
+        self._entry = written.entry
         self._dated = self._dated or self._undated
         for name, (_, now) in changes.items():
             self._seen[name] = now
         if created:
-            self._backing.tell(signals.session_created, self.id)
+            self._news.append((signals.session_created, self.id))
         if changes or self._forced:
-            self._backing.tell(signals.session_saved, self.id)
+            self._news.append((signals.session_saved, self.id))
 
     def _remove(self) -> None:
         """Nothing is left of a session that was nowhere but in its cookie."""
@@ -870,13 +891,13 @@ class Session(SessionMixin):
             self._begin()
             self.cookie = "" if ended else None
             signal = signals.session_saved if ended else signals.session_conflict
-            self._backing.tell(signal, session_id)
+            self._news.append((signal, session_id))
 
     def _end(self, key: str | None, kept: bytes | None) -> bool:
         """End a session. False if that had been done before."""
         ended = self._retire(key, kept)
         signal = signals.session_destroyed if ended else signals.session_conflict
-        self._backing.tell(signal, _id_of(key))
+        self._news.append((signal, _id_of(key)))
         return ended
 
     def _retire(self, key: str | None, kept: bytes | None) -> bool:
@@ -885,13 +906,15 @@ class Session(SessionMixin):
         """
         if key is None:
             return True
-        register = t.cast(_Register, self._register)
+        register, mark = t.cast(_Register, self._register), retired()
         for attempt in range(_ATTEMPTS):
             try:
-                register.save(key, RETIRED, expected=kept, max_age=RETIRED_SECONDS)
+                register.save(key, mark, expected=kept, max_age=RETIRED_SECONDS)
             except SessionConflictError:
                 _wait(attempt)
                 key, kept = self._followed(key)
+                if is_mark(kept, mark):
+                    return True
                 if is_mark(kept) or (kept is None and not self._stateless):
                     return False
             else:
@@ -902,9 +925,13 @@ class Session(SessionMixin):
         """The session has ended meanwhile: what changed here is not saved, and
         the cookie is left alone, as there may be a newer one.
         """
-        self._backing.tell(signals.session_conflict, self.id)
         self._settled = None
         self.abandon()
+        self._backing.tell(signals.session_conflict, self.id)
+
+    def _announce(self) -> None:
+        while self._news:
+            self._backing.tell(*self._news.pop(0))
 
     # The end of the request, for the session interface
 
@@ -912,7 +939,7 @@ class Session(SessionMixin):
         """Save at the end of the request, unless the view did, and failed, and
         has changed nothing since: then it knows.
         """
-        if self._failed is not None and self._failed == self._fingerprint():
+        if self._failed is not None and self._failed == self._intent():
             self.abandon()
         else:
             self.save()
@@ -941,7 +968,8 @@ class Session(SessionMixin):
 
 
 _Register: t.TypeAlias = Store | RevocationList
-_Changes: t.TypeAlias = dict[t.Hashable, tuple[bytes | None, bytes | None]]
+_Change: t.TypeAlias = tuple[bytes | None, bytes | None]
+_Changes: t.TypeAlias = dict[t.Hashable, _Change]
 
 #: The same proxy as :data:`flask.session`, typed as what it is here.
 session = t.cast(Session, flask.session)
@@ -957,7 +985,16 @@ def is_over(record: Record, backing: Backing) -> bool:
     return limit is not None and time.time() - record.created >= limit + 1
 
 
-def unsupported(store: Store) -> SessionUnsupportedError:
+def check_owner(call: str, owner: object) -> None:
+    """
+    :param call: what is said to be wrong.
+    :raises SessionTypeError: this cannot be an owner.
+    """
+    if not isinstance(owner, str) or not owner:
+        raise SessionTypeError(call, "the owner has to be a str that is not empty")
+
+
+def unsupported(store: object) -> SessionUnsupportedError:
     return SessionUnsupportedError(
         f"A {type(store).__name__} does not know whose sessions it keeps: choose"
         " Redis, SQL or memory."

@@ -87,6 +87,12 @@ STORES: dict[str, c.Callable[[Servers], Store]] = {
     **SERVER_STORES,
 }
 
+#: Those that know whose sessions they keep.
+OWNED = [
+    *("memory", "redis", "redis-decoding", "valkey"),
+    *("sqlite", "postgresql", "mariadb"),
+]
+
 
 def pylibmc_cache(at: Servers) -> MemcachedCache:
     server = f"127.0.0.1:{at.shared(MemcachedServer).port}"
@@ -129,6 +135,11 @@ def server_store(request: pytest.FixtureRequest, servers: Servers) -> Store:
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, servers: Servers) -> Store:
+    return store_named(request.param, servers)
+
+
+@pytest.fixture(params=OWNED)
+def owned(request: pytest.FixtureRequest, servers: Servers) -> t.Any:
     return store_named(request.param, servers)
 
 

@@ -126,6 +126,7 @@ records = st.builds(
     st.integers(0, 253402300799),
     st.binary(max_size=12),
     st.dictionaries(hashables | texts, values.map(lambda v: codec.encode(v, "n"))),
+    renewed=st.integers(0, 253402300799),
 )
 
 SAMPLES: list[t.Any] = [
@@ -213,6 +214,15 @@ class TestValues:
         assert len({codec.encode(value, "n") for value in texts}) == len(texts)
         empty: list[t.Any] = [[], (), {}, set(), frozenset(), None, "", b""]
         assert len({codec.encode(value, "n") for value in empty}) == len(empty)
+
+    def test_the_same_is_what_is_stored_as_the_same(self) -> None:
+        """Not what Python takes for equal. What cannot be stored is neither."""
+        assert codec.same({"a": [1, {2, 3}]}, {"a": [1, {3, 2}]}, "n") is True
+        assert codec.same({"a": [1]}, {"a": [True]}, "n") is False
+        assert codec.same(1.0, Decimal(1), "n") is False
+        for pair in ((object(), 1), (1, object())):
+            with pytest.raises(SessionTypeError, match=r"^session\['cart'\]"):
+                codec.same(pair[0], pair[1], "cart")
 
     def test_the_fold_tells_two_moments_apart(self) -> None:
         """Half past two happens twice when the clocks are set back."""
@@ -342,6 +352,10 @@ class Point(t.NamedTuple):
     x: int
 
 
+class Pair(tuple[int, int]):
+    __slots__ = ()
+
+
 @dataclasses.dataclass
 class Basket:
     items: list[t.Any]
@@ -372,13 +386,17 @@ REFUSED: list[tuple[t.Any, str]] = [
         "register_type(defaultdict, encode=..., decode=...)",
     ),
     (collections.Counter("a"), "register_type(Counter, encode=..., decode=...)"),
+    # Of each of the lengths that MessagePack tells apart.
     (bytearray(b"x"), "a bytearray cannot be stored: use bytes"),
+    (bytearray(b"x" * 300), "a bytearray cannot be stored: use bytes"),
+    (bytearray(b"x" * 70_000), "a bytearray cannot be stored: use bytes"),
     (memoryview(b"x"), "a memoryview cannot be stored: use bytes"),
     (Text("x"), "register_type(Text, encode=..., decode=...)"),
     (Number(1), "register_type(Number, encode=..., decode=...)"),
     (Color.RED, "register_type(Color)"),
     (Suit.CLUBS, "register_type(Suit)"),
     (Point(1), "register_type(Point)"),
+    (Pair((1, 2)), "register_type(Pair, encode=..., decode=...)"),
     (Basket([]), "register_type(Basket)"),
     (Later(2024, 1, 1), "register_type(Later, encode=..., decode=...)"),
     (object(), "register_type(object, encode=..., decode=...)"),
@@ -486,8 +504,9 @@ class Circular:
 @pytest.mark.parametrize("name", circles())
 def test_values_that_contain_themselves_are_refused(name: str) -> None:
     """With an error that says so, not a crash of the interpreter."""
-    with pytest.raises(SessionTypeError, match="the value contains itself"):
+    with pytest.raises(SessionTypeError, match="the value contains itself") as caught:
         codec.encode(circles()[name], "n")
+    assert caught.value.path.startswith("session['n']")
 
 
 def test_a_value_may_be_in_several_places() -> None:
@@ -564,8 +583,10 @@ def test_the_depth_does_not_depend_on_what_is_inside(core: t.Any) -> None:
     for name, deepest in (("list", 255), ("dict", 255), ("tuple", 16)):
         value = nested(deepest, WRAPS[name], core)
         codec.encode(value, "n")
-        with pytest.raises(SessionTypeError, match="nested too deeply"):
+        with pytest.raises(SessionTypeError, match="nested too deeply") as caught:
             codec.encode(WRAPS[name](value), "n")
+        step = "['key']" if name == "dict" else "[0]"
+        assert caught.value.path == f"session['n']{step * deepest}"
 
 
 @pytest.mark.parametrize("core", CORES, ids=repr)
@@ -579,13 +600,38 @@ def test_the_depth_counts_anew_in_each_extension_type(name: str, core: t.Any) ->
         codec.encode([WRAPS[name]([lists])], "n")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(b"\x91", b"\xdc\0\1", b"\xdd\0\0\0\1"),
+        *(b"\x81\xa1k", b"\xde\0\1\xa1k", b"\xdf\0\0\0\1\xa1k"),
+    ],
+)
+def test_bytes_that_are_nested_too_deeply_are_no_value(head: bytes) -> None:
+    """In each of the forms that lists and dicts have. Few levels more are read than are
+    written, as the list that an extension type holds is one.
+    """
+    codec.decode(head * 256 + b"\xc0", "n")
+    for depth in (257, 400, 1000, 5000):
+        with pytest.raises(RejectedError):
+            codec.decode(head * depth + b"\xc0", "n")
+
+
+def test_a_key_without_a_value_is_no_dict() -> None:
+    """Rather than a dict without that key."""
+    flat = ormsgpack.packb([1, "one", 2])
+    with pytest.raises(RejectedError):
+        codec.decode(ormsgpack.packb(ormsgpack.Ext(19, flat)), "n")
+
+
 def test_more_than_pythons_own_stack_is_refused() -> None:
     """Layers that are each not too deep, with bytes inside."""
     value: t.Any = b"bytes"
     for _ in range(12):
         value = (nested(250, WRAPS["list"], value),)
-    with pytest.raises(SessionTypeError, match="nested too deeply"):
+    with pytest.raises(SessionTypeError, match="nested too deeply") as caught:
         codec.encode(value, "n")
+    assert caught.value.path == "session['n']"
 
 
 def test_many_values_deep_down_cost_little() -> None:
@@ -697,10 +743,13 @@ RECORD = Record(
 class TestRecords:
     @given(record=records)
     def test_any_record_comes_back_as_it_was(self, record: Record) -> None:
-        """Names of every storable type, their order and bytes."""
+        """Names of every storable type, their order and bytes; and both dates, that
+        of the beginning always.
+        """
         data = codec.dumps(record)
         again = codec.loads(data)
         assert (again.created, again.nonce) == (record.created, record.nonce)
+        assert (again.dated, again.renewed) == (True, record.renewed)
         assert shape(again.values) == shape(record.values)
         assert codec.dumps(again) == data
 
@@ -783,6 +832,7 @@ class TestRecords:
             [1, b"", {}, 4, 5],
             [True, b"", {}],
             [-1, b"", {}],
+            [253402300800, b"", {}],
             [2**60, b"", {}],
             [1.0, b"", {}],
             [1, "", {}],

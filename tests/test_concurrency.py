@@ -4,14 +4,16 @@ store or a session that does not keep the promise, every time.
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import dataclass
 
 import pytest
 from conftest import Counting, Desk
 
-from flask_buffalo_session import MemoryStore, Store, register_type
+from flask_buffalo_session import CookieStore, MemoryStore, Store, register_type
 from flask_buffalo_session.errors import SessionConflictError, SessionStoreError
 from flask_buffalo_session.registry import registry
+from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.sessions import Session
 
 
@@ -474,6 +476,33 @@ class TestGetOnce:
         assert first.get_once("ticket") == ["prize"]
         assert second.get_once("ticket") is None
 
+    def test_a_value_that_was_edited_is_claimed_all_the_same(self, desk: Desk) -> None:
+        """As flash messages to which this request adds one: of those that were there
+        before, each is handed out once.
+        """
+        cookie = desk.stored(messages=["old"], a=1)
+        first, second = two(desk, cookie)
+        for session in (first, second):
+            session["messages"].append("new")
+        assert first.get_once("messages") == ["old", "new"]
+        assert desk.values(cookie) == {"a": 1}
+        assert second.get_once("messages") == ["new"]
+        assert second.get_once("messages") is None
+        for session in (first, second):
+            session.save()
+        assert desk.values(cookie) == {"a": 1}
+
+    def test_one_that_was_replaced_is_claimed_with_what_replaces_it(
+        self, desk: Desk
+    ) -> None:
+        """The one before is nobody's any more."""
+        cookie = desk.stored(ticket="first")
+        first, second = two(desk, cookie)
+        first["ticket"] = "second"
+        assert first.get_once("ticket") == "second"
+        assert second.get_once("ticket") is None
+        assert "ticket" not in first
+
     def test_what_was_claimed_can_be_set_again(self, desk: Desk) -> None:
         """The very same value, too: it is not there any more."""
         cookie = desk.stored(ticket=["prize"])
@@ -596,4 +625,138 @@ def test_a_new_id_that_is_never_given_leaves_nothing(
     with pytest.raises(SessionConflictError, match="3 attempts"):
         session.save()
     assert [desk.store.load(token) for token in made] == [None]
+    assert desk.values(cookie) == {"a": 1}
+
+
+class TestRepeatedWrites:
+    """A client may repeat a write that it had no answer to, as redis-py does: then it
+    finds its own, and takes it for another's.
+    """
+
+    @pytest.mark.parametrize("how", ["renewal", "login", "logout", "removal"])
+    @pytest.mark.parametrize("stateless", [False, True])
+    def test_a_mark_of_its_own_is_no_conflict(
+        self,
+        server_store: Store,
+        how: str,
+        stateless: bool,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The session goes on, or has ended; what has taken its place is there."""
+        desk, repeating = Desk(server_store), server_store
+        if stateless:
+            repeating = MemoryStore()
+            desk = Desk(CookieStore(), revocations=RevocationList(repeating, 3600))
+        cookie = desk.stored(a=1)
+        save = repeating.save
+
+        def repeated(token: str | None, data: bytes, **settings: t.Any) -> str:
+            saved = save(token, data, **settings)
+            if b"\0retired" in data or b"\0moved" in data:
+                raise SessionConflictError("it is there")
+            return saved
+
+        session = desk.session(cookie)
+        assert session["a"] == 1
+        monkeypatch.setattr(repeating, "save", repeated)
+        desk.told.clear()
+        if how == "renewal":
+            desk.renew_after = 0
+        elif how == "login":
+            session.regenerate()
+        elif how == "logout":
+            session.clear()
+        else:
+            del session["a"]
+        session.save()
+        assert ("conflict", None) not in desk.told
+        desk.renew_after = None
+        if how in ("renewal", "login"):
+            assert session.cookie
+            assert desk.values(session.cookie) == {"a": 1}
+        elif how == "logout" or stateless:
+            assert session.cookie == ""
+        assert desk.values(cookie) == {}
+
+    def test_the_first_note_of_a_session_is_made_again(self) -> None:
+        """Under another id."""
+        store = MemoryStore()
+        desk = Desk(CookieStore(), revocations=RevocationList(store, 3600))
+        save, noted = store.save, []
+
+        def repeated(token: str | None, data: bytes, **settings: t.Any) -> str:
+            noted.append(save(token, data, **settings))
+            if len(noted) == 1:
+                raise SessionConflictError("it is there")
+            return noted[-1]
+
+        store.save = repeated  # type: ignore[method-assign]
+        session = desk.session()
+        session.bind("ann")
+        session.save()
+        assert session.cookie
+        assert desk.session(session.cookie).owner == "ann"
+        assert len(set(noted)) == 2
+
+
+def test_a_new_id_that_cannot_be_given_leaves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is tried while the old one cannot be given up."""
+    cookie = desk.stored(a=1)
+    save, made = desk.store.save, []
+
+    def failing(token: str | None, data: bytes, **settings: t.Any) -> str:
+        if token == cookie:
+            raise SessionStoreError("it", "is full")
+        made.append(save(token, data, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(desk.store, "save", failing)
+    for _ in range(3):
+        session = desk.session(cookie)
+        session.regenerate()
+        with pytest.raises(SessionStoreError, match="is full"):
+            session.save()
+    assert [desk.store.load(token) for token in made] == [None] * 3
+    assert desk.values(cookie) == {"a": 1}
+
+
+@pytest.mark.parametrize("ending", ["clear", "regenerate", "modified"])
+def test_what_is_asked_after_a_failure_is_done(desk: Desk, ending: str) -> None:
+    """Though no value has changed since: a view that could not save ends it, say."""
+    cookie = desk.stored(a=1)
+    store = Counting(desk.store)
+    desk.store = store
+    session = desk.session(cookie)
+    session["a"] = 2
+    store.failing["save"] = SessionStoreError("it", "is away")
+    with pytest.raises(SessionStoreError):
+        session.save()
+    store.failing.clear()
+    if ending == "clear":
+        session.clear()
+    elif ending == "regenerate":
+        session.regenerate()
+    else:
+        session.modified = True
+    session.save_once()
+    assert desk.values(cookie) == ({"a": 2} if ending == "modified" else {})
+
+
+@pytest.mark.parametrize("ending", ["clear", "regenerate"])
+def test_what_could_not_be_done_is_not_tried_again(desk: Desk, ending: str) -> None:
+    """At the end of the request, if nothing has been asked since: the view knows."""
+    cookie = desk.stored(a=1)
+    store = Counting(desk.store)
+    desk.store = store
+    session = desk.session(cookie)
+    getattr(session, ending)()
+    store.failing["save"] = SessionStoreError("it", "is away")
+    with pytest.raises(SessionStoreError):
+        session.save()
+    store.failing.clear()
+    store.calls.clear()
+    session.save_once()
+    assert store.calls == []
     assert desk.values(cookie) == {"a": 1}

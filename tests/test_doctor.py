@@ -851,14 +851,22 @@ class TestStoreAtStart:
         assert store.asked == 1
         assert warnings_of(app, caplog) == []
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            SessionStoreError("mine", "no answer from //ann:geheim@host"),
+            RuntimeError("mine: no answer from //ann:geheim@host"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
     def test_its_own_failure_is_logged_and_harms_no_request(
-        self, caplog: pytest.LogCaptureFixture
+        self, caplog: pytest.LogCaptureFixture, error: Exception
     ) -> None:
-        """The session is saved all the same."""
+        """The session is saved all the same, also in a store of one's own."""
         store = Watched()
 
         def examine() -> Health:
-            raise SessionStoreError("mine", "no answer from //ann:geheim@host")
+            raise error
 
         store.examine = examine  # type: ignore[method-assign]
         app = with_views(sound_app(store))

@@ -635,6 +635,28 @@ class TestErrorPath:
         assert len(handled) == 1
         assert store.calls == ["load", "save"]
 
+    def test_the_cookie_of_a_save_before_the_failure_is_set_once(self) -> None:
+        """What was saved is saved; the error's answer carries the cookie."""
+        store = Counting(MemoryStore())
+        app = self.app(store)
+        app.register_error_handler(SessionStoreError, lambda error: ("away", 503))
+
+        @app.get("/")
+        def view() -> str:
+            session["a"] = 1
+            session.save()
+            session["a"] = 2
+            store.failing = {"save": SessionStoreError("memory", "away")}
+            return "saved"
+
+        client = app.test_client()
+        response = client.get("/")
+        store.failing = {}
+        assert (response.status_code, response.text) == (503, "away")
+        assert len(response.headers.getlist("Set-Cookie")) == 1
+        assert response.headers.getlist("Vary") == ["Cookie"]
+        assert client.get("/get").text == "{'a': 1}"
+
     def test_a_store_that_is_away_is_an_error_in_the_view(
         self, server_store: Store
     ) -> None:

@@ -279,16 +279,21 @@ class TestFiles:
 
 
 def test_unhashed_records_have_no_owners(servers: Servers) -> None:
-    """A session's id is a hash, of which no key could be told."""
+    """A session's id is a hash, of which no key could be told. It is said when they are
+    asked for, not when the session is saved.
+    """
     store = RedisStore(redis_client(servers), hashed=False)
-    token = store.save(None, b"data", expected=None, max_age=HOUR)
-    for ask in (
-        lambda: store.own(token, "ann", max_age=HOUR),
-        lambda: store.owned("ann"),
-        lambda: store.revoke("an id"),
+    session = Desk(store).session()
+    with pytest.raises(SessionUnsupportedError, match="RedisStore does not know"):
+        session.bind("ann")
+    app = make_app(store)
+    with (
+        app.app_context(),
+        pytest.raises(SessionUnsupportedError, match="RedisStore does not know"),
     ):
-        with pytest.raises(SessionUnsupportedError, match="hashed=False"):
-            ask()
+        app.extensions["buffalo_session"].sessions_of("ann")
+    with pytest.raises(SessionConfigError, match="SESSION_REVOCATION"):
+        make_app("cookie", SESSION_REVOCATION=store)
 
 
 def test_a_foreign_cookie_reaches_no_record(shared: Shared) -> None:

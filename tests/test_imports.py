@@ -44,7 +44,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "doctor": ({"codec", "config", "errors", "stores"}, {"flask"}),
     "interface": (
         {
-            *{"codec", "config", "doctor", "errors", "revocation"},
+            *{"codec", "config", "doctor", "errors", "owners", "revocation"},
             *{"seal", "sessions", "signals"},
             "stores",
         },

@@ -356,6 +356,43 @@ class TestRenewal:
         counting.failing = {}
         assert cookie_of(client.get("/untouched"))
 
+    @pytest.mark.parametrize("path", ["/get", "/set/a/2"])
+    def test_a_renewal_that_fails_harms_no_view_that_only_reads(
+        self, clock: Clock, caplog: pytest.LogCaptureFixture, path: str
+    ) -> None:
+        """Nothing is lost by it. That of one which writes is a failure to save."""
+        counting = Counting(MemoryStore())
+        client = client_of(counting, **self.config())
+        client.get("/set/a/1")
+        clock.tick(500)
+        counting.failing = {"save": SessionStoreError("memory", "full")}
+        response = client.get(path)
+        assert response.status_code == (200 if path == "/get" else 500)
+        assert "Set-Cookie" not in response.headers
+        assert response.headers["Vary"] == "Cookie"
+        assert ("could not be renewed" in caplog.text) == (path == "/get")
+        counting.failing = {}
+        assert client.get("/get").text == "{'a': '1'}"
+
+    def test_another_cookie_whose_name_ends_like_ours_puts_nothing_off(
+        self, clock: Clock
+    ) -> None:
+        """Only its own age counts."""
+        app = with_views(make_app("cookie", **self.config(SESSION_NAME="session")))
+        old, _, _ = cookie_of(app.test_client().get("/permanent")).partition(";")
+        clock.tick(500)
+        new, _, _ = cookie_of(app.test_client().get("/permanent")).partition(";")
+        for cookies, renewed in (
+            (f"admin_{new}; {old}", True),
+            (f"admin_{new};{old}", True),
+            (f"admin_{new};\t{old}; admin_{new}", True),
+            (f"{new}; admin_{old}", False),
+            (f"admin_{old}", False),
+        ):
+            client = app.test_client(use_cookies=False)
+            response = client.get("/untouched", headers={"Cookie": cookies})
+            assert ("Set-Cookie" in response.headers) == renewed, cookies
+
     def test_a_forged_permanent_mark_costs_a_check_and_no_more(
         self, clock: Clock
     ) -> None:
@@ -684,6 +721,23 @@ class TestSecret:
 
 
 class TestSignals:
+    def test_a_receiver_that_fails_costs_nobody_the_session(
+        self, server_store: Store
+    ) -> None:
+        """It is told when everything is done, and the cookie is set."""
+        app = with_views(make_app(server_store, SESSION_AUTH_NAMES=["user"]))
+        client = app.test_client()
+        client.get("/set/a/1")
+
+        def failing(sender: Flask, **extra: t.Any) -> None:
+            raise ZeroDivisionError
+
+        with signals.session_saved.connected_to(failing, app):
+            response = client.get("/set/user/ann")
+        assert response.status_code == 500
+        assert cookie_of(response)
+        assert client.get("/get").text == "{'a': '1', 'user': 'ann'}"
+
     def test_each_is_sent_with_the_application_and_a_hash(
         self, server_store: Store
     ) -> None:

@@ -6,7 +6,7 @@ import time
 import typing as t
 
 import pytest
-from conftest import SECRET, STORES, Clock, Desk, make_app, store_named
+from conftest import OWNED, SECRET, STORES, Clock, Desk, make_app, store_named
 from flask import Flask
 from servers import RedisServer, Servers
 
@@ -28,23 +28,9 @@ from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.sessions import OWNER_NAME
 from flask_buffalo_session.stores.base import Owned, storage_key
 
-OWNED = [
-    "memory",
-    "redis",
-    "redis-decoding",
-    "valkey",
-    "sqlite",
-    "postgresql",
-    "mariadb",
-]
 OTHERS = sorted(set(STORES) - set(OWNED))
 
 HOUR = 3600
-
-
-@pytest.fixture(params=OWNED)
-def owned(request: pytest.FixtureRequest, servers: Servers) -> t.Any:
-    return store_named(request.param, servers)
 
 
 @pytest.fixture(params=OTHERS)
@@ -478,3 +464,55 @@ class TestBinding:
             assert extension.revoke_all(name) == 1
         assert regenerated == [200]
         assert client.get("/user").text == "None"
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_a_session_is_never_nobodys_while_it_becomes_anothers(
+    owned: t.Any, failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever write fails: it can be found by the owner whose it says that it is."""
+    desk = Desk(owned)
+    ann, bob = (f"{name} {time.time_ns()}" for name in ("ann", "bob"))
+    session = desk.session()
+    session.bind(ann)
+    session.save()
+    cookie = str(session.cookie)
+    answers = iter([True] * failing + [False])
+
+    def breaking(method: t.Any) -> t.Any:
+        def call(*args: t.Any, **settings: t.Any) -> t.Any:
+            if not next(answers, True):
+                raise SessionStoreError("it", "is away")
+            return method(*args, **settings)
+
+        return call
+
+    session = desk.session(cookie)
+    assert session.owner == ann
+    session.bind(bob)
+    for name in ("save", "own"):
+        monkeypatch.setattr(owned, name, breaking(getattr(owned, name)))
+    try:
+        session.save()
+    except SessionStoreError:
+        assert failing < 3
+    else:
+        assert failing == 3
+        cookie = str(session.cookie)
+    monkeypatch.undo()
+    whose = desk.session(cookie).owner
+    assert whose == (ann if failing < 3 else bob)
+    owners = Owners(owned, desk)
+    for owner in (ann, bob):
+        assert len(owners.sessions_of(owner)) == (owner == whose)
+
+
+@pytest.mark.parametrize("owner", [None, "", 42, b"ann"])
+def test_what_cannot_be_an_owner_is_an_error(owned: t.Any, owner: t.Any) -> None:
+    """As for ``bind``: of ``revoke_all(session.owner)`` in a session that is nobody's,
+    say.
+    """
+    owners = Owners(owned, Desk(owned))
+    for ask in (owners.sessions_of, owners.revoke_all, Desk(owned).session().bind):
+        with pytest.raises(SessionTypeError, match="a str that is not empty"):
+            ask(owner)

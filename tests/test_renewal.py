@@ -8,12 +8,10 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Clock, Counting, Desk, make_app, store_named
+from conftest import Clock, Counting, Desk, make_app
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import Servers
-from test_owners import OWNED
 
 from flask_buffalo_session import CookieStore, MemoryStore, Store, session
 from flask_buffalo_session.codec import Codec, NativeCodec, Record
@@ -308,66 +306,60 @@ def test_a_store_that_fails_while_renewing_costs_nothing(
     assert desk.values(cookie) == {"a": 1}
 
 
-def test_ending_a_session_by_an_older_id_ends_it(
-    servers: Servers, later: Later
-) -> None:
+def test_ending_a_session_by_an_older_id_ends_it(owned: t.Any, later: Later) -> None:
     """It was listed before the renewal; nobody is told that it has ended otherwise."""
-    for name in OWNED:
-        store = store_named(name, servers)
-        app = make_app(store, SESSION_RENEW_AFTER=100)
-        extension = with_views(app)
-        client = app.test_client()
-        client.get("/login")
-        old_id = client.get("/id").text
-        later.pass_by(101)
-        assert client.get("/user").text == "ann"
-        new_id = client.get("/id").text
-        assert new_id != old_id
-        with app.app_context():
-            assert extension.revoke(old_id) is True
-            assert extension.revoke(old_id) is False
-            assert extension.revoke(new_id) is False
-        assert client.get("/user").text == "None"
+    app = make_app(owned, SESSION_RENEW_AFTER=100)
+    extension = with_views(app)
+    client = app.test_client()
+    client.get("/login")
+    old_id = client.get("/id").text
+    later.pass_by(101)
+    assert client.get("/user").text == "ann"
+    new_id = client.get("/id").text
+    assert new_id != old_id
+    with app.app_context():
+        assert extension.revoke(old_id) is True
+        assert extension.revoke(old_id) is False
+        assert extension.revoke(new_id) is False
+    assert client.get("/user").text == "None"
 
 
 def test_ending_the_others_keeps_what_was_renewed_meanwhile(
-    servers: Servers, later: Later
+    owned: t.Any, later: Later
 ) -> None:
     """However often; it is told by the id from before."""
-    for name in OWNED:
-        desk = Desk(store_named(name, servers), idle_timeout=10 * HOUR, renew_after=100)
-        owner = f"ann {time.time_ns()}"
-        cookies = []
-        for _ in range(2):
-            session = desk.session()
-            session.bind(owner)
-            session.save()
-            cookies.append(str(session.cookie))
-        kept, other = cookies
-        keep = desk.session(kept).id
-        later.pass_by(101)
-        for desk.renew_after in (100, 0):
-            renewing = opened(desk, kept)
-            renewing.save()
-            kept = str(renewing.cookie)
-        owners = Owners(desk.store, desk)
-        assert owners.revoke_all(owner, keep=keep) == 1
-        assert desk.values(kept) == {"_owner_": owner}
-        assert desk.values(other) == {}
-        assert owners.revoke_all(owner) == 1
+    desk = Desk(owned, idle_timeout=10 * HOUR, renew_after=100)
+    owner = f"ann {time.time_ns()}"
+    cookies = []
+    for _ in range(2):
+        session = desk.session()
+        session.bind(owner)
+        session.save()
+        cookies.append(str(session.cookie))
+    kept, other = cookies
+    keep = desk.session(kept).id
+    later.pass_by(101)
+    for desk.renew_after in (100, 0):
+        renewing = opened(desk, kept)
+        renewing.save()
+        kept = str(renewing.cookie)
+    owners = Owners(desk.store, desk)
+    assert owners.revoke_all(owner, keep=keep) == 1
+    assert desk.values(kept) == {"_owner_": owner}
+    assert desk.values(other) == {}
+    assert owners.revoke_all(owner) == 1
 
 
-def test_an_id_that_was_given_up_cannot_be_ended(servers: Servers) -> None:
+def test_an_id_that_was_given_up_cannot_be_ended(owned: t.Any) -> None:
     """The mark that it left is no session."""
-    for name in OWNED:
-        app = make_app(store_named(name, servers))
-        extension = with_views(app)
-        client = app.test_client()
-        client.get("/login")
-        old_id = client.get("/id").text
-        client.get("/logout")
-        with app.app_context():
-            assert extension.revoke(old_id) is False
+    app = make_app(owned)
+    extension = with_views(app)
+    client = app.test_client()
+    client.get("/login")
+    old_id = client.get("/id").text
+    client.get("/logout")
+    with app.app_context():
+        assert extension.revoke(old_id) is False
 
 
 def with_views(app: Flask) -> t.Any:

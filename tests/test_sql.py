@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 import time
@@ -53,6 +54,38 @@ def test_what_is_no_engine_is_refused_at_once(engine: t.Any) -> None:
     """Not at the first request."""
     with pytest.raises(SessionConfigError, match="SQLStore needs an Engine"):
         SQLStore(engine)
+
+
+def test_nobody_waits_for_anothers_attempt_to_connect() -> None:
+    """While the database is away, each thread's request fails after its own time-out,
+    which it waits for once.
+    """
+    threads = 4
+    together = threading.Barrier(threads, timeout=20)
+    attempts: list[None] = []
+
+    def connect() -> t.NoReturn:
+        attempts.append(None)
+        together.wait()
+        raise sqlite3.OperationalError("away")
+
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
+    store, failed = SQLStore(engine), []
+
+    def load() -> None:
+        try:
+            store.load("token")
+        except SessionStoreError as error:
+            failed.append(str(error))
+
+    workers = [threading.Thread(target=load) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(failed) == threads
+    assert all("away" in message for message in failed)
+    assert len(attempts) == threads
 
 
 class TestTheApplicationsEngine:

@@ -53,8 +53,9 @@ class Store(t.Protocol):
 
 @t.runtime_checkable
 class Stateless(t.Protocol):
-    """A store that keeps nothing itself: all there is travels in the token, so
-    a session has no id, cannot be ended elsewhere and is gone with its cookie.
+    """A store that keeps nothing itself: all there is travels in the token. A session
+    is gone with its cookie then, and without ``SESSION_REVOCATION`` it has no id and
+    cannot be ended elsewhere.
     """
 
     stateless: t.Literal[True]
@@ -145,6 +146,13 @@ class Owned(t.Protocol):
         :returns: the record, None if there was none.
         :raises SessionStoreError: the store cannot answer.
         """
+
+
+def is_owned(store: object) -> t.TypeGuard[Owned]:
+    """Whether this is an :class:`Owned` one, as it is set up: an ``own`` that is None
+    says that it is not, whatever its class can do.
+    """
+    return isinstance(store, Owned) and store.own is not None
 
 
 def new_token() -> str:

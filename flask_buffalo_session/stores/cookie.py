@@ -8,8 +8,9 @@ import typing as t
 class CookieStore:
     """The store whose token is the data: nothing is kept on the server.
 
-    Two requests at once overwrite each other here, and a copied cookie stays
-    valid after logout until it expires; a server-side store has neither limit.
+    Two requests at once overwrite each other here. A copied cookie stays valid after
+    logout until it expires, unless ``SESSION_REVOCATION`` is set. A server-side store
+    has neither limit.
     """
 
     stateless: t.Literal[True] = True

@@ -12,7 +12,6 @@ from ..errors import (
     SessionConfigError,
     SessionConflictError,
     SessionStoreError,
-    SessionUnsupportedError,
 )
 from .base import Health, Held, new_token, storage_key
 from .health import redis_health
@@ -73,6 +72,9 @@ class RedisStore:
         self._client = client
         self._prefix = prefix
         self._hashed = hashed
+        if not hashed:
+            # From a session's id, which is a hash, no key could be told.
+            self.own = None  # type: ignore[assignment,method-assign]
 
     def load(self, token: str) -> bytes | None:
         return self._get(self._id(token))
@@ -104,7 +106,6 @@ class RedisStore:
     # which in a cluster it could not.
 
     def own(self, token: str, owner: str, *, max_age: int) -> None:
-        self._check_hashed()
         key, now = self._owner_key(owner), int(time.time())
         noted = self._noted(key)
         gone = [other for other, seen in noted.items() if seen < now - max_age]
@@ -115,7 +116,6 @@ class RedisStore:
                 self._client.execute_command("HDEL", key, *gone)
 
     def owned(self, owner: str) -> list[Held]:
-        self._check_hashed()
         key = self._owner_key(owner)
         held: list[Held] = []
         known: set[str] = set()
@@ -137,7 +137,6 @@ class RedisStore:
         return held
 
     def revoke(self, session_id: str) -> bytes | None:
-        self._check_hashed()
         command = ("EVAL", _TAKE, 1, self._key(session_id))
         with _answering("delete"):
             found = self._client.execute_command(*command, **_RAW)
@@ -157,11 +156,6 @@ class RedisStore:
 
     def _key(self, record_id: str) -> bytes:
         return f"{self._prefix}{record_id}".encode("utf-8", "surrogatepass")
-
-    def _check_hashed(self) -> None:
-        if not self._hashed:
-            # From a session's id, which is a hash, no key could be told.
-            raise SessionUnsupportedError("RedisStore(hashed=False) knows no owners.")
 
     def _owner_key(self, owner: str) -> str:
         # A hash, as owners may be told by who they are.

@@ -205,21 +205,31 @@ class SQLStore:
     def _prepare(self) -> None:
         if self._process == os.getpid():
             return
-        with self._preparing:
-            if self._process is not None and self._process != os.getpid():
-                # A fork: the connections in the pool are the parent's.
-                self._engine.dispose(close=False)
-            elif self._create_table and self._process is None:
+        if self._process is None:
+            # By every thread that comes by: under a lock they would wait one after
+            # the other while the database is away.
+            if self._create_table:
                 self._make_table()
             self._process = os.getpid()
+            return
+        with self._preparing:
+            if self._process != os.getpid():
+                # A fork: the connections in the pool are the parent's.
+                self._engine.dispose(close=False)
+                self._process = os.getpid()
 
     def _make_table(self) -> None:
+        if self._has_table():
+            return
         try:
-            self._table.create(self._engine, checkfirst=True)
+            self._table.create(self._engine, checkfirst=False)
         except SQLAlchemyError:
-            # Another process was faster, or it cannot be made.
-            if not sa.inspect(self._engine).has_table(self._table.name):
+            # Another thread or process was faster, or it cannot be made.
+            if not self._has_table():
                 raise
+
+    def _has_table(self) -> bool:
+        return sa.inspect(self._engine).has_table(self._table.name)
 
 
 def _discreet(engine: sa.Engine) -> sa.Engine:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections.abc as c
 import os
-import threading
 import typing as t
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -168,7 +167,6 @@ class _Late:
 
     def __init__(self, connect: c.Callable[[], t.Any]) -> None:
         self._connect = connect
-        self._connecting = threading.Lock()
         self._client: tuple[int, t.Any] | None = None
 
     def execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
@@ -178,10 +176,12 @@ class _Late:
         return self._connected().get_primaries()
 
     def _connected(self) -> t.Any:
-        with self._connecting:
-            if self._client is None or self._client[0] != os.getpid():
-                self._client = os.getpid(), self._connect()
-            return self._client[1]
+        client = self._client
+        if client is None or client[0] != os.getpid():
+            # By every thread that comes by: with a lock they would wait one after
+            # the other while the servers are away.
+            client = self._client = os.getpid(), self._connect()
+        return client[1]
 
 
 def _patience(retry: t.Any) -> dict[str, t.Any]:
