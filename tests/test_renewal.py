@@ -306,6 +306,14 @@ def test_a_store_that_fails_while_renewing_costs_nothing(
     assert desk.values(cookie) == {"a": 1}
 
 
+def test_how_old_an_id_is_is_kept_where_it_counts(server_store: Store) -> None:
+    """And takes no room where it does not."""
+    for renew_after, kept in ((None, False), (100, True)):
+        desk = Desk(server_store, renew_after=renew_after)
+        record = desk.codec.loads(server_store.load(desk.stored(a=1)) or b"")
+        assert record.renewed == (record.created if kept else 0)
+
+
 def test_ending_a_session_by_an_older_id_ends_it(owned: t.Any, later: Later) -> None:
     """It was listed before the renewal; nobody is told that it has ended otherwise."""
     app = make_app(owned, SESSION_RENEW_AFTER=100)
