@@ -669,10 +669,9 @@ class Session(SessionMixin):
 
     def _saved_on(self, changes: _Changes, values: dict[t.Hashable, bytes]) -> _Written:
         """Save under the id that the session has, or under its first one."""
-        nonce, entry, cookie = self._nonce, self._entry, None
-        if self._token is None or not nonce:
-            # Another one if the first save is tried again: that one may be noted.
-            nonce = os.urandom(_NONCE_BYTES)
+        # Another one if the first save is tried again: that one may be noted.
+        nonce = self._nonce or os.urandom(_NONCE_BYTES)
+        entry, cookie = self._entry, None
         data = self._data
         if changes or data is None or self._undated:
             data = self._dumps(values, nonce, self._renewed)

@@ -722,6 +722,27 @@ def test_a_new_id_that_cannot_be_given_leaves_nothing(
     assert desk.values(cookie) == {"a": 1}
 
 
+def test_what_cannot_be_undone_either_is_no_other_error(desk: Desk) -> None:
+    """The store has gone away in between."""
+    cookie = desk.stored(a=1)
+    store = Counting(desk.store)
+    desk.store = store
+    session = desk.session(cookie)
+    session.regenerate()
+    save = store.save
+
+    def failing(token: str | None, data: bytes, **settings: t.Any) -> str:
+        if token == cookie:
+            store.failing["delete"] = SessionStoreError("it", "cannot delete")
+            raise SessionStoreError("it", "cannot write")
+        return save(token, data, **settings)
+
+    store.save = failing  # type: ignore[method-assign]
+    with pytest.raises(SessionStoreError, match="cannot write"):
+        session.save()
+    assert "delete" in store.calls
+
+
 @pytest.mark.parametrize("ending", ["clear", "regenerate", "modified"])
 def test_what_is_asked_after_a_failure_is_done(desk: Desk, ending: str) -> None:
     """Though no value has changed since: a view that could not save ends it, say."""

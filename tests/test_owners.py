@@ -12,6 +12,7 @@ from servers import RedisServer, Servers
 
 from flask_buffalo_session import (
     BuffaloSession,
+    CookieStore,
     MemoryStore,
     RedisStore,
     Store,
@@ -25,6 +26,7 @@ from flask_buffalo_session.errors import (
     SessionUnsupportedError,
 )
 from flask_buffalo_session.owners import Owners
+from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.sessions import OWNER_NAME
 from flask_buffalo_session.stores.base import Owned, storage_key
 
@@ -516,3 +518,25 @@ def test_what_cannot_be_an_owner_is_an_error(owned: t.Any, owner: t.Any) -> None
     for ask in (owners.sessions_of, owners.revoke_all, Desk(owned).session().bind):
         with pytest.raises(SessionTypeError, match="a str that is not empty"):
             ask(owner)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_another_owner_means_another_id(owned: t.Any, listed: bool) -> None:
+    """And nobody is another one too; but the first one is not, nor is the same."""
+    desk = Desk(owned)
+    if listed:
+        desk = Desk(CookieStore(), revocations=RevocationList(owned, HOUR))
+    ids = []
+    cookie = desk.stored(a=1)
+    for owner in ("ann", "ann", "bob", None):
+        session = desk.session(cookie)
+        if owner is None:
+            del session[OWNER_NAME]
+        else:
+            session.bind(owner)
+        before = session.id
+        session.save()
+        cookie = session.cookie or cookie
+        ids.append(session.id == before)
+        assert desk.session(cookie).owner == owner
+    assert ids == [True, True, False, False]

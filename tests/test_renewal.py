@@ -306,6 +306,23 @@ def test_a_store_that_fails_while_renewing_costs_nothing(
     assert desk.values(cookie) == {"a": 1}
 
 
+def test_how_old_an_id_is_is_kept_over_two_saves(desk: Desk, later: Later) -> None:
+    """Of one request, by which it does not grow younger or older."""
+    cookie = desk.stored(a=1)
+    later.pass_by(101)
+    session = opened(desk, cookie)
+    session.save()
+    cookie = str(session.cookie)
+    renewed = desk.codec.loads(desk.store.load(cookie) or b"").renewed
+    later.pass_by(50)
+    session = opened(desk, cookie)
+    for number in (2, 3):
+        session["a"] = number
+        session.save()
+        record = desk.codec.loads(desk.store.load(cookie) or b"")
+        assert record.renewed == renewed > record.created
+
+
 def test_how_old_an_id_is_is_kept_where_it_counts(server_store: Store) -> None:
     """And takes no room where it does not."""
     for renew_after, kept in ((None, False), (100, True)):

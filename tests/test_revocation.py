@@ -350,7 +350,7 @@ def test_a_cookie_sealed_after_the_end_is_not_taken_for_a_request_under_way() ->
 class TestOwners:
     """Whose a session is, as the list has noted it."""
 
-    def site(self, store: MemoryStore) -> tuple[Flask, t.Any]:
+    def site(self, store: MemoryStore | CountingOwned) -> tuple[Flask, t.Any]:
         app = make_app("cookie", SESSION_REVOCATION=store, SESSION_IDLE_TIMEOUT=1000)
 
         @app.get("/bind/<owner>")
@@ -440,6 +440,33 @@ class TestOwners:
         store.own("elsewhere", "ann", max_age=60)
         assert len(revocations.owned("ann")) == 1
         assert Owners(revocations, desk).revoke_all("ann") == 1
+
+    def test_whose_it_is_is_noted_once(self) -> None:
+        """Not with each change, though each makes another cookie."""
+        listed = CountingOwned(MemoryStore())
+        app, _ = self.site(listed)
+        browser = app.test_client()
+        browser.get("/bind/ann")
+        for _ in range(2):
+            listed.calls.clear()
+            browser.get("/change")
+            assert listed.calls == ["load"]
+
+    def test_that_a_cookie_is_nobodys_is_noted_too(self) -> None:
+        """One that another request bound, whose cookie the browser did not keep."""
+        revocations = RevocationList(MemoryStore(), HOUR)
+        desk = Desk(CookieStore(), revocations=revocations)
+        cookie = desk.stored(a=1)
+        bound = desk.session(cookie)
+        bound.bind("ann")
+        bound.save()
+        session = desk.session(cookie)
+        desk.renewal_due = True
+        session["a"] = 2
+        session.save()
+        assert Owners(revocations, desk).sessions_of("ann") == []
+        entry = revocations.load(str(session._key))
+        assert desk.codec.loads(entry or b"").values == {}
 
     def test_an_entry_that_is_none_is_noted_anew(self) -> None:
         """Whoever has put it there."""

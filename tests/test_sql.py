@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import sys
 import threading
 import time
+import types
 import typing as t
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import sqlalchemy as sa
 from conftest import Desk, make_app, url
 from flask import session
 from servers import MariaServer, PostgresServer, Servers, free_port
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 import flask_buffalo_session
 from flask_buffalo_session import SQLStore
@@ -54,6 +58,31 @@ def test_what_is_no_engine_is_refused_at_once(engine: t.Any) -> None:
     """Not at the first request."""
     with pytest.raises(SessionConfigError, match="SQLStore needs an Engine"):
         SQLStore(engine)
+
+
+@pytest.mark.parametrize("dialect", [sqlite, postgresql, mysql])
+def test_the_documented_table_is_the_one_that_is_made(dialect: t.Any) -> None:
+    """By the migration in docs/stores.md."""
+    document = (Path(__file__).parent.parent / "docs/stores.md").read_text()
+    migration = re.search(r"(?s)```\nimport sqlalchemy.*?```", document)
+    assert migration
+    made: list[tuple[t.Any, ...]] = []
+    names: dict[str, t.Any] = {}
+    source = migration[0].strip("`").replace("from alembic import op", "")
+    exec(source, names)
+    names["op"] = types.SimpleNamespace(create_table=lambda *args: made.append(args))
+    names["upgrade"]()
+    ((name, *columns),) = made
+    documented = sa.Table(name, sa.MetaData(), *columns)
+    made_here = statements_of(sessions_table(), dialect)
+    assert statements_of(documented, dialect) == made_here
+
+
+def statements_of(table: sa.Table, dialect: t.Any) -> list[str]:
+    """What makes a table and its indexes."""
+    indexes = sorted(table.indexes, key=lambda index: str(index.name))
+    made: list[t.Any] = [CreateTable(table), *map(CreateIndex, indexes)]
+    return [str(one.compile(dialect=dialect.dialect())) for one in made]
 
 
 def test_nobody_waits_for_anothers_attempt_to_connect() -> None:

@@ -59,6 +59,10 @@ class Course:
         ]
         self.renewed = self.store.save(None, b"one", expected=None, max_age=1)
         self.store.save(self.renewed, b"one", expected=b"one", max_age=60)
+        self.shortened = self.store.save(None, b"one", expected=None, max_age=60)
+        self.store.save(self.shortened, b"two", expected=b"one", max_age=1)
+        self.named = f"named-{time.time_ns()}"
+        self.store.save(self.named, b"one", expected=None, max_age=1)
 
     def after_nearly_a_second(self) -> None:
         self.seen["early"] = self.store.load(self.tokens[0])
@@ -76,6 +80,7 @@ class Course:
         token, other = self.tokens
         self.seen["late"] = self.store.load(token)
         self.seen["renewed record"] = self.store.load(self.renewed)
+        self.seen["others"] = [*map(self.store.load, (self.shortened, self.named))]
         try:
             self.store.save(token, b"two", expected=b"one", max_age=10)
         except SessionConflictError as error:
@@ -132,6 +137,12 @@ def test_a_record_is_gone_after_its_time(seen: dict[str, t.Any]) -> None:
     assert seen["late"] is None
     assert isinstance(seen["revival"], SessionConflictError)
     assert seen["anew"] == b"two"
+
+
+def test_each_save_says_how_long_a_record_lives(seen: dict[str, t.Any]) -> None:
+    """One that takes another's place, and one under a token that is given."""
+    if seen["store"] != "cookie":
+        assert seen["others"] == [None, None]
 
 
 def test_saving_the_same_record_extends_its_life(seen: dict[str, t.Any]) -> None:
