@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
 import pickle
+import socket
 import sys
 import threading
 import time
@@ -254,15 +256,18 @@ class TestMemcached:
             t.cast(t.Any, url(f"memcached://127.0.0.1:{port}"))._cache,
         ):
             store = CacheStore(cache)
-            token = store.save(None, b"data", expected=None, max_age=HOUR)
+            token, other = (
+                store.save(None, data, expected=None, max_age=HOUR)
+                for data in (b"data", b"another's")
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 child = os.fork()
             if child == 0:
-                found = [store.load(token) for _ in range(50)]
+                found = [store.load(other) for _ in range(500)]
                 gc.collect()
-                os._exit(0 if found == [b"data"] * 50 else 1)
-            assert [store.load(token) for _ in range(50)] == [b"data"] * 50
+                os._exit(0 if found == [b"another's"] * 500 else 1)
+            assert [store.load(token) for _ in range(500)] == [b"data"] * 500
             assert os.waitpid(child, 0)[1] == 0
             assert store.load(token) == b"data"
 
@@ -274,6 +279,18 @@ class TestMemcached:
         token = store.save(None, b"data", expected=None, max_age=HOUR)
         store.save(token, b"more", expected=b"data", max_age=HOUR)
         assert store.load(token) == b"more"
+
+    def test_what_lives_for_more_than_a_month_has_a_date(
+        self, servers: Servers
+    ) -> None:
+        """As memcached's protocol asks for; what lives shorter has seconds."""
+        store = CacheStore(
+            cachelib.MemcachedCache(pooled(servers.shared(MemcachedServer).port))
+        )
+        month = 30 * 24 * HOUR
+        assert store._cache._normalize_timeout(month) == month
+        end = store._cache._normalize_timeout(month + 1)
+        assert abs(end - time.time() - month - 1) < 10
 
     def test_a_record_that_is_too_large_is_an_error(self, servers: Servers) -> None:
         """memcached takes up to a megabyte; what was there stays."""
@@ -309,6 +326,26 @@ class TestMemcached:
             server.go_on()
             server.stop()
             server.start()
+
+    def test_a_write_that_got_no_answer_is_not_repeated(self) -> None:
+        """It may have got through, and would then find itself there."""
+        commands: list[bytes] = []
+
+        def listen(listener: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        while data := connection.recv(1000):
+                            commands.append(data)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=listen, args=(listener,), daemon=True).start()
+            store = url(f"memcached://127.0.0.1:{listener.getsockname()[1]}")
+            with pytest.raises(SessionStoreError):
+                store.save("token", b"data", expected=None, max_age=HOUR)
+            listener.shutdown(socket.SHUT_RDWR)
+        assert b"".join(commands).count(b"add ") == 1
 
     def test_a_server_that_is_away_is_an_error(self) -> None:
         """Whichever client."""
@@ -389,6 +426,16 @@ class TestFiles:
         assert store.prune() == 0
         assert store.load(live) == b"again"
         assert cache.get("mine") == 1
+
+    def test_what_was_cut_off_is_no_record_and_stays(self, tmp_path: Path) -> None:
+        """It is for who reads it to say so, and for people to look at."""
+        store = CacheStore(files(tmp_path))
+        token = store.save(None, b"data", expected=None, max_age=HOUR)
+        (path,) = (entry for entry in tmp_path.iterdir() if entry.stat().st_size)
+        path.write_bytes(path.read_bytes()[:2])
+        assert store.load(token) == b""
+        assert store.prune() == 0
+        assert path.exists()
 
     def test_pruning_removes_what_processes_left_that_died(
         self, tmp_path: Path

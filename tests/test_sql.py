@@ -73,6 +73,7 @@ def test_the_documented_table_is_the_one_that_is_made(dialect: t.Any) -> None:
     names["op"] = types.SimpleNamespace(create_table=lambda *args: made.append(args))
     names["upgrade"]()
     ((name, *columns),) = made
+    assert SQLStore(sa.create_engine("sqlite://"))._table.name == name
     documented = sa.Table(name, sa.MetaData(), *columns)
     made_here = statements_of(sessions_table(), dialect)
     assert statements_of(documented, dialect) == made_here

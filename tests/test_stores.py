@@ -15,6 +15,7 @@ from flask_buffalo_session.errors import SessionConflictError
 from flask_buffalo_session.stores.base import Prunable, Stateless, storage_key
 
 HOUR = 3600
+DAY = 24 * HOUR
 
 MALFORMED = [
     "",
@@ -115,6 +116,15 @@ def test_a_record_can_be_begun_under_a_token(server_store: Store) -> None:
         server_store.save(token, b"two", expected=None, max_age=HOUR)
     server_store.delete(token)
     server_store.save(token, b"two", expected=None, max_age=HOUR)
+    assert server_store.load(token) == b"two"
+
+
+@pytest.mark.parametrize("days", [29, 31, 366, 20 * 366])
+def test_a_record_may_live_long(server_store: Store, days: int) -> None:
+    """More than the month from which on memcached takes seconds for a date."""
+    token = server_store.save(None, b"one", expected=None, max_age=days * DAY)
+    assert server_store.load(token) == b"one"
+    server_store.save(token, b"two", expected=b"one", max_age=days * DAY)
     assert server_store.load(token) == b"two"
 
 

@@ -87,6 +87,7 @@ class Course:
             self.seen["revival"] = error
         self.store.save(other, b"two", expected=None, max_age=60)
         self.seen["anew"] = self.store.load(other)
+        self.seen["later"] = self.store.load(token)
         self.seen["unused"] = self.unused.get("/read").text
 
 
@@ -131,12 +132,15 @@ def test_a_record_is_not_gone_before_its_time(seen: dict[str, t.Any]) -> None:
 
 
 def test_a_record_is_gone_after_its_time(seen: dict[str, t.Any]) -> None:
-    """And cannot be saved over as if it were still there."""
+    """And cannot be saved over as if it were still there. That another one is put in
+    the place of one that is gone brings none of the others back.
+    """
     if seen["store"] == "cookie":
         return
     assert seen["late"] is None
     assert isinstance(seen["revival"], SessionConflictError)
     assert seen["anew"] == b"two"
+    assert seen["later"] is None
 
 
 def test_each_save_says_how_long_a_record_lives(seen: dict[str, t.Any]) -> None:

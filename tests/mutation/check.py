@@ -58,12 +58,11 @@ _SESSION = (
 )
 _ANY_STORE = ("test_stores.py", "test_timeouts.py")
 _OWNING_STORE = (*_ANY_STORE, "test_owners.py", "test_doctor.py::TestClock")
-_DEAF = (
-    "test_faults.py::test_a_server_that_takes_no_connection_does_not_hang_the_request"
-)
 _CACHE = (
     *(*_ANY_STORE, "test_cache.py", "test_doctor.py::TestClock"),
     "test_faults.py::test_records_in_files_are_private",
+    "test_doctor.py::TestEviction::test_by_a_threshold_is_told",
+    "test_threats_faults.py::TestClock",
 )
 
 TESTS = {
