@@ -86,6 +86,28 @@ def statements_of(table: sa.Table, dialect: t.Any) -> list[str]:
     return [str(one.compile(dialect=dialect.dialect())) for one in made]
 
 
+def test_purging_spares_what_has_begun_again(tmp_path: Path) -> None:
+    """Between looking for what has expired and removing it."""
+    store = SQLStore(sa.create_engine(f"sqlite:///{tmp_path}/sessions.db"))
+    for token in ("one", "two"):
+        store.save(token, b"old", expected=None, max_age=1)
+    time.sleep(2.1)
+    look, looks = store._rows, list[int]()
+
+    def looked(query: t.Any, **values: t.Any) -> t.Any:
+        found = look(query, **values)
+        if not looks:
+            store.save("one", b"new", expected=None, max_age=HOUR)
+        looks.append(len(found))
+        return found
+
+    store._rows = looked  # type: ignore[method-assign]
+    assert store.prune() == 1
+    assert looks == [2, 0]
+    store._rows = look  # type: ignore[method-assign]
+    assert [store.load(token) for token in ("one", "two")] == [b"new", None]
+
+
 def test_nobody_waits_for_anothers_attempt_to_connect() -> None:
     """While the database is away, each thread's request fails after its own time-out,
     which it waits for once.

@@ -278,3 +278,12 @@ def test_a_socket_of_memcached(tmp_path: Path) -> None:
             t.cast(t.Any, store)._cache._client.close()
         finally:
             process.terminate()
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite"])
+def test_a_database_may_begin_in_a_new_folder(tmp_path: Path, scheme: str) -> None:
+    """As the instance folder is; with whatever driver SQLAlchemy knows for it."""
+    folder = tmp_path / "app/instance"
+    store = store_from_url(f"{scheme}:///sessions.db", folder)
+    store.save("token", b"data", expected=None, max_age=60)
+    assert (folder / "sessions.db").exists()
