@@ -736,8 +736,9 @@ class Session(SessionMixin):
         register = t.cast(_Register, self._register)
         try:
             register.save(key, mark, expected=self._kept, max_age=RETIRED_SECONDS)
-        except SessionConflictError:
-            # A client that repeats a write by itself may find that it was done.
+        except (SessionConflictError, SessionStoreError):
+            # Perhaps it was done all the same: its answer was lost, or the client has
+            # repeated it by itself and found its own.
             if not is_mark(register.load(key), mark):
                 raise
 

@@ -611,13 +611,12 @@ def test_a_new_id_that_is_never_given_leaves_nothing(
     cookie = desk.stored(a=1)
     save, made = desk.store.save, set()
 
-    def losing(
-        token: str | None, data: bytes, *, expected: bytes | None, max_age: int
-    ) -> str:
+    def losing(token: str | None, data: bytes, **settings: t.Any) -> str:
         if token == cookie:
             raise SessionConflictError("changed")
-        made.add(save(token, data, expected=expected, max_age=max_age))
-        return made.copy().pop()
+        token = save(token, data, **settings)
+        made.add(token)
+        return token
 
     monkeypatch.setattr(desk.store, "save", losing)
     session = desk.session(cookie)
@@ -628,54 +627,73 @@ def test_a_new_id_that_is_never_given_leaves_nothing(
     assert desk.values(cookie) == {"a": 1}
 
 
-class TestRepeatedWrites:
-    """A client may repeat a write that it had no answer to, as redis-py does: then it
-    finds its own, and takes it for another's.
+class TestUnansweredWrites:
+    """A write may be done although its answer is lost. A client that repeats it by
+    itself, as redis-py does, then finds its own, and takes it for another's.
     """
 
-    @pytest.mark.parametrize("how", ["renewal", "login", "logout", "removal"])
-    @pytest.mark.parametrize("stateless", [False, True])
-    def test_a_mark_of_its_own_is_no_conflict(
-        self,
-        server_store: Store,
-        how: str,
-        stateless: bool,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        """The session goes on, or has ended; what has taken its place is there."""
-        desk, repeating = Desk(server_store), server_store
-        if stateless:
-            repeating = MemoryStore()
-            desk = Desk(CookieStore(), revocations=RevocationList(repeating, 3600))
-        cookie = desk.stored(a=1)
-        save = repeating.save
+    @pytest.fixture(params=["server-side", "cookie with a list"])
+    def desk(self, request: pytest.FixtureRequest, server_store: Store) -> Desk:
+        if request.param == "server-side":
+            return Desk(server_store)
+        kept: t.Any = server_store
+        return Desk(CookieStore(), revocations=RevocationList(kept, 3600))
 
-        def repeated(token: str | None, data: bytes, **settings: t.Any) -> str:
+    def unanswered(self, store: Store, error: Exception) -> None:
+        """Have each mark that is written answered with an error."""
+        save = store.save
+
+        def write(token: str | None, data: bytes, **settings: t.Any) -> str:
             saved = save(token, data, **settings)
             if b"\0retired" in data or b"\0moved" in data:
-                raise SessionConflictError("it is there")
+                raise error
             return saved
 
+        store.save = write  # type: ignore[method-assign]
+
+    @pytest.mark.parametrize("how", ["renewal", "login"])
+    @pytest.mark.parametrize(
+        "error",
+        [SessionConflictError("it is there"), SessionStoreError("it", "timed out")],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_a_new_id_is_given(
+        self, desk: Desk, server_store: Store, how: str, error: Exception
+    ) -> None:
+        """The session goes on under it, and has ended under the old one."""
+        cookie = desk.stored(a=1)
         session = desk.session(cookie)
         assert session["a"] == 1
-        monkeypatch.setattr(repeating, "save", repeated)
+        self.unanswered(server_store, error)
         desk.told.clear()
         if how == "renewal":
             desk.renew_after = 0
-        elif how == "login":
-            session.regenerate()
-        elif how == "logout":
-            session.clear()
         else:
-            del session["a"]
+            session.regenerate()
+        session.save()
+        desk.renew_after = None
+        assert ("conflict", None) not in desk.told
+        assert session.cookie
+        assert desk.values(session.cookie) == {"a": 1}
+        assert desk.values(cookie) == {}
+
+    @pytest.mark.parametrize("how", ["logout", "removal"])
+    def test_an_end_that_was_repeated_is_the_end(
+        self, desk: Desk, server_store: Store, how: str
+    ) -> None:
+        """Not another request's: the cookie is removed. Without a value, a session on
+        a server goes on.
+        """
+        cookie = desk.stored(a=1)
+        session = desk.session(cookie)
+        assert session["a"] == 1
+        self.unanswered(server_store, SessionConflictError("it is there"))
+        desk.told.clear()
+        session.clear() if how == "logout" else session.delete("a")
         session.save()
         assert ("conflict", None) not in desk.told
-        desk.renew_after = None
-        if how in ("renewal", "login"):
-            assert session.cookie
-            assert desk.values(session.cookie) == {"a": 1}
-        elif how == "logout" or stateless:
-            assert session.cookie == ""
+        ended = how == "logout" or desk.revocations is not None
+        assert session.cookie == ("" if ended else None)
         assert desk.values(cookie) == {}
 
     def test_the_first_note_of_a_session_is_made_again(self) -> None:
