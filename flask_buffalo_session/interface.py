@@ -9,7 +9,7 @@ import typing as t
 import flask
 from blinker import NamedSignal
 from flask import Flask, Request, Response
-from flask.sessions import SessionInterface, SessionMixin
+from flask.sessions import SessionInterface
 from werkzeug.http import dump_cookie, http_date
 
 from . import signals
@@ -98,15 +98,22 @@ class BuffaloInterface(SessionInterface):
     def is_null_session(self, obj: object) -> bool:
         return self.config.null
 
-    def save_session(
-        self, app: Flask, session: SessionMixin, response: Response
-    ) -> None:
-        session = t.cast(Session, session)
+    def save_session(self, app: Flask, session: t.Any, response: Response) -> None:
+        if not session.accessed:
+            # Every request comes by here, so nothing is called that need not be, and
+            # the cookie only glanced at before there is a reason to verify it.
+            header = session.source.environ.get("HTTP_COOKIE")
+            if (
+                header is None
+                or self._permanent_sign not in header
+                or not self._renew_untouched(session, header)
+            ):
+                session.closed = True
+                if type(response.response) is not list:
+                    response.call_on_close(session.check_saved)
+                return
         request: Request = session.source
         if self._is_exempt(app, request):
-            return
-        if not session.accessed and not self._renew_untouched(session):
-            _close(session, response)
             return
         try:
             session.save_once()
@@ -119,10 +126,13 @@ class BuffaloInterface(SessionInterface):
         else:
             if not self._examined and session.answered:
                 self._examine_store()
+        session.closed = True
         _vary_on_cookie(response)
         if session.cookie is not None:
             self._set_cookie(response, session, request)
-        _close(session, response)
+        if response.is_streamed:
+            # What is written while streaming comes too late to be saved.
+            response.call_on_close(session.check_saved)
 
     @property
     def register(self) -> Store | RevocationList:
@@ -211,14 +221,12 @@ class BuffaloInterface(SessionInterface):
             self.tell(signals.session_rejected, None, rejected.reason)
         return None
 
-    def _renew_untouched(self, session: t.Any) -> bool:
+    def _renew_untouched(self, session: Session, header: str) -> bool:
         """Have a permanent session renewed although the view did not touch it,
-        if its time has come. Every request comes by here, so the cookie is only
-        glanced at before there is a reason to verify it.
+        if its time has come.
+
+        :param header: the cookies of the request.
         """
-        header: str | None = session.source.environ.get("HTTP_COOKIE")
-        if header is None or self._permanent_sign not in header:
-            return False
         start = header.find(self._permanent_mark)
         while start > 0 and header[start - 1] not in "; \t":
             # The end of another cookie's name.
@@ -229,8 +237,8 @@ class BuffaloInterface(SessionInterface):
         if seal is None or not self.config.refresh_each_request:
             return False
         end = header.find(";", start)
-        text = header[start:end] if end > 0 else header[start:]
-        issued = seal.issued(text[len(self._mark) :])
+        start += len(self._mark)
+        issued = seal.issued(header[start:end] if end > 0 else header[start:])
         if issued is None or not self.due(issued, permanent=True):
             return False
         try:
@@ -376,13 +384,6 @@ class BuffaloInterface(SessionInterface):
         return self.config.format.seal(
             secrets, self.config.name, encrypt=self.config.encrypt
         )
-
-
-def _close(session: Session, response: Response) -> None:
-    """What is written from here on, while streaming say, comes too late to be saved."""
-    session.close()
-    if response.is_streamed:
-        response.call_on_close(session.check_saved)
 
 
 def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int]]:

@@ -130,7 +130,6 @@ class Session(SessionMixin):
     accessed = False
     # Class attributes, so that opening a session that stays unused sets none.
     _loaded = False
-    _closed = False
     _forced = False
     _regenerate = False
     # An empty session of which nothing is saved, and the id if that was retired.
@@ -138,6 +137,8 @@ class Session(SessionMixin):
     _retired_id: str | None = None
     _failed: t.Any = None
 
+    #: Whether the response has been made: from then on, changes raise.
+    closed = False
     #: What the response has to say to the browser: the text of a new cookie,
     #: "" to remove it, None to leave it alone.
     cookie: str | None = None
@@ -588,7 +589,8 @@ class Session(SessionMixin):
         return self._fingerprint(), asked
 
     def _check_change(self) -> None:
-        if self._closed:
+        # What is written to no store lasts for the request, which is not over.
+        if self.closed and not isinstance(self._store, NullStore):
             raise SessionClosedError(
                 "The session was changed after its response had been made, so the"
                 " change cannot be saved. Change it in the view, and call"
@@ -622,7 +624,7 @@ class Session(SessionMixin):
     def _overdue(self) -> bool:
         """Whether the id has become so old that another takes its place."""
         limit = self._renew_after
-        if limit is None or self._token is None or self._closed:
+        if limit is None or self._token is None or self.closed:
             # Once the response has been made there is none to set the cookie.
             return False
         return time.time() - (self._renewed or self._created) >= limit
@@ -953,10 +955,6 @@ class Session(SessionMixin):
         """Save nothing any more: the response speaks of what is saved."""
         self._void = True
         self.cookie = self._settled
-
-    def close(self) -> None:
-        """From here on, changes raise."""
-        self._closed = True
 
     def check_saved(self) -> None:
         """

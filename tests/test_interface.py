@@ -567,23 +567,34 @@ class TestNullMode:
 
         assert app.test_client().get("/").text == "ok"
 
-    def test_an_exempt_view_may_write_late(self) -> None:
+    @pytest.mark.parametrize("part", ["view", "application"])
+    @pytest.mark.parametrize("path", ["/", "/used", "/streamed"])
+    def test_one_may_write_late(self, part: str, path: str) -> None:
         """It is for nothing at any time, and no error at any time either."""
         app = Flask("shop")
-        buffalo = BuffaloSession(app)
+        buffalo = BuffaloSession(app, api=part == "application")
+        api = Blueprint("api", __name__)
         late: list[dict[str, int]] = []
 
-        @app.get("/")
-        @buffalo.exempt
+        @api.get("/")
         def view() -> str:
             return ""
+
+        @api.get("/used")
+        def used() -> str:
+            return str(session.get("early"))
+
+        @api.get("/streamed")
+        def streamed() -> t.Iterator[str]:
+            yield ""
 
         @app.teardown_request
         def teardown(_: object) -> None:
             session["late"] = 1
             late.append(dict(session))
 
-        app.test_client().get("/")
+        app.register_blueprint(buffalo.exempt(api) if part == "view" else api)
+        assert app.test_client().get(path).status_code == 200
         assert late == [{"late": 1}]
 
     def test_a_decorator_around_an_exempt_view_keeps_it_exempt(self) -> None:

@@ -198,7 +198,7 @@ def test_no_id_is_replaced_after_the_response(desk: Desk, later: Later) -> None:
     cookie = desk.stored(a=1)
     session = opened(desk, cookie)
     session.save()
-    session.close()
+    session.closed = True
     later.pass_by(101)
     session.save()
     assert desk.values(cookie) == {"a": 1}

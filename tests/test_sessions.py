@@ -601,7 +601,7 @@ class TestSaving:
         """Every way to change raises; reading goes on."""
         session = desk.session(desk.stored(a=1, cart=[]))
         session.get("a")
-        session.close()
+        session.closed = True
         changes = (
             lambda: session.set("a", 2),
             lambda: session.delete("a"),
