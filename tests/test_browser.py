@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 from servers import free_port, require
 
@@ -36,6 +36,9 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# A new page has a new window, without what the old one was marked with.
+ARRIVED = "return !window.left && document.readyState === 'complete'"
 
 
 @pytest.fixture(scope="module", params=["cookie", "memory:", "sqlite:///{}/shop.db"])
@@ -90,9 +93,11 @@ def test_shopping(address: str, browser: WebDriver) -> None:
     """Log in, add to the cart twice, reload, see the flash once, log out."""
 
     def click(css: str) -> None:
-        page = browser.find_element(By.TAG_NAME, "html")
+        browser.execute_script("window.left = true")
         browser.find_element(By.CSS_SELECTOR, css).click()
-        WebDriverWait(browser, 10).until(staleness_of(page))
+        # Between two pages the driver may have errors of its own for an answer.
+        wait = WebDriverWait(browser, 10, ignored_exceptions=[WebDriverException])
+        wait.until(lambda _: browser.execute_script(ARRIVED))
 
     def texts(css: str) -> list[str]:
         return [found.text for found in browser.find_elements(By.CSS_SELECTOR, css)]
