@@ -175,6 +175,8 @@ class Session(SessionMixin):
     _seen: dict[t.Hashable, bytes | None]
     # The names of those that were handed out.
     _lent: set[t.Hashable]
+    # What the last save made of a value in which it merged what others had saved.
+    _blended: dict[t.Hashable, bytes | None]
 
     def __init__(self, backing: Backing, source: t.Any) -> None:
         self._backing = backing
@@ -223,8 +225,8 @@ class Session(SessionMixin):
                     return default
                 continue
             self._base, self._data = rest, data
-            self._live.pop(name, None)
-            self._seen.pop(name, None)
+            for of_the_name in (self._live, self._seen, self._blended):
+                of_the_name.pop(name, None)
             return value
         raise _lost_too_often()
 
@@ -441,6 +443,7 @@ class Session(SessionMixin):
         self._nonce = b""
         self._new = True
         self._base, self._live, self._seen, self._lent = {}, {}, {}, set()
+        self._blended = {}
 
     def _resume(self, ticket: Ticket) -> tuple[Reason, str | None] | None:
         """Go on with the session of a cookie.
@@ -663,7 +666,7 @@ class Session(SessionMixin):
                 # Nobody will get the new cookie. If the store cannot even do this,
                 # the error is the same.
                 with suppress(SessionStoreError):
-                    self._forget(successor)
+                    self._take_back(successor)
                 raise
             return self._saved(written, values, changes)
         self._forget(successor)
@@ -744,6 +747,16 @@ class Session(SessionMixin):
             if not is_mark(register.load(key), mark):
                 raise
 
+    def _take_back(self, successor: _Written | None) -> None:
+        """Leave nothing under a new id, unless the old one has ended or may have: then
+        this is all that there is of the session, for requests that are under way.
+        """
+        key = self._key
+        if successor is None or key is None:
+            return
+        if not is_mark(t.cast(_Register, self._register).load(key)):
+            self._forget(successor)
+
     def _forget(self, successor: _Written | None) -> None:
         """Leave nothing under a new id that is not to be one."""
         if successor is None:
@@ -753,11 +766,16 @@ class Session(SessionMixin):
             t.cast(_Register, self._register).delete(key)
 
     def _merged(self, changes: _Changes) -> dict[t.Hashable, bytes]:
-        values = dict(self._base)
+        values, codec = dict(self._base), self._backing.codec
         for name, (before, mine) in changes.items():
             theirs = values.get(name)
+            if name in self._blended:
+                # What has been changed since, in a value without the others' part.
+                blended = self._blended[name]
+                mine = _merge_encoded(codec, name, before, mine, blended, within=True)
+                before = blended
             if theirs != before:
-                mine = _merge_encoded(self._backing.codec, name, before, mine, theirs)
+                mine = _merge_encoded(codec, name, before, mine, theirs)
             if mine is None:
                 values.pop(name, None)
             else:
@@ -881,6 +899,10 @@ class Session(SessionMixin):
         self._dated = self._dated or self._undated
         for name, (_, now) in changes.items():
             self._seen[name] = now
+            if values.get(name) == now:
+                self._blended.pop(name, None)
+            else:
+                self._blended[name] = values.get(name)
         if created:
             self._news.append((signals.session_created, self.id))
         if changes or self._forced:
@@ -1018,6 +1040,8 @@ def _merge_encoded(
     base: bytes | None,
     mine: bytes | None,
     theirs: bytes | None,
+    *,
+    within: bool = False,
 ) -> bytes | None:
     """Both sides changed a value. What cannot be read or compared here cannot be
     merged: then the later save, which is this one, wins.
@@ -1033,7 +1057,7 @@ def _merge_encoded(
 
     try:
         values = decoded(base), decoded(mine), decoded(theirs)
-        merged = merge(*values, same=same)
+        merged = merge(*values, same=same, within=within)
         if merged is _MISSING:
             return None
         return codec.encode(merged, name, theirs if mine is None else mine)
@@ -1042,7 +1066,12 @@ def _merge_encoded(
 
 
 def merge(
-    base: t.Any, mine: t.Any, theirs: t.Any, *, same: c.Callable[[t.Any, t.Any], bool]
+    base: t.Any,
+    mine: t.Any,
+    theirs: t.Any,
+    *,
+    same: c.Callable[[t.Any, t.Any], bool],
+    within: bool = False,
 ) -> t.Any:
     """Three ways: what both sides made of a value that began as `base`. Any of
     the three may be missing.
@@ -1053,6 +1082,8 @@ def merge(
     being later.
 
     :param same: whether two values are stored as the same bytes.
+    :param within: whether `base` is merged into `theirs` already. Then what is appended
+        to it here is appended to that, whatever it has become.
     """
     if same(mine, base):
         return theirs
@@ -1063,7 +1094,7 @@ def merge(
     if kind is None or kind not in _MERGERS:
         return mine
     values = [kind() if value is _MISSING else value for value in (base, mine, theirs)]
-    merged = _MERGERS[kind](*values, same)
+    merged = _MERGERS[kind](*values, same, within)
     return (
         _MISSING if not merged and (mine is _MISSING or theirs is _MISSING) else merged
     )
@@ -1074,6 +1105,7 @@ def _merge_dicts(
     mine: dict[t.Any, t.Any],
     theirs: dict[t.Any, t.Any],
     same: c.Callable[[t.Any, t.Any], bool],
+    within: bool,
 ) -> dict[t.Any, t.Any]:
     merged = {}
     for key in theirs | mine:
@@ -1082,13 +1114,14 @@ def _merge_dicts(
             mine.get(key, _MISSING),
             theirs.get(key, _MISSING),
             same=same,
+            within=within,
         )
         if value is not _MISSING:
             merged[key] = value
     return merged
 
 
-def _merge_sets(base: t.Any, mine: t.Any, theirs: t.Any, same: t.Any) -> t.Any:
+def _merge_sets(base: t.Any, mine: t.Any, theirs: t.Any, *_: t.Any) -> t.Any:
     return (theirs | (mine - base)) - (base - mine)
 
 
@@ -1097,6 +1130,7 @@ def _merge_lists(
     mine: list[t.Any],
     theirs: list[t.Any],
     same: c.Callable[[t.Any, t.Any], bool],
+    within: bool,
 ) -> list[t.Any]:
     def appended(side: list[t.Any]) -> list[t.Any] | None:
         kept = len(base)
@@ -1106,7 +1140,7 @@ def _merge_lists(
         return not any(item in base for item in side)
 
     my_tail, their_tail = appended(mine), appended(theirs)
-    if my_tail is not None and (their_tail is not None or emptied(theirs)):
+    if my_tail is not None and (within or their_tail is not None or emptied(theirs)):
         return theirs + my_tail
     if their_tail is not None and emptied(mine):
         return mine + their_tail

@@ -164,6 +164,55 @@ class TestTheSameName:
         first.save()
         assert desk.values(cookie) == {"_flashes": ["new"]}
 
+    def test_what_is_appended_after_a_merging_save_is_added(self, desk: Desk) -> None:
+        """To what the others had appended, which the list in hand does not have; and
+        in lists within other values, too.
+        """
+        cookie = desk.stored(log=["old"], flash={"info": ["old"]})
+        first, second = two(desk, cookie)
+        for number in range(3):
+            for session, who in ((second, "second"), (first, "first")):
+                session["log"].append(f"{who} {number}")
+                session["flash"]["info"].append(f"{who} {number}")
+                session.save()
+        found = desk.values(cookie)
+        expected = [f"{who} {n}" for n in range(3) for who in ("second", "first")]
+        assert found == {"log": ["old", *expected], "flash": {"info": found["log"]}}
+
+    def test_what_is_appended_after_a_merging_save_brings_nothing_back(
+        self, desk: Desk
+    ) -> None:
+        """Another one took what the list in hand still has."""
+        cookie = desk.stored(_flashes=["old"])
+        adding, taking = two(desk, cookie)
+        adding["_flashes"].append("one")
+        taking.pop("_flashes")
+        taking.save()
+        adding.save()
+        adding["_flashes"].append("two")
+        adding.save()
+        assert desk.values(cookie) == {"_flashes": ["one", "two"]}
+
+    @pytest.mark.parametrize("again", ["set", "claimed and set"])
+    def test_another_list_after_a_merging_save_replaces_it(
+        self, desk: Desk, again: str
+    ) -> None:
+        """It is the later one then; and so is what is made of that."""
+        cookie = desk.stored(log=["old"])
+        first, second = two(desk, cookie)
+        first["log"].append("first")
+        second["log"].append("second")
+        first.save()
+        second.save()
+        if again == "claimed and set":
+            assert second.get_once("log") == ["old", "first", "second"]
+        second["log"] = ["new"]
+        second.save()
+        assert desk.values(cookie) == {"log": ["new"]}
+        second["log"].append("newer")
+        second.save()
+        assert desk.values(cookie) == {"log": ["new", "newer"]}
+
     @pytest.mark.parametrize("first_to_save", [0, 1])
     def test_a_message_that_was_taken_does_not_come_back(
         self, desk: Desk, first_to_save: int
@@ -676,6 +725,35 @@ class TestUnansweredWrites:
         assert session.cookie
         assert desk.values(session.cookie) == {"a": 1}
         assert desk.values(cookie) == {}
+
+    def test_what_may_have_a_new_id_is_left_under_it(self, server_store: Store) -> None:
+        """The store takes the end of the old one, and is away before it says so. What a
+        request under way has saved meanwhile is there.
+        """
+        store = Counting(server_store)
+        desk = Desk(store)
+        cookie = desk.stored(a=1)
+        renewing, writing = two(desk, cookie)
+        writing["b"] = 2
+        save = store.save
+
+        def write(token: str | None, data: bytes, **settings: t.Any) -> str:
+            saved = save(token, data, **settings)
+            if data.startswith(b"\0moved"):
+                store.failing["load"] = SessionStoreError("it", "is away")
+                raise SessionStoreError("it", "timed out")
+            return saved
+
+        store.save = write  # type: ignore[method-assign]
+        desk.renew_after = 0
+        with pytest.raises(SessionStoreError):
+            renewing.save()
+        store.failing.clear()
+        desk.renew_after = None
+        writing.save()
+        assert ("conflict", None) not in desk.told
+        assert dict(writing) == {"a": 1, "b": 2}
+        assert server_store.load(writing._token or "")
 
     @pytest.mark.parametrize("how", ["logout", "removal"])
     def test_an_end_that_was_repeated_is_the_end(

@@ -105,6 +105,20 @@ def test_an_append_comes_behind_what_replaced_the_list(
     assert same(merged(base, other, base + tail), other + tail)
 
 
+@given(base=st.lists(scalars), tail=st.lists(scalars, min_size=1), other=values)
+def test_what_is_appended_within_a_merged_list_is_appended_to_that(
+    base: list[t.Any], tail: list[t.Any], other: object
+) -> None:
+    """Whatever it was merged with, in dicts too. Of what is no list mine is later."""
+    mine = base + tail
+    expected = mine
+    if isinstance(other, list) and not same(mine, other):
+        expected = other + tail
+    assert same(merge(base, mine, other, same=same, within=True), expected)
+    inside = merge({"x": base}, {"x": mine}, {"x": other}, same=same, within=True)
+    assert same(inside, {"x": expected})
+
+
 @given(
     base=st.lists(st.integers(), min_size=2, unique=True),
     tail=st.lists(scalars, min_size=1),
