@@ -86,7 +86,7 @@ def purge() -> None:
 def list_(owner: str) -> None:
     """List the sessions that were bound to OWNER."""
     try:
-        found = _interface().owners.sessions_of(owner)
+        found = _interface().owners().sessions_of(owner)
     except SessionError as error:
         raise _Told(error) from error
     for info in found:
@@ -106,9 +106,9 @@ def revoke(session_id: str | None, owner: str | None) -> None:
         raise click.UsageError("Give either an id or --owner.")
     try:
         if owner is not None:
-            count = _interface().owners.revoke_all(owner)
+            count = _interface().owners().revoke_all(owner)
         else:
-            count = int(_interface().owners.revoke(t.cast(str, session_id)))
+            count = int(_interface().owners().revoke(t.cast(str, session_id)))
     except SessionError as error:
         raise _Told(error) from error
     click.echo(f"Sessions ended: {count}.")

@@ -105,9 +105,7 @@ class BuffaloSession:
         :raises SessionUnsupportedError: the store does not know owners.
         :raises SessionStoreError: the store cannot answer.
         """
-        session = flask.session if has_request_context() else None
-        current = session.id if isinstance(session, Session) else None
-        return _owners().sessions_of(owner, current)
+        return _owners().sessions_of(owner)
 
     def revoke(self, session_id: str) -> bool:
         """End a session, wherever it is in use.
@@ -151,4 +149,6 @@ class BuffaloSession:
 
 
 def _owners() -> Owners:
-    return t.cast(BuffaloInterface, current_app.session_interface).owners
+    interface = t.cast(BuffaloInterface, current_app.session_interface)
+    session = flask.session if has_request_context() else None
+    return interface.owners(session if isinstance(session, Session) else None)

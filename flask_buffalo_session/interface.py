@@ -124,6 +124,8 @@ class BuffaloInterface(SessionInterface):
                 return
             self._give_up_renewal(session, error)
         else:
+            if not session.loaded:
+                self._renew_untouched(session, request.environ.get("HTTP_COOKIE", ""))
             if not self._examined and session.answered:
                 self._examine_store()
         session.closed = True
@@ -139,12 +141,12 @@ class BuffaloInterface(SessionInterface):
         """Where it is known which sessions there are, or which have ended."""
         return self.config.revocations or self.config.store
 
-    @property
-    def owners(self) -> Owners:
+    def owners(self, session: Session | None = None) -> Owners:
         """
+        :param session: the request's own, if there is one.
         :raises SessionUnsupportedError: the store does not know owners.
         """
-        return Owners(self.register, self)
+        return Owners(self.register, self, session)
 
     # What a session asks of its application
 
@@ -153,10 +155,11 @@ class BuffaloInterface(SessionInterface):
             return Opened(self._null_store, None)
         seal = self._seal_in_force()
         if seal is None:
-            return Opened(self._null_store, None, SessionSecretError(_NOT_PROTECTED))
+            refusal = SessionSecretError(_NOT_PROTECTED)
+            return Opened(self._null_store, None, refusal=refusal)
         return Opened(
             self.config.store,
-            self._ticket(seal, source),
+            *self._ticket(seal, source),
             revocations=self.config.revocations,
         )
 
@@ -203,10 +206,11 @@ class BuffaloInterface(SessionInterface):
 
     # The incoming cookie
 
-    def _ticket(self, seal: Seal, request: Request) -> Ticket | None:
+    def _ticket(
+        self, seal: Seal, request: Request
+    ) -> tuple[Ticket | None, Reason | None]:
+        """The first of the cookies that verifies, or why the first one does not."""
         header = request.environ.get("HTTP_COOKIE", "")
-        if self._mark not in header:
-            return None
         rejected = None
         # Of several cookies with the same name the first that verifies counts.
         for pair in header.split(";"):
@@ -214,12 +218,10 @@ class BuffaloInterface(SessionInterface):
             if name.strip() != self.config.name:
                 continue
             try:
-                return seal.unseal(text.strip(), max_age=self.idle_timeout)
+                return seal.unseal(text.strip(), max_age=self.idle_timeout), None
             except RejectedError as error:
-                rejected = rejected or error
-        if rejected is not None:
-            self.tell(signals.session_rejected, None, rejected.reason)
-        return None
+                rejected = rejected or error.reason
+        return None, rejected
 
     def _renew_untouched(self, session: Session, header: str) -> bool:
         """Have a permanent session renewed although the view did not touch it,
@@ -405,14 +407,17 @@ def _forbid_caching_cookie(response: Response) -> None:
         response.headers.add("Cache-Control", 'no-cache="Set-Cookie"')
         return
     control = response.cache_control
-    if control.no_store or control.private or control.no_cache is True:
+    # With a value, those two are about the fields that it names.
+    if control.no_store or control.private is True or control.no_cache is True:
         return
     fields = [field for field in str(control.no_cache or "").split(",") if field]
     if "set-cookie" in (field.strip().lower() for field in fields):
         return
-    control.no_cache = None
     # Written by hand, as Werkzeug leaves out the quotes, which belong here.
-    others = [control.to_header()] if control else []
+    others = response.headers.getlist("Cache-Control")
+    if fields:
+        control.no_cache = None
+        others = [control.to_header()] if control else []
     named = ", ".join([*fields, "Set-Cookie"])
     response.headers["Cache-Control"] = ", ".join([*others, f'no-cache="{named}"'])
 

@@ -9,8 +9,15 @@ from . import signals
 from .errors import RejectedError, SessionTypeError
 from .retired import is_mark, successor_key_of
 from .revocation import RevocationList
-from .sessions import OWNER_NAME, Backing, check_owner, is_over, unsupported
-from .stores.base import Owned, Store, is_owned
+from .sessions import (
+    OWNER_NAME,
+    Backing,
+    Session,
+    check_owner,
+    is_over,
+    unsupported,
+)
+from .stores.base import Owned, Store, is_owned, is_storage_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +39,26 @@ class SessionInfo:
 
 class Owners:
     """
+    :param session: the request's own, if there is one.
     :raises SessionUnsupportedError: the store does not know owners.
     """
 
-    def __init__(self, store: Store | RevocationList, backing: Backing) -> None:
+    def __init__(
+        self,
+        store: Store | RevocationList,
+        backing: Backing,
+        session: Session | None = None,
+    ) -> None:
         if not is_owned(store):
             raise unsupported(store)
         self._store: Owned = store
         self._backing = backing
+        self._session = session
 
-    def sessions_of(self, owner: str, current: str | None = None) -> list[SessionInfo]:
+    def sessions_of(self, owner: str) -> list[SessionInfo]:
         """Those that are alive, the one used last first."""
         check_owner("sessions_of()", owner)
+        current = None if self._session is None else self._session.id
         found = []
         for held in self._store.owned(owner):
             created = self._begun(held.data, owner)
@@ -57,12 +72,18 @@ class Owners:
 
     def revoke(self, session_id: str) -> bool:
         """End a session. Its requests under way save nothing any more."""
+        if not is_storage_key(session_id):
+            return False
+        ids = [session_id]
         ended = self._store.revoke(session_id)
         while (successor := successor_key_of(ended)) is not None:
             # It has got a new id since somebody was told this one.
-            session_id, ended = successor, self._store.revoke(successor)
+            ids.append(session_id := successor)
+            ended = self._store.revoke(session_id)
         if ended is None or is_mark(ended):
             return False
+        if self._session is not None:
+            self._session.was_revoked(*ids)
         self._backing.tell(signals.session_destroyed, session_id)
         return True
 

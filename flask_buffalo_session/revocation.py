@@ -7,7 +7,6 @@ could be used.
 
 from __future__ import annotations
 
-import re
 import time
 import typing as t
 
@@ -18,7 +17,6 @@ from .stores.base import Held, Owned, Prunable, Store, storage_key
 # Keeps these entries apart from the sessions that the same store may keep.
 _PREFIX = "ended:"
 
-_KEY = re.compile(r"[0-9a-f]{64}")
 _KEY_BYTES = 32
 
 # Seconds that an entry outlives the last cookie: a request that is slow to answer can
@@ -101,8 +99,6 @@ class RevocationList:
         :returns: what was noted of it before; None where that was its end. Whether
             there was such a session cannot be told.
         """
-        if not _KEY.fullmatch(session_id):
-            return None
         while True:
             found = _opened(self.store.load(_name(session_id)))
             if is_mark(found):

@@ -12,7 +12,7 @@ import os
 import random
 import time
 import typing as t
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import flask
 from blinker import NamedSignal
@@ -53,12 +53,14 @@ class Opened(t.NamedTuple):
 
     :param store: where this request keeps its session.
     :param ticket: the first of the request's cookies that verified, if any.
+    :param rejected: why none did, if there was one.
     :param refusal: what the first write raises, if it must not be.
     :param revocations: where the ids of sessions that live in the cookie are ended.
     """
 
     store: Store
     ticket: Ticket | None
+    rejected: Reason | None = None
     refusal: SessionSecretError | None = None
     revocations: RevocationList | None = None
 
@@ -129,12 +131,16 @@ class Session(SessionMixin):
 
     accessed = False
     # Class attributes, so that opening a session that stays unused sets none.
-    _loaded = False
+    #: Whether the cookie has been verified and the store asked. Flask counts as access
+    #: also what needs neither.
+    loaded = False
     _forced = False
     _regenerate = False
-    # An empty session of which nothing is saved, and the id if that was retired.
+    # An empty session of which nothing is saved; the id if that was retired, and the
+    # token under which it goes on if it does.
     _void = False
     _retired_id: str | None = None
+    _successor: str | None = None
     _failed: t.Any = None
 
     #: Whether the response has been made: from then on, changes raise.
@@ -156,7 +162,10 @@ class Session(SessionMixin):
     _register: _Register | None
     # What has been done, and is told when it cannot fail any more.
     _news: list[tuple[NamedSignal, str | None]]
-    _ending: list[tuple[str | None, bytes | None]]
+    # What is to be ended, as it was last seen, and the mark to leave there.
+    _ending: list[tuple[str | None, bytes | None, bytes]]
+    # The ids of those that this request has ended by them.
+    _revoked: set[str]
     _token: str | None
     _data: bytes | None
     # What the list has noted of a cookie session.
@@ -221,12 +230,14 @@ class Session(SessionMixin):
                 self._swap(data)
             except SessionConflictError:
                 if not self._reload(attempt):
-                    self._drop()
+                    self._drop(True)
                     return default
                 continue
             self._base, self._data = rest, data
             for of_the_name in (self._live, self._seen, self._blended):
                 of_the_name.pop(name, None)
+            if name == OWNER_NAME or name in self._backing.auth_names:
+                self._regenerate = True
             return value
         raise _lost_too_often()
 
@@ -244,11 +255,12 @@ class Session(SessionMixin):
         and its cookie removed. What is set afterwards begins another session.
         """
         self._load()
-        if not self and self._token is None:
+        late = self._retired_id is not None
+        if not (self or late) and self._token is None:
             return
         self._check_change()
-        if self._token is not None:
-            self._ending.append((self._key, self._kept))
+        if late or self._token is not None:
+            self._ending.append((self._key, self._kept, retired()))
         self._begin()
 
     def save(self) -> None:
@@ -264,14 +276,12 @@ class Session(SessionMixin):
         :raises SessionClosedError: something was changed after the response had
             been made.
         """
-        if not self._loaded:
-            return
-        if self._void:
-            if self._retired_id is not None and self._fingerprint():
-                self._backing.tell(signals.session_conflict, self._retired_id)
-                self._retired_id = None
+        if not self.loaded:
             return
         try:
+            if self._void:
+                self._save_late()
+                return
             changes = self._changes()
             if changes or self._ending or self._forced or self._regenerate:
                 self._check_change()
@@ -359,7 +369,7 @@ class Session(SessionMixin):
         True saves even where nothing has changed.
         """
         return self._forced or (
-            self._loaded
+            self.loaded
             and bool(self._regenerate or self._ending or self._fingerprint())
         )
 
@@ -407,14 +417,19 @@ class Session(SessionMixin):
 
     def __repr__(self) -> str:
         # Names only: representations end up in logs.
-        names = f"[{', '.join(map(shown, self))}]" if self._loaded else "not loaded"
+        names = f"[{', '.join(map(shown, self))}]" if self.loaded else "not loaded"
         return f"<Session {names}>"
+
+    def was_revoked(self, *ids: str) -> None:
+        """Be told what this request has ended by its id: it may be this one."""
+        if self.loaded:
+            self._revoked.update(ids)
 
     # Loading. This is the one place where the cookie is verified and the store
     # asked for the first time.
 
     def _load(self) -> None:
-        if self._loaded:
+        if self.loaded:
             return
         self.accessed = True
         opened = self._backing.open(self.source)
@@ -424,11 +439,15 @@ class Session(SessionMixin):
         self._register = opened.revocations if self._stateless else store
         self._news = []
         self._ending = []
+        self._revoked = set()
         self._begin()
-        rejected = None
+        rejected: tuple[Reason, str | None] | None = None
+        if opened.rejected is not None:
+            rejected = opened.rejected, None
         if opened.ticket is not None:
             rejected = self._resume(opened.ticket)
-        self._loaded = True
+        self.loaded = True
+        # Not before, as who is told may look at the session.
         if rejected is not None:
             self._reject(*rejected)
 
@@ -460,6 +479,8 @@ class Session(SessionMixin):
                 data = self._listed(ticket)
             if is_mark(data):
                 self._retired_id = _id_of(self._key)
+                if not self._stateless:
+                    self._successor = successor_of(data, ticket.token)
                 self._begin()
                 self._void = True
                 return None
@@ -547,11 +568,12 @@ class Session(SessionMixin):
         try:
             return self._backing.codec.decode(raw, name)
         except RejectedError as error:
-            self._reject(error.reason, _id_of(self._key))
+            session_id = _id_of(self._key)
             # What was handed out goes with it; what was set does not.
             live = {k: v for k, v in self._live.items() if k not in self._lent}
             self._begin()
             self._live, self._seen = live, dict.fromkeys(live)
+            self._reject(error.reason, session_id)
             return _MISSING
 
     # Changes
@@ -643,32 +665,33 @@ class Session(SessionMixin):
             or changes.get(OWNER_NAME, (None, None))[0] is not None
         )
         successor: _Written | None = None
-        for attempt in range(_ATTEMPTS):
-            values = self._merged(changes)
-            if self._stateless and not values:
-                return self._remove()
-            try:
-                if asked or self._overdue:
-                    # First what comes after, and what may fail, then the end of the
-                    # old id: dying in between must not cost the session.
-                    written = successor = self._succeeded(successor, values)
-                    self._give_up_id(successor, followed=not asked)
-                else:
+        try:
+            for attempt in range(_ATTEMPTS):
+                values = self._merged(changes)
+                if self._stateless and not values:
+                    return self._remove()
+                try:
+                    if asked or self._overdue:
+                        # First what comes after, and what may fail, then the end of the
+                        # old id: dying in between must not cost the session.
+                        written = successor = self._succeeded(successor, values)
+                        self._give_up_id(successor, followed=not asked)
+                    else:
+                        self._forget(successor)
+                        successor = None
+                        written = self._saved_on(changes, values)
+                except SessionConflictError:
+                    if self._reload(attempt):
+                        continue
                     self._forget(successor)
-                    successor = None
-                    written = self._saved_on(changes, values)
-            except SessionConflictError:
-                if self._reload(attempt):
-                    continue
-                self._forget(successor)
-                return self._drop()
-            except Exception:
-                # Nobody will get the new cookie. If the store cannot even do this,
-                # the error is the same.
-                with suppress(SessionStoreError):
-                    self._take_back(successor)
-                raise
-            return self._saved(written, values, changes)
+                    return self._drop(changes)
+                return self._saved(written, values, changes)
+        except Exception:
+            # Nobody will get the new cookie. If the store cannot even do this, the
+            # error is the same.
+            with suppress(SessionStoreError):
+                self._take_back(successor)
+            raise
         self._forget(successor)
         raise _lost_too_often()
 
@@ -693,7 +716,8 @@ class Session(SessionMixin):
                 self._note(self._key, None, values)
             token = self._swap(data)
             if begins:
-                self._note(token, None, values)
+                with self._forgotten_if_failing(token, nonce):
+                    self._note(token, None, values)
         return _Written(token, data, nonce, self._renewed, entry, cookie)
 
     @property
@@ -722,9 +746,23 @@ class Session(SessionMixin):
         renewed = 0 if self._renew_after is None else int(time.time())
         data = self._dumps(values, nonce, renewed)
         token = self._store.save(token, data, expected=known, max_age=self._max_age)
-        cookie = self._sealed(token, values)
-        entry = self._note(self._key_of(token, nonce), entry, values)
+        with self._forgotten_if_failing(token, nonce):
+            cookie = self._sealed(token, values)
+            entry = self._note(self._key_of(token, nonce), entry, values)
         return _Written(token, data, nonce, renewed, entry, cookie)
+
+    @contextmanager
+    def _forgotten_if_failing(self, token: str, nonce: bytes) -> c.Iterator[None]:
+        """Leave nothing under an id that is new if it is not to be used."""
+        try:
+            yield
+        except SessionConflictError:
+            # It is tried once more, maybe under the same one.
+            raise
+        except Exception:
+            with suppress(SessionStoreError):
+                self._delete(self._key_of(token, nonce))
+            raise
 
     def _give_up_id(self, successor: _Written, *, followed: bool) -> None:
         """
@@ -759,9 +797,10 @@ class Session(SessionMixin):
 
     def _forget(self, successor: _Written | None) -> None:
         """Leave nothing under a new id that is not to be one."""
-        if successor is None:
-            return
-        key = self._key_of(successor.token, successor.nonce)
+        if successor is not None:
+            self._delete(self._key_of(successor.token, successor.nonce))
+
+    def _delete(self, key: str | None) -> None:
         if key is not None:
             t.cast(_Register, self._register).delete(key)
 
@@ -904,36 +943,68 @@ class Session(SessionMixin):
             else:
                 self._blended[name] = values.get(name)
         if created:
-            self._news.append((signals.session_created, self.id))
+            self._tell_later(signals.session_created, self.id)
         if changes or self._forced:
-            self._news.append((signals.session_saved, self.id))
+            self._tell_later(signals.session_saved, self.id)
 
     def _remove(self) -> None:
         """Nothing is left of a session that was nowhere but in its cookie."""
         if self._token is not None:
-            session_id, ended = self.id, self._retire(self._key, self._kept)
+            session_id = self.id
+            ended = self._retire(self._key, self._kept, retired())
             self._begin()
             self.cookie = "" if ended else None
-            signal = signals.session_saved if ended else signals.session_conflict
-            self._news.append((signal, session_id))
+            self._tell_later(
+                signals.session_saved if ended else signals.session_conflict, session_id
+            )
 
-    def _end(self, key: str | None, kept: bytes | None) -> bool:
-        """End a session. False if that had been done before."""
-        ended = self._retire(key, kept)
-        signal = signals.session_destroyed if ended else signals.session_conflict
-        self._news.append((signal, _id_of(key)))
+    def _save_late(self) -> None:
+        """Save nothing, under an id that had been given up when the request began. But
+        who logs out with it does so where the session goes on.
+        """
+        changed = self._fingerprint()
+        if self._retired_id is None or not (changed or self._ending):
+            return
+        ended = bool(self._ending) and self._end_successor()
+        if changed or not ended:
+            self._tell_later(signals.session_conflict, self._retired_id)
+        self._ending.clear()
+        self._retired_id = None
+        self._announce()
+
+    def _end_successor(self) -> bool:
+        if self._successor is None:
+            return False
+        key, kept = self._followed(self._successor)
+        if kept is None or is_mark(kept):
+            return False
+        return self._end(key, kept, self._ending[0][2])
+
+    def _end(self, key: str | None, kept: bytes | None, mark: bytes) -> bool:
+        """End a session. False if that had been done before, by another request."""
+        ended, session_id = self._retire(key, kept, mark), _id_of(key)
+        if session_id in self._revoked:
+            return True
+        self._tell_later(
+            signals.session_destroyed if ended else signals.session_conflict, session_id
+        )
         return ended
 
-    def _retire(self, key: str | None, kept: bytes | None) -> bool:
+    def _retire(self, key: str | None, kept: bytes | None, mark: bytes) -> bool:
         """Leave nothing but a mark under an id that is given up. False if it had
         been given up before.
         """
         if key is None:
             return True
-        register, mark = t.cast(_Register, self._register), retired()
+        register = t.cast(_Register, self._register)
         for attempt in range(_ATTEMPTS):
             try:
                 register.save(key, mark, expected=kept, max_age=RETIRED_SECONDS)
+            except SessionStoreError:
+                # Perhaps it was done all the same, and only its answer lost.
+                if not is_mark(register.load(key), mark):
+                    raise
+                return True
             except SessionConflictError:
                 _wait(attempt)
                 key, kept = self._followed(key)
@@ -945,13 +1016,19 @@ class Session(SessionMixin):
                 return True
         raise _lost_too_often()
 
-    def _drop(self) -> None:
+    def _drop(self, changes: object) -> None:
         """The session has ended meanwhile: what changed here is not saved, and
         the cookie is left alone, as there may be a newer one.
         """
         self._settled = None
         self.abandon()
-        self._backing.tell(signals.session_conflict, self.id)
+        if changes or self._forced or self._regenerate or self._ending:
+            self._backing.tell(signals.session_conflict, self.id)
+
+    def _tell_later(self, signal: NamedSignal, session_id: str | None) -> None:
+        # Of what is kept nowhere there is nothing to tell.
+        if not isinstance(self._store, NullStore):
+            self._news.append((signal, session_id))
 
     def _announce(self) -> None:
         while self._news:
@@ -971,7 +1048,7 @@ class Session(SessionMixin):
     @property
     def answered(self) -> bool:
         """Whether it was used, and the store has answered all that it was asked."""
-        return self._loaded and not self._void
+        return self.loaded and not self._void
 
     def abandon(self) -> None:
         """Save nothing any more: the response speaks of what is saved."""
@@ -983,7 +1060,7 @@ class Session(SessionMixin):
         :raises SessionClosedError: something was changed after the response had
             been made.
         """
-        if self._loaded and not self._void and self._changes():
+        if self.loaded and not self._void and self._changes():
             self._check_change()
 
 
@@ -1137,7 +1214,15 @@ def _merge_lists(
         return side[kept:] if same(side[:kept], base) else None
 
     def emptied(side: list[t.Any]) -> bool:
-        return not any(item in base for item in side)
+        # Not by ==, which types of an application may answer with anything.
+        plain = {(type(old), old) for old in base if type(old) in IMMUTABLE}
+        others = [old for old in base if type(old) not in IMMUTABLE]
+        return not any(
+            (type(item), item) in plain
+            if type(item) in IMMUTABLE
+            else any(same(item, old) for old in others)
+            for item in side
+        )
 
     my_tail, their_tail = appended(mine), appended(theirs)
     if my_tail is not None and (within or their_tail is not None or emptied(theirs)):

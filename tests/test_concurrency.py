@@ -344,6 +344,20 @@ class TestEnded:
         assert desk.told[-2:] == [("rejected", "corrupt"), ("conflict", None)]
         assert desk.store.load(cookie) == b"damaged"
 
+    def test_of_what_was_not_changed_nothing_is_dropped(
+        self, desk: Desk, request: pytest.FixtureRequest
+    ) -> None:
+        """A renewal comes too late. There is nothing to warn of."""
+        cookie = desk.stored(a=1)
+        desk.renewal_due = True
+        reading, leaving = two(desk, cookie)
+        leaving.clear()
+        leaving.save()
+        desk.told.clear()
+        reading.save()
+        assert reading.cookie is None
+        assert desk.told == []
+
     def test_a_renewal_does_not_revive_it(self, desk: Desk) -> None:
         """Reading alone, when the cookie is due."""
         desk.renewal_due = True
@@ -774,6 +788,32 @@ class TestUnansweredWrites:
         assert session.cookie == ("" if ended else None)
         assert desk.values(cookie) == {}
 
+    @pytest.mark.parametrize("again", [False, True])
+    def test_an_end_is_the_end_although_nothing_says_so(
+        self, desk: Desk, server_store: Store, again: bool
+    ) -> None:
+        """Whether the store can be asked there and then, or by the next attempt."""
+        cookie = desk.stored(a=1)
+        session = desk.session(cookie)
+        assert session["a"] == 1
+        session.clear()
+        desk.told.clear()
+        self.unanswered(server_store, SessionStoreError("it", "timed out"))
+        if again:
+            load = server_store.load
+
+            def away(token: str) -> bytes | None:
+                raise SessionStoreError("it", "is away")
+
+            server_store.load = away  # type: ignore[method-assign]
+            with pytest.raises(SessionStoreError, match="is away"):
+                session.save()
+            server_store.load = load  # type: ignore[method-assign]
+        session.save()
+        assert desk.told == [("destroyed", None)]
+        assert session.cookie == ""
+        assert desk.values(cookie) == {}
+
     def test_the_first_note_of_a_session_is_made_again(self) -> None:
         """Under another id."""
         store = MemoryStore()
@@ -815,6 +855,37 @@ def test_a_new_id_that_cannot_be_given_leaves_nothing(
         with pytest.raises(SessionStoreError, match="is full"):
             session.save()
     assert [desk.store.load(token) for token in made] == [None] * 3
+    assert desk.values(cookie) == {"a": 1}
+
+
+def test_a_new_id_is_taken_back_when_what_changed_cannot_be_read(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one was used meanwhile; and of three looks at it the second fails."""
+    cookie = desk.stored(a=1)
+    session = desk.session(cookie)
+    session.regenerate()
+    save, load, made, looks = desk.store.save, desk.store.load, [], []
+
+    def losing(token: str | None, data: bytes, **settings: t.Any) -> str:
+        if token == cookie:
+            raise SessionConflictError("changed")
+        made.append(save(token, data, **settings))
+        return made[-1]
+
+    def failing(token: str) -> bytes | None:
+        looks.append(token)
+        if len(looks) == 2:
+            raise SessionStoreError("it", "is away")
+        return load(token)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store, "save", losing)
+        patch.setattr(desk.store, "load", failing)
+        with pytest.raises(SessionStoreError, match="is away"):
+            session.save()
+    assert len(looks) == 3
+    assert [load(token) for token in made] == [None]
     assert desk.values(cookie) == {"a": 1}
 
 

@@ -243,6 +243,7 @@ class TestCaching:
         [
             ("no-store", "no-store"),
             ("private, max-age=60", "private, max-age=60"),
+            ('private="X-Other"', 'private="X-Other", no-cache="Set-Cookie"'),
             ("no-cache", "no-cache"),
             ("public, max-age=60", 'public, max-age=60, no-cache="Set-Cookie"'),
             ('no-cache="X-Other"', 'no-cache="X-Other, Set-Cookie"'),
@@ -314,6 +315,26 @@ class TestRenewal:
             response = client.get("/untouched")
             assert "Expires=" in cookie_of(response)
             assert response.headers["Vary"] == "Cookie"
+        assert "'a': 1" in client.get("/get").text
+
+    @pytest.mark.parametrize("how", ["modified", "accessed", "repr"])
+    def test_what_needs_no_values_touches_nothing(
+        self, store: Store, clock: Clock, how: str
+    ) -> None:
+        """Flask takes any use of its proxy for access; renewal does not."""
+        app = with_views(make_app(store, **self.config()))
+
+        @app.get("/glance")
+        def glance() -> str:
+            return repr(session) if how == "repr" else str(getattr(session, how))
+
+        client = app.test_client()
+        client.get("/permanent")
+        clock.tick(50)
+        assert "Set-Cookie" not in client.get("/glance").headers
+        clock.tick(500)
+        assert "Expires=" in cookie_of(client.get("/glance"))
+        client.get("/set/b/2")
         assert "'a': 1" in client.get("/get").text
 
     def test_untouched_browser_sessions_are_left_alone(
@@ -826,3 +847,58 @@ def test_two_applications_share_one_extension_object() -> None:
         client.get("/set/a/1")
         assert client.get_cookie(app.name) is not None
         assert client.get("/get").text == "{'a': '1'}"
+
+
+@pytest.mark.parametrize("cookie", ["garbage", "expired", "unknown"])
+def test_who_is_told_of_a_rejection_may_use_the_session(
+    cookie: str, clock: Clock
+) -> None:
+    """It is the fresh one by then."""
+    store = MemoryStore()
+    app = with_views(make_app(store, SESSION_IDLE_TIMEOUT=100))
+    client = app.test_client()
+    client.get("/set/a/1")
+    if cookie == "garbage":
+        client.set_cookie(NAME, "garbage")
+    elif cookie == "expired":
+        clock.tick(200)
+    else:
+        store._records.clear()
+    found = []
+
+    def receive(sender: object, **data: t.Any) -> None:
+        found.append((data["reason"], dict(session)))
+        session["rejected"] = data["reason"]
+
+    with signals.session_rejected.connected_to(receive, app):
+        assert client.get("/get").status_code == 200
+    reason = {"garbage": "bad-signature"}.get(cookie, cookie)
+    assert found == [(reason, {})]
+    assert client.get("/get").text == repr({"rejected": reason})
+
+
+@pytest.mark.parametrize("mode", ["api", "exempt"])
+def test_of_what_is_kept_nowhere_nothing_is_told(mode: str) -> None:
+    """Nothing begins, is saved or ends in null mode."""
+    app = make_app("null" if mode == "api" else "cookie")
+    told: list[str] = []
+
+    extension: BuffaloSession = app.extensions["buffalo_session"]
+
+    @app.get("/")
+    @extension.exempt
+    def view() -> str:
+        session["a"] = 1
+        session.save()
+        session.clear()
+        session["b"] = 2
+        session.save()
+        return repr(dict(session))
+
+    def receive(sender: object, **data: t.Any) -> None:
+        told.append("something")
+
+    for name in ("created", "saved", "destroyed", "conflict"):
+        getattr(signals, f"session_{name}").connect(receive, app)
+    assert app.test_client().get("/").text == "{'b': 2}"
+    assert told == []

@@ -132,6 +132,32 @@ def test_of_other_changes_to_a_list_the_later_one_wins(
         assert same(merged(base, one, other), one)
 
 
+def test_whether_a_list_was_emptied_is_told_by_what_is_stored() -> None:
+    """And not by ==, for which 1 and True are one, and which need not answer."""
+
+    class Several:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    def alike(one: t.Any, other: t.Any) -> bool:
+        if isinstance(one, list) and isinstance(other, list):
+            return len(one) == len(other) and all(map(alike, one, other))
+        return one is other
+
+    one, two, three = Several(), Several(), Several()
+    for base, mine, theirs, expected in (
+        ([one, two], [one, two, three], [two], [one, two, three]),
+        ([one, two], [one, two, three], [], [three]),
+        ([1], [1, 2], [True], [True, 2]),
+        ([1, 0], [1, 0, 2], [0], [1, 0, 2]),
+        ([["x"]], [["x"], ["y"]], [["z"], ["x"]], [["x"], ["y"]]),
+    ):
+        result = merge(base, mine, theirs, same=alike)
+        assert alike(result, expected), result
+
+
 @given(
     base=st.sets(st.integers(0, 9)),
     mine=st.sets(st.integers(0, 9)),

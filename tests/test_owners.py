@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import typing as t
+from contextlib import ExitStack
 
 import pytest
 from conftest import OWNED, SECRET, STORES, Clock, Desk, make_app, store_named
@@ -17,6 +18,7 @@ from flask_buffalo_session import (
     RedisStore,
     Store,
     session,
+    signals,
 )
 from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import (
@@ -284,6 +286,44 @@ class TestExtension:
         assert response.text == "None"
         assert "Set-Cookie" not in response.headers
 
+    def test_everywhere_may_be_here_too(self, app: Flask, name: str) -> None:
+        """Ending all of them and then this one is one logout: the cookie is removed,
+        and nothing is told but that sessions have ended.
+        """
+        extension = use(app)
+        told: list[str] = []
+
+        @app.get("/everywhere")
+        def everywhere() -> str:
+            count = extension.revoke_all(session.owner or "")
+            session.clear()
+            return str(count)
+
+        client = app.test_client()
+        client.get(f"/login/{name}")
+        app.test_client().get(f"/login/{name}")
+        with ExitStack() as stack:
+            for signal in (signals.session_destroyed, signals.session_conflict):
+                stack.enter_context(
+                    signal.connected_to(
+                        lambda sender, signal=signal, **_: told.append(signal.name), app
+                    )
+                )
+            response = client.get("/everywhere")
+        assert response.text == "2"
+        assert "Max-Age=0" in response.headers["Set-Cookie"]
+        assert told == ["session-destroyed"] * 2
+        assert client.get("/user").text == "None"
+
+    @pytest.mark.parametrize(
+        "text", ["", "x", "owner:" + "0" * 64, "\ud800", "A" * 64, "0" * 65, "0" * 63]
+    )
+    def test_what_is_no_id_ends_nothing(self, app: Flask, text: str) -> None:
+        """It may come out of a form. No store is asked."""
+        extension = use(app)
+        with app.app_context():
+            assert extension.revoke(text) is False
+
     def test_the_absolute_timeout_counts(self, name: str, clock: Clock) -> None:
         """What is over is not listed, though its record is still there."""
         app = make_app(MemoryStore(), SESSION_ABSOLUTE_TIMEOUT=100)
@@ -386,6 +426,37 @@ class TestBinding:
             session.save()
         assert session.cookie is None
         assert desk.values(cookie) == {"a": 1}
+
+    @pytest.mark.parametrize("how", ["first", "renewal", "login"])
+    def test_what_cannot_be_noted_is_not_there(
+        self, owned: t.Any, name: str, how: str
+    ) -> None:
+        """Under a new id. Nobody can use it, so nobody is to find it."""
+        desk = Desk(owned)
+        session = desk.session()
+        session.bind(name)
+        if how != "first":
+            session.save()
+            session = desk.session(session.cookie)
+            assert session.owner == name
+            session.regenerate() if how == "login" else setattr(desk, "renew_after", 0)
+        known = {found.id for found in owned.owned(name)}
+        own, save, tokens = owned.own, owned.save, []
+
+        def keep(*args: t.Any, **settings: t.Any) -> str:
+            tokens.append(save(*args, **settings))
+            return str(tokens[-1])
+
+        def unanswered(*args: t.Any, **settings: t.Any) -> None:
+            own(*args, **settings)
+            raise SessionStoreError("it", "timed out")
+
+        owned.save, owned.own = keep, unanswered
+        with pytest.raises(SessionStoreError):
+            session.save()
+        assert tokens
+        assert [owned.load(token) for token in tokens] == [None] * len(tokens)
+        assert {found.id for found in owned.owned(name)} == known
 
     @pytest.mark.parametrize("moment", ["save", "own"])
     def test_of_a_new_id_and_ending_all_one_is_first(

@@ -248,6 +248,99 @@ def test_a_logout_ends_the_new_id_too(desk: Desk, later: Later, end: str) -> Non
     assert ("conflict", None) not in desk.told
 
 
+@pytest.mark.parametrize("end", ["clear", "destroy"])
+def test_a_logout_that_comes_late_ends_it_too(
+    desk: Desk, later: Later, end: str
+) -> None:
+    """It arrives with the old cookie. Nobody is told "logged out" who is not."""
+    cookie = desk.stored(a=1)
+    later.pass_by(101)
+    renewing = opened(desk, cookie)
+    renewing.save()
+    leaving = desk.session(cookie)
+    getattr(leaving, end)()
+    assert leaving.modified
+    desk.told.clear()
+    leaving.save()
+    assert leaving.cookie is None
+    assert desk.told == [("destroyed", None)]
+    assert desk.values(str(renewing.cookie)) == {}
+    leaving.save()
+    assert desk.told == [("destroyed", None)]
+
+
+def test_of_what_follows_a_late_logout_nothing_is_kept(
+    desk: Desk, later: Later
+) -> None:
+    """It would be kept under an id that has ended; this is told."""
+    cookie = desk.stored(a=1)
+    later.pass_by(101)
+    renewing = opened(desk, cookie)
+    renewing.save()
+    leaving = desk.session(cookie)
+    leaving.clear()
+    leaving["b"] = 2
+    desk.told.clear()
+    leaving.save()
+    assert leaving.cookie is None
+    assert desk.told == [("destroyed", None), ("conflict", None)]
+
+
+def test_a_late_logout_that_fails_is_told_and_can_be_repeated(
+    desk: Desk, later: Later
+) -> None:
+    """As any other save."""
+    cookie = desk.stored(a=1)
+    later.pass_by(101)
+    renewing = opened(desk, cookie)
+    renewing.save()
+    desk.store = store = Counting(desk.store)
+    leaving = desk.session(cookie)
+    leaving.clear()
+    store.failing["save"] = SessionStoreError("it", "is away")
+    with pytest.raises(SessionStoreError):
+        leaving.save()
+    assert desk.values(str(renewing.cookie)) == {"a": 1}
+    store.failing.clear()
+    leaving.save()
+    assert desk.values(str(renewing.cookie)) == {}
+
+
+@pytest.mark.parametrize("first", ["login", "logout"])
+def test_a_logout_after_another_end_is_told(desk: Desk, first: str) -> None:
+    """There is nothing left to end: the login's session is not the one that it had."""
+    desk.renew_after = None
+    cookie = desk.stored(a=1)
+    ending = opened(desk, cookie)
+    ending.clear() if first == "logout" else ending.regenerate()
+    ending.save()
+    leaving = desk.session(cookie)
+    leaving.clear()
+    desk.told.clear()
+    leaving.save()
+    assert desk.told == [("conflict", None)]
+    if ending.cookie:
+        assert desk.values(ending.cookie) == {"a": 1}
+
+
+def test_a_late_logout_of_what_has_ended_since_is_told(
+    desk: Desk, later: Later
+) -> None:
+    """After the renewal, by its new cookie."""
+    cookie = desk.stored(a=1)
+    later.pass_by(101)
+    renewing = opened(desk, cookie)
+    renewing.save()
+    leaving = desk.session(cookie)
+    leaving.clear()
+    first = desk.session(renewing.cookie)
+    first.clear()
+    first.save()
+    desk.told.clear()
+    leaving.save()
+    assert desk.told == [("conflict", None)]
+
+
 def test_a_login_is_not_followed(desk: Desk, later: Later) -> None:
     """What was begun before somebody logged in is not saved after it, old id or not:
     who had the session before has no part in it.
@@ -385,6 +478,22 @@ def test_an_id_that_was_given_up_cannot_be_ended(owned: t.Any) -> None:
     client.get("/logout")
     with app.app_context():
         assert extension.revoke(old_id) is False
+
+
+def test_what_cannot_be_ended_stays_given_up(owned: t.Any) -> None:
+    """Requests under way with that id begin no other session in its place."""
+    desk = Desk(owned)
+    cookie = desk.stored(a=1)
+    login = desk.session(cookie)
+    old_id = login.id
+    login.regenerate()
+    login.save()
+    assert Owners(owned, desk).revoke(str(old_id)) is False
+    late = desk.session(cookie)
+    late["b"] = 2
+    late.save()
+    assert late.cookie is None
+    assert ("conflict", None) in desk.told
 
 
 def with_views(app: Flask) -> t.Any:

@@ -23,7 +23,7 @@ from flask_buffalo_session.errors import (
 )
 from flask_buffalo_session.registry import registry
 from flask_buffalo_session.retired import is_mark
-from flask_buffalo_session.sessions import Session
+from flask_buffalo_session.sessions import OWNER_NAME, Session
 from flask_buffalo_session.stores.base import storage_key
 
 
@@ -579,7 +579,7 @@ class TestSaving:
         session["b"] = 2
         end = session._end
 
-        def failing(key: str | None, kept: bytes | None) -> bool:
+        def failing(key: str | None, kept: bytes | None, mark: bytes) -> bool:
             raise SessionStoreError("memory", "away")
 
         session._end = failing  # type: ignore[method-assign]
@@ -779,6 +779,26 @@ class TestIds:
             other.save()
             assert other.cookie is None
         assert desk.values(session.cookie)["user_id"] == 42
+
+    @pytest.mark.parametrize("name", ["user_id", OWNER_NAME, "a"])
+    def test_taking_out_who_it_is_gives_a_new_id_too(
+        self, desk: Desk, name: str
+    ) -> None:
+        """As deleting it does; not what else is taken out."""
+        desk.auth_names = ("user_id",)
+        cookie = desk.stored(a=1, user_id=42, **{OWNER_NAME: "ann"})
+        session = desk.session(cookie)
+        values = dict(session)
+        assert session.get_once(name) == values.pop(name)
+        session.save()
+        if name == "a" and not desk.stateless:
+            assert session.cookie is None
+            return
+        assert session.cookie
+        assert session.cookie != cookie
+        assert desk.values(session.cookie) == values
+        if not desk.stateless:
+            assert desk.values(cookie) == {}
 
     def test_clear_ends_the_id_and_removes_the_cookie(self, desk: Desk) -> None:
         """Logged out: the record is destroyed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 import types
 import typing as t
+import warnings
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,30 @@ def engine(
 @pytest.fixture
 def name() -> str:
     return f"sessions_{time.monotonic_ns()}"
+
+
+def test_a_fork_leaves_the_applications_connections_alone(tmp_path: Path) -> None:
+    """Those that it had before the store was used for the first time, too."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/app.db")
+    store = SQLStore(engine)
+    used: list[int] = []
+    sa.event.listen(
+        engine, "checkout", lambda connection, *_: used.append(id(connection))
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+    with warnings.catch_warnings():
+        # There are threads here; the child does without them.
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if child == 0:
+        try:
+            store.save(None, b"data", expected=None, max_age=HOUR)
+            os._exit(0 if used[0] not in used[1:] else 3)
+        finally:
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    engine.dispose()
 
 
 @pytest.mark.parametrize("engine", [None, "sqlite:", sa.Engine, object()])

@@ -7,8 +7,11 @@ and secrets. The promises here are tested by one suite over every store.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import typing as t
+
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 @t.runtime_checkable
@@ -141,11 +144,17 @@ class Owned(t.Protocol):
 
     def revoke(self, session_id: str) -> bytes | None:
         """Forget a record, given its key: what is forgotten is what is returned,
-        whatever is saved at the same time.
+        whatever is saved at the same time. What begins with a zero byte is the mark
+        of an id that was given up, and stays.
 
-        :returns: the record, None if there was none.
+        :returns: the record or the mark, None if there was none.
         :raises SessionStoreError: the store cannot answer.
         """
+
+
+def is_storage_key(text: str) -> bool:
+    """Whether this is what :func:`storage_key` makes."""
+    return _KEY.fullmatch(text) is not None
 
 
 def is_owned(store: object) -> t.TypeGuard[Owned]:

@@ -7,6 +7,7 @@ from collections import OrderedDict, defaultdict
 from threading import Lock
 
 from ..errors import SessionConflictError
+from ..retired import is_mark
 from .base import Held, new_token, storage_key
 
 # Records looked at on each save in search of expired ones. Two for every one
@@ -45,7 +46,8 @@ class MemoryStore:
         return token
 
     def delete(self, token: str) -> None:
-        self.revoke(storage_key(token))
+        with self._lock:
+            self._forget(storage_key(token))
 
     def own(self, token: str, owner: str, *, max_age: int) -> None:
         key = storage_key(token)
@@ -67,7 +69,8 @@ class MemoryStore:
     def revoke(self, session_id: str) -> bytes | None:
         with self._lock:
             found = self._live(session_id, time.time())
-            self._forget(session_id)
+            if not is_mark(found):
+                self._forget(session_id)
         return found
 
     def prune(self) -> int:

@@ -27,7 +27,9 @@ return 1
 # Forgets a record and says what it was. GETDEL is of Redis 6.2.
 _TAKE = """
 local found = redis.call('GET', KEYS[1])
-redis.call('DEL', KEYS[1])
+if found and string.byte(found) ~= 0 then
+    redis.call('DEL', KEYS[1])
+end
 return found
 """
 

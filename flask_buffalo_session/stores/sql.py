@@ -16,6 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
+from ..retired import is_mark
 from .base import Health, Held, StoreURLError, new_token, storage_key
 
 T = t.TypeVar("T")
@@ -72,8 +73,9 @@ class SQLStore:
         self._table = sessions_table(table)
         self._create_table = create_table
         self._preparing = threading.Lock()
-        # The process that has made the table and filled the pool.
-        self._process: int | None = None
+        # The process that may have filled the pool, and whether the table is there.
+        self._process = os.getpid()
+        self._prepared = False
         columns = self._table.c
         mine, live = columns.id == sa.bindparam("key"), columns.expires >= _now()
         values = {
@@ -138,6 +140,8 @@ class SQLStore:
             while rows := self._rows(self._select, key=session_id):
                 # MySQL cannot say which row it has deleted.
                 found: bytes = rows[0].data
+                if is_mark(found):
+                    return found
                 if self._change(self._take, key=session_id, expected=found):
                     return found
         return None
@@ -203,20 +207,18 @@ class SQLStore:
         return self._execute(statement, values, outcome, again=False)
 
     def _prepare(self) -> None:
-        if self._process == os.getpid():
-            return
-        if self._process is None:
+        if self._process != os.getpid():
+            with self._preparing:
+                if self._process != os.getpid():
+                    # A fork: the connections in the pool are the parent's.
+                    self._engine.dispose(close=False)
+                    self._process = os.getpid()
+        if not self._prepared:
             # By every thread that comes by: under a lock they would wait one after
             # the other while the database is away.
             if self._create_table:
                 self._make_table()
-            self._process = os.getpid()
-            return
-        with self._preparing:
-            if self._process != os.getpid():
-                # A fork: the connections in the pool are the parent's.
-                self._engine.dispose(close=False)
-                self._process = os.getpid()
+            self._prepared = True
 
     def _make_table(self) -> None:
         if self._has_table():
