@@ -782,6 +782,13 @@ def test_changes_of_two_requests_are_merged() -> None:
         "one": True,
         "two": True,
     }
+    # Its own list and messages lack the other's.
+    two["a"].append("more")
+    two.flash.add("info", "more")
+    two.save()
+    found = shop.values(cookie)
+    assert found["a"] == [1, "one", "two", "more"]
+    assert found["_flash_"] == {"info": ["one", "two", "more"]}
 
 
 def test_what_cannot_be_compared_is_not_merged() -> None:

@@ -28,6 +28,7 @@ from flask_buffalo_session.errors import (
     SessionUnsupportedError,
 )
 from flask_buffalo_session.owners import Owners
+from flask_buffalo_session.retired import moved, retired
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.sessions import OWNER_NAME
 from flask_buffalo_session.stores.base import Owned, storage_key
@@ -102,6 +103,15 @@ class TestStores:
         assert owned.owned(name) == []
         with pytest.raises(SessionConflictError):
             owned.save(token, b"new", expected=b"data", max_age=HOUR)
+
+    def test_revoking_leaves_what_marks_an_end(self, owned: t.Any) -> None:
+        """It keeps requests under way from beginning another session there."""
+        for mark in (retired(), moved("old", "new")):
+            token = owned.save(None, mark, expected=None, max_age=HOUR)
+            assert owned.revoke(storage_key(token)) == mark
+            assert owned.load(token) == mark
+            owned.delete(token)
+            assert owned.load(token) is None
 
     def test_an_owner_is_anybody(self, owned: t.Any, name: str) -> None:
         """Whatever characters a name is made of."""
