@@ -12,7 +12,7 @@ import os
 import random
 import time
 import typing as t
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 import flask
 from blinker import NamedSignal
@@ -710,13 +710,15 @@ class Session(SessionMixin):
             token = self._swap(data)
             cookie = self._sealed(token, values) if token else None
             if note or self._noted_long_ago:
-                entry = self._note(self._key_of(token, nonce), entry, values)
+                key = self._key_of(token, nonce)
+                with self._forgotten_if_failing(key) if begins else nullcontext():
+                    entry = self._note(key, entry, values)
         else:
             if note and not begins:
                 self._note(self._key, None, values)
             token = self._swap(data)
             if begins:
-                with self._forgotten_if_failing(token, nonce):
+                with self._forgotten_if_failing(token):
                     self._note(token, None, values)
         return _Written(token, data, nonce, self._renewed, entry, cookie)
 
@@ -746,13 +748,14 @@ class Session(SessionMixin):
         renewed = 0 if self._renew_after is None else int(time.time())
         data = self._dumps(values, nonce, renewed)
         token = self._store.save(token, data, expected=known, max_age=self._max_age)
-        with self._forgotten_if_failing(token, nonce):
+        key = self._key_of(token, nonce)
+        with self._forgotten_if_failing(key):
             cookie = self._sealed(token, values)
-            entry = self._note(self._key_of(token, nonce), entry, values)
+            entry = self._note(key, entry, values)
         return _Written(token, data, nonce, renewed, entry, cookie)
 
     @contextmanager
-    def _forgotten_if_failing(self, token: str, nonce: bytes) -> c.Iterator[None]:
+    def _forgotten_if_failing(self, key: str | None) -> c.Iterator[None]:
         """Leave nothing under an id that is new if it is not to be used."""
         try:
             yield
@@ -761,7 +764,7 @@ class Session(SessionMixin):
             raise
         except Exception:
             with suppress(SessionStoreError):
-                self._delete(self._key_of(token, nonce))
+                self._delete(key)
             raise
 
     def _give_up_id(self, successor: _Written, *, followed: bool) -> None:

@@ -601,7 +601,9 @@ class TestGetOnce:
         first, second = two(desk, cookie)
         first.destroy()
         first.save()
+        desk.told.clear()
         assert second.get_once("ticket", "none") == "none"
+        assert desk.told == [("conflict", None)]
         second.save()
         assert second.cookie is None
         assert desk.values(cookie) == {}

@@ -438,11 +438,14 @@ class TestBinding:
         assert desk.values(cookie) == {"a": 1}
 
     @pytest.mark.parametrize("how", ["first", "renewal", "login"])
+    @pytest.mark.parametrize("listed", [False, True])
     def test_what_cannot_be_noted_is_not_there(
-        self, owned: t.Any, name: str, how: str
+        self, owned: t.Any, name: str, how: str, listed: bool
     ) -> None:
         """Under a new id. Nobody can use it, so nobody is to find it."""
         desk = Desk(owned)
+        if listed:
+            desk = Desk(CookieStore(), revocations=RevocationList(owned, HOUR))
         session = desk.session()
         session.bind(name)
         if how != "first":
@@ -467,6 +470,20 @@ class TestBinding:
         assert tokens
         assert [owned.load(token) for token in tokens] == [None] * len(tokens)
         assert {found.id for found in owned.owned(name)} == known
+
+    def test_what_cannot_be_undone_either_is_no_other_error(self, owned: t.Any) -> None:
+        """The one that is told is the first."""
+        session = Desk(owned).session()
+        session.bind("ann")
+
+        def failing(*args: t.Any, **settings: t.Any) -> None:
+            raise SessionStoreError(
+                "it", "cannot note" if settings else "cannot delete"
+            )
+
+        owned.own = owned.delete = failing
+        with pytest.raises(SessionStoreError, match="cannot note"):
+            session.save()
 
     @pytest.mark.parametrize("moment", ["save", "own"])
     def test_of_a_new_id_and_ending_all_one_is_first(
