@@ -1025,7 +1025,7 @@ class Session(SessionMixin):
         """
         self._settled = None
         self.abandon()
-        if changes or self._forced or self._regenerate or self._ending:
+        if changes or self._forced or self._regenerate:
             self._backing.tell(signals.session_conflict, self.id)
 
     def _tell_later(self, signal: NamedSignal, session_id: str | None) -> None:

@@ -206,12 +206,12 @@ class TestTheSameName:
         second.save()
         if again == "claimed and set":
             assert second.get_once("log") == ["old", "first", "second"]
-        second["log"] = ["new"]
+        second["log"] = ["old", "new"]
         second.save()
-        assert desk.values(cookie) == {"log": ["new"]}
+        assert desk.values(cookie) == {"log": ["old", "new"]}
         second["log"].append("newer")
         second.save()
-        assert desk.values(cookie) == {"log": ["new", "newer"]}
+        assert desk.values(cookie) == {"log": ["old", "new", "newer"]}
 
     @pytest.mark.parametrize("first_to_save", [0, 1])
     def test_a_message_that_was_taken_does_not_come_back(
@@ -271,6 +271,16 @@ class TestTheSameName:
         first.save()
         second.save()
         assert desk.values(cookie) == {"a": 3}
+
+    def test_an_append_to_what_was_edited_is_the_later_save(self, desk: Desk) -> None:
+        """As long as this request has not merged the list itself."""
+        cookie = desk.stored(a=[1, 2])
+        first, second = two(desk, cookie)
+        first["a"][0] = "edited"
+        second["a"].append(3)
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"a": [1, 2, 3]}
 
     def test_what_cannot_be_read_here_is_not_merged(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
@@ -343,6 +353,24 @@ class TestEnded:
         assert slow.cookie is None
         assert desk.told[-2:] == [("rejected", "corrupt"), ("conflict", None)]
         assert desk.store.load(cookie) == b"damaged"
+
+    @pytest.mark.parametrize("asked", ["regenerate", "modified"])
+    def test_what_was_asked_without_a_change_is_dropped(
+        self, desk: Desk, asked: str
+    ) -> None:
+        """And told: the view takes it for done."""
+        cookie = desk.stored(a=1)
+        asking, leaving = two(desk, cookie)
+        leaving.clear()
+        leaving.save()
+        if asked == "regenerate":
+            asking.regenerate()
+        else:
+            asking.modified = True
+        desk.told.clear()
+        asking.save()
+        assert asking.cookie is None
+        assert desk.told == [("conflict", None)]
 
     def test_of_what_was_not_changed_nothing_is_dropped(
         self, desk: Desk, request: pytest.FixtureRequest
@@ -815,6 +843,22 @@ class TestUnansweredWrites:
         assert desk.told == [("destroyed", None)]
         assert session.cookie == ""
         assert desk.values(cookie) == {}
+
+    def test_anothers_end_is_not_this_ones(self, server_store: Store) -> None:
+        """The store takes no write, but there is the mark of another request."""
+        desk = Desk(server_store)
+        cookie = desk.stored(a=1)
+        leaving, first = two(desk, cookie)
+        leaving.clear()
+        first.clear()
+        first.save()
+
+        def away(*args: object, **settings: object) -> str:
+            raise SessionStoreError("it", "is away")
+
+        server_store.save = away  # type: ignore[method-assign]
+        with pytest.raises(SessionStoreError):
+            leaving.save()
 
     def test_the_first_note_of_a_session_is_made_again(self) -> None:
         """Under another id."""

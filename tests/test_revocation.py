@@ -670,3 +670,20 @@ class TestSetting:
         app = make_app(setting, SESSION_REVOCATION="memory:")
         config = t.cast(t.Any, app.session_interface).config
         assert config.revocations is None
+
+
+def test_it_is_told_by_its_id_that_a_session_was_emptied() -> None:
+    """Of one in a cookie nothing is left to keep; its id has ended."""
+    desk = Desk(CookieStore(), revocations=RevocationList(MemoryStore(), 3600))
+    told: list[tuple[str, str | None]] = []
+
+    def tell(signal: t.Any, session_id: str | None, reason: object = None) -> None:
+        told.append((signal.name, session_id))
+
+    session = desk.session(desk.stored(a=1))
+    session_id = session.id
+    session.delete("a")
+    desk.tell = tell  # type: ignore[method-assign]
+    session.save()
+    assert session_id
+    assert told == [("session-saved", session_id)]
