@@ -471,6 +471,25 @@ class TestBinding:
         assert [owned.load(token) for token in tokens] == [None] * len(tokens)
         assert {found.id for found in owned.owned(name)} == known
 
+    def test_what_cannot_be_noted_again_is_as_it_was_noted(self, owned: t.Any) -> None:
+        """A session in a cookie, whose id stays its owner's."""
+        known = RevocationList(owned, HOUR)
+        desk = Desk(CookieStore(), revocations=known)
+        session = desk.session()
+        session.bind("ann")
+        session.save()
+        desk.renewal_due = True
+        session = desk.session(session.cookie)
+        assert session.owner == "ann"
+
+        def failing(*args: t.Any, **settings: t.Any) -> None:
+            raise SessionStoreError("it", "is away")
+
+        owned.own = failing
+        with pytest.raises(SessionStoreError):
+            session.save()
+        assert known.load(session._key or "")
+
     def test_what_cannot_be_undone_either_is_no_other_error(self, owned: t.Any) -> None:
         """The one that is told is the first."""
         session = Desk(owned).session()
