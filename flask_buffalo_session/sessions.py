@@ -1003,11 +1003,6 @@ class Session(SessionMixin):
         for attempt in range(_ATTEMPTS):
             try:
                 register.save(key, mark, expected=kept, max_age=RETIRED_SECONDS)
-            except SessionStoreError:
-                # Perhaps it was done all the same, and only its answer lost.
-                if not is_mark(register.load(key), mark):
-                    raise
-                return True
             except SessionConflictError:
                 _wait(attempt)
                 key, kept = self._followed(key)

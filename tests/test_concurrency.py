@@ -818,47 +818,22 @@ class TestUnansweredWrites:
         assert session.cookie == ("" if ended else None)
         assert desk.values(cookie) == {}
 
-    @pytest.mark.parametrize("again", [False, True])
-    def test_an_end_is_the_end_although_nothing_says_so(
-        self, desk: Desk, server_store: Store, again: bool
+    def test_an_end_without_an_answer_is_found_when_it_is_tried_again(
+        self, desk: Desk, server_store: Store
     ) -> None:
-        """Whether the store can be asked there and then, or by the next attempt."""
+        """It is this request's, and not another's."""
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         assert session["a"] == 1
         session.clear()
         desk.told.clear()
         self.unanswered(server_store, SessionStoreError("it", "timed out"))
-        if again:
-            load = server_store.load
-
-            def away(token: str) -> bytes | None:
-                raise SessionStoreError("it", "is away")
-
-            server_store.load = away  # type: ignore[method-assign]
-            with pytest.raises(SessionStoreError, match="is away"):
-                session.save()
-            server_store.load = load  # type: ignore[method-assign]
+        with pytest.raises(SessionStoreError):
+            session.save()
         session.save()
         assert desk.told == [("destroyed", None)]
         assert session.cookie == ""
         assert desk.values(cookie) == {}
-
-    def test_anothers_end_is_not_this_ones(self, server_store: Store) -> None:
-        """The store takes no write, but there is the mark of another request."""
-        desk = Desk(server_store)
-        cookie = desk.stored(a=1)
-        leaving, first = two(desk, cookie)
-        leaving.clear()
-        first.clear()
-        first.save()
-
-        def away(*args: object, **settings: object) -> str:
-            raise SessionStoreError("it", "is away")
-
-        server_store.save = away  # type: ignore[method-assign]
-        with pytest.raises(SessionStoreError):
-            leaving.save()
 
     def test_the_first_note_of_a_session_is_made_again(self) -> None:
         """Under another id."""

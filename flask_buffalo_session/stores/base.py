@@ -13,6 +13,9 @@ import typing as t
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
+#: What a record begins with that marks the end of an id.
+MARK = b"\x00"
+
 
 @t.runtime_checkable
 class Store(t.Protocol):

@@ -7,8 +7,7 @@ from collections import OrderedDict, defaultdict
 from threading import Lock
 
 from ..errors import SessionConflictError
-from ..retired import is_mark
-from .base import Held, new_token, storage_key
+from .base import MARK, Held, new_token, storage_key
 
 # Records looked at on each save in search of expired ones. Two for every one
 # added goes round the whole store faster than it grows, at a cost that does
@@ -69,7 +68,7 @@ class MemoryStore:
     def revoke(self, session_id: str) -> bytes | None:
         with self._lock:
             found = self._live(session_id, time.time())
-            if not is_mark(found):
+            if found is None or not found.startswith(MARK):
                 self._forget(session_id)
         return found
 

@@ -16,8 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from ..errors import SessionConfigError, SessionConflictError, SessionStoreError
-from ..retired import is_mark
-from .base import Health, Held, StoreURLError, new_token, storage_key
+from .base import MARK, Health, Held, StoreURLError, new_token, storage_key
 
 T = t.TypeVar("T")
 
@@ -140,7 +139,7 @@ class SQLStore:
             while rows := self._rows(self._select, key=session_id):
                 # MySQL cannot say which row it has deleted.
                 found: bytes = rows[0].data
-                if is_mark(found):
+                if found.startswith(MARK):
                     return found
                 if self._change(self._take, key=session_id, expected=found):
                     return found
