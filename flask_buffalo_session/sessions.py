@@ -965,8 +965,10 @@ class Session(SessionMixin):
         """Save nothing, under an id that had been given up when the request began. But
         who logs out with it does so where the session goes on.
         """
+        if self._retired_id is None:
+            return
         changed = self._fingerprint()
-        if self._retired_id is None or not (changed or self._ending):
+        if not (changed or self._ending):
             return
         ended = bool(self._ending) and self._end_successor()
         if changed or not ended:

@@ -63,6 +63,16 @@ def opened(desk: Desk, cookie: str) -> Session:
     return session
 
 
+def renewed(desk: Desk, later: Later) -> tuple[str, str]:
+    """The cookies of a session that has just got a new id: the old one and the new."""
+    cookie = desk.stored(a=1)
+    later.pass_by(101)
+    renewing = opened(desk, cookie)
+    renewing.save()
+    desk.told.clear()
+    return cookie, str(renewing.cookie)
+
+
 def test_an_old_id_is_replaced_by_being_used(desk: Desk, later: Later) -> None:
     """Reading is enough. The values stay, and so does the beginning."""
     cookie = desk.stored(a=1)
@@ -253,18 +263,14 @@ def test_a_logout_that_comes_late_ends_it_too(
     desk: Desk, later: Later, end: str
 ) -> None:
     """It arrives with the old cookie. Nobody is told "logged out" who is not."""
-    cookie = desk.stored(a=1)
-    later.pass_by(101)
-    renewing = opened(desk, cookie)
-    renewing.save()
+    cookie, new = renewed(desk, later)
     leaving = desk.session(cookie)
     getattr(leaving, end)()
     assert leaving.modified
-    desk.told.clear()
     leaving.save()
     assert leaving.cookie is None
     assert desk.told == [("destroyed", None)]
-    assert desk.values(str(renewing.cookie)) == {}
+    assert desk.values(new) == {}
     leaving.save()
     assert desk.told == [("destroyed", None)]
 
@@ -273,14 +279,10 @@ def test_of_what_follows_a_late_logout_nothing_is_kept(
     desk: Desk, later: Later
 ) -> None:
     """It would be kept under an id that has ended; this is told."""
-    cookie = desk.stored(a=1)
-    later.pass_by(101)
-    renewing = opened(desk, cookie)
-    renewing.save()
+    cookie, _ = renewed(desk, later)
     leaving = desk.session(cookie)
     leaving.clear()
     leaving["b"] = 2
-    desk.told.clear()
     leaving.save()
     assert leaving.cookie is None
     assert desk.told == [("destroyed", None), ("conflict", None)]
@@ -290,20 +292,17 @@ def test_a_late_logout_that_fails_is_told_and_can_be_repeated(
     desk: Desk, later: Later
 ) -> None:
     """As any other save."""
-    cookie = desk.stored(a=1)
-    later.pass_by(101)
-    renewing = opened(desk, cookie)
-    renewing.save()
+    cookie, new = renewed(desk, later)
     desk.store = store = Counting(desk.store)
     leaving = desk.session(cookie)
     leaving.clear()
     store.failing["save"] = SessionStoreError("it", "is away")
     with pytest.raises(SessionStoreError):
         leaving.save()
-    assert desk.values(str(renewing.cookie)) == {"a": 1}
+    assert desk.values(new) == {"a": 1}
     store.failing.clear()
     leaving.save()
-    assert desk.values(str(renewing.cookie)) == {}
+    assert desk.values(new) == {}
 
 
 @pytest.mark.parametrize("first", ["login", "logout"])
@@ -327,13 +326,10 @@ def test_a_late_logout_of_what_has_ended_since_is_told(
     desk: Desk, later: Later
 ) -> None:
     """After the renewal, by its new cookie."""
-    cookie = desk.stored(a=1)
-    later.pass_by(101)
-    renewing = opened(desk, cookie)
-    renewing.save()
+    cookie, new = renewed(desk, later)
     leaving = desk.session(cookie)
     leaving.clear()
-    first = desk.session(renewing.cookie)
+    first = desk.session(new)
     first.clear()
     first.save()
     desk.told.clear()
