@@ -43,6 +43,7 @@ from flask_buffalo_session.gorilla.gob import (
     Writer,
     made,
 )
+from flask_buffalo_session.gorilla.gotypes import LIST, LIST_NAME
 from flask_buffalo_session.registry import registry
 
 VECTORS: list[dict[str, t.Any]] = json.loads(
@@ -789,6 +790,22 @@ def test_changes_of_two_requests_are_merged() -> None:
     found = shop.values(cookie)
     assert found["a"] == [1, "one", "two", "more"]
     assert found["_flash_"] == {"info": ["one", "two", "more"]}
+
+
+def test_a_list_that_is_added_to_gos_is_of_the_same_type() -> None:
+    """And stays so: what was not changed since it was written is not written again,
+    however many other types there have been.
+    """
+    raw = entry(LIST, LIST_NAME, [Any("string", STRING, "x")])
+    for again in range(2):
+        value = CODEC.decode(raw, "name")
+        value.append(["y"])
+        written = CODEC.encode(value, "name", raw)
+        assert written.count(b"\x02\x01\x02") == 1
+        assert CODEC.encode(CODEC.decode(written, "name"), "name", written) == written
+        if not again:
+            kept = [made("struct", f"T{number}") for number in range(300)]
+            assert kept[0] is made("struct", "T0")
 
 
 def test_what_cannot_be_compared_is_not_merged() -> None:

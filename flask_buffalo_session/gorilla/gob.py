@@ -26,6 +26,7 @@ import hashlib
 import struct
 import threading
 import typing as t
+import weakref
 
 #: How deeply values, and types, may be nested.
 MAX_DEPTH = 64
@@ -59,7 +60,10 @@ class Type:
     """
 
     # Compared by identity, as types can hold themselves.
-    __slots__ = ("_mixed", "digest", "fields", "id", "kind", "length", "name", "parts")
+    __slots__ = (
+        *("_mixed", "digest", "fields", "id", "kind", "length", "name", "parts"),
+        "__weakref__",
+    )
 
     def __init__(
         self,
@@ -103,7 +107,6 @@ _BASIC = {
 OPAQUE = frozenset({"gob", "binary", "text"})
 
 
-@functools.lru_cache(maxsize=256)
 def made(
     kind: str,
     name: str = "",
@@ -112,7 +115,18 @@ def made(
     length: int = 0,
 ) -> Type:
     """A type. The same one if asked again, so that it is sent once."""
-    return Type(kind, name, parts, fields, length)
+    return _made(kind, name, parts, fields, length)
+
+
+# Keeps those in use lately, and those that anybody still has are never made again.
+@functools.lru_cache(maxsize=256)
+def _made(*parsed: t.Any) -> Type:
+    return _alive.setdefault(parsed, Type(*parsed))
+
+
+_alive: weakref.WeakValueDictionary[tuple[t.Any, ...], Type] = (
+    weakref.WeakValueDictionary()
+)
 
 
 def closure(types: c.Iterable[Type]) -> list[Type]:
