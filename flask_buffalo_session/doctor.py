@@ -151,7 +151,9 @@ def _secret_setting(app: Flask, config: Config, secrets: c.Sequence[bytes]) -> s
     if config.format.secrets:
         return "SESSION_FORMAT"
     flasks = app.config.get("SECRET_KEY")
-    flasks = flasks.encode() if isinstance(flasks, str) else flasks
+    if isinstance(flasks, str):
+        # It need not be one that could be used, if it is not the one in force.
+        flasks = flasks.encode("utf-8", "surrogatepass")
     if not app.config.get("SESSION_SECRET") and flasks in secrets[:1]:
         return "SECRET_KEY"
     return "SESSION_SECRET"
