@@ -11,20 +11,11 @@ import time
 import typing as t
 from pathlib import Path
 
-import gopeer
 import pytest
 import redis
 from cachelib import MemcachedCache, RedisCache, SimpleCache
 from flask import Flask
 from hypothesis import settings
-from servers import (
-    MariaServer,
-    MemcachedServer,
-    PostgresServer,
-    RedisServer,
-    Servers,
-    ValkeyServer,
-)
 
 from flask_buffalo_session import (
     BuffaloSession,
@@ -42,6 +33,15 @@ from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.seal import Seal, Ticket
 from flask_buffalo_session.sessions import Opened, Session
 from flask_buffalo_session.stores.url import store_from_url
+from tests.support import gopeer
+from tests.support.servers import (
+    MariaServer,
+    MemcachedServer,
+    PostgresServer,
+    RedisServer,
+    Servers,
+    ValkeyServer,
+)
 
 SECRET = "a secret for the tests, long enough"
 

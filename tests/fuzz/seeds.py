@@ -47,6 +47,7 @@ from .targets import (
 )
 
 CORPUS = Path(__file__).parent / "corpus"
+_VECTORS = Path(__file__).parents[1] / "gorilla/gorilla_vectors.json"
 
 _ZONES = [
     None,
@@ -74,7 +75,7 @@ FLASH = {"success": ["Saved"], "danger": ["<No>", "\u00fc"]}
 
 def _gorillas() -> c.Iterator[bytes]:
     """The sessions that Go has written."""
-    vectors = json.loads((CORPUS.parent.parent / "gorilla_vectors.json").read_text())
+    vectors = json.loads(_VECTORS.read_text())
     for vector in vectors:
         block_key = vector.get("block_key_base64")
         key = base64.b64decode(block_key) if block_key else None

@@ -26,7 +26,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
-from mutants import mutants
+
+from .mutants import mutants
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
@@ -233,7 +234,7 @@ class _Plugin:
         self._order = {test: -place for place, test in enumerate(killers, 1)}
 
     def pytest_collection(self) -> None:
-        conftest: t.Any = sys.modules["conftest"]
+        conftest: t.Any = sys.modules["tests.conftest"]
         self._others = conftest.STORES.keys() - self._tests.stores
         for stores in (conftest.STORES, conftest.SERVER_STORES):
             for name in self._others & stores.keys():
