@@ -34,6 +34,7 @@ from flask_buffalo_session.errors import (
 from flask_buffalo_session.gorilla.files import GorillaFiles
 from flask_buffalo_session.stores.base import Health
 from tests.conftest import SECRET, Counting, make_app, store_named, url
+from tests.support.ids import stable_repr
 from tests.support.servers import MemcachedServer, RedisServer, Servers, free_port
 
 OTHER_SECRET = "another secret, which is not that one"
@@ -212,7 +213,7 @@ SETTINGS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
 
 
 class TestSettings:
-    @pytest.mark.parametrize(("given", "told", "mended"), SETTINGS, ids=repr)
+    @pytest.mark.parametrize(("given", "told", "mended"), SETTINGS, ids=stable_repr)
     def test_what_is_wrong_is_named_until_it_is_mended(
         self, given: dict[str, t.Any], told: str, mended: dict[str, t.Any]
     ) -> None:

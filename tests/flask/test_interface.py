@@ -28,6 +28,7 @@ from flask_buffalo_session.errors import (
     SessionTooLargeError,
 )
 from tests.conftest import SECRET, Clock, Counting, make_app
+from tests.support.ids import stable_repr
 
 NAME = "_buffalo_session"
 
@@ -481,7 +482,7 @@ class TestNullMode:
             {"SESSION_STORE": "null"},
             {"SESSION_STORE": NullStore()},
         ],
-        ids=repr,
+        ids=stable_repr,
     )
     def test_no_session_at_all(
         self, config: dict[str, t.Any], caplog: pytest.LogCaptureFixture

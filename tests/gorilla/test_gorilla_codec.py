@@ -45,6 +45,7 @@ from flask_buffalo_session.gorilla.gob import (
 from flask_buffalo_session.gorilla.gotypes import LIST, LIST_NAME
 from flask_buffalo_session.registry import registry
 from tests.conftest import Clock, Desk
+from tests.support.ids import stable_repr
 
 VECTORS: list[dict[str, t.Any]] = json.loads(
     (Path(__file__).parent / "gorilla_vectors.json").read_text()
@@ -355,7 +356,7 @@ REFUSED: list[tuple[t.Any, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("value", "problem"), REFUSED, ids=lambda part: repr(part)[:30]
+    ("value", "problem"), REFUSED, ids=lambda part: stable_repr(part)[:30]
 )
 def test_what_go_could_not_read_is_refused(value: t.Any, problem: str) -> None:
     """With the path to it, the reason, and the line to add in Go."""

@@ -34,6 +34,7 @@ from flask_buffalo_session import register_type
 from flask_buffalo_session.codec import NativeCodec, Record, UnreadName
 from flask_buffalo_session.errors import RejectedError, SessionTypeError
 from flask_buffalo_session.registry import Registered, Registry
+from tests.support.ids import stable_repr
 
 codec = NativeCodec()
 stranger = NativeCodec(Registry())
@@ -846,7 +847,7 @@ class TestRecords:
             [1, b"", [b"\x01", 1]],
             [1, b"", ormsgpack.Ext(16, b"\x90")],
         ],
-        ids=repr,
+        ids=stable_repr,
     )
     def test_other_shapes_are_no_record(self, content: t.Any) -> None:
         """Sound MessagePack with a sound checksum that is something else."""

@@ -28,6 +28,7 @@ from flask_buffalo_session.config import (
 )
 from flask_buffalo_session.errors import SessionConfigError
 from flask_buffalo_session.interface import BuffaloInterface
+from tests.support.ids import stable_repr
 
 SECRET = "correct horse battery staple"
 HOUR = 3600
@@ -198,7 +199,7 @@ RIGHT: list[tuple[str, t.Any, str, t.Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "name", "expected"), RIGHT, ids=repr)
+@pytest.mark.parametrize(("key", "value", "name", "expected"), RIGHT, ids=stable_repr)
 def test_a_right_value_is_used(
     key: str, value: t.Any, name: str, expected: t.Any
 ) -> None:
@@ -339,7 +340,7 @@ WRONG: list[tuple[str, t.Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "kind"), WRONG, ids=repr)
+@pytest.mark.parametrize(("key", "value", "kind"), WRONG, ids=stable_repr)
 def test_a_wrong_value_is_refused(key: str, value: t.Any, kind: str) -> None:
     """Naming the setting, the kind of value and what is allowed."""
     text = complaint(**{key: value})
