@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from dataclasses import dataclass
 
 from . import signals
@@ -121,7 +122,9 @@ class Owners:
                 return None
         except (RejectedError, SessionTypeError):
             return None
-        return None if is_over(record, self._backing) else record.created
+        if is_over(record, self._backing):
+            return None
+        return int(time.time()) if record.created is None else record.created
 
 
 def _utc(seconds: int) -> dt.datetime:

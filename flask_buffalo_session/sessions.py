@@ -520,9 +520,9 @@ class Session(SessionMixin):
             raise RejectedError("expired", "the session has reached its greatest age")
         self._data = data
         self._base = record.values
-        self._created = record.created
-        self._dated = record.dated
-        self._renewed = record.renewed
+        self._created = int(time.time()) if record.created is None else record.created
+        self._dated = record.created is not None
+        self._renewed = record.rotated
         self._nonce = record.nonce
 
     @property
@@ -560,21 +560,10 @@ class Session(SessionMixin):
         return value
 
     def _decoded(self, name: t.Hashable, raw: bytes) -> t.Any:
-        """A value that is stored; _MISSING if its bytes are no value, and the
-        session is none either.
-
-        :raises SessionTypeError: the value's type cannot be read here.
         """
-        try:
-            return self._backing.codec.decode(raw, name)
-        except RejectedError as error:
-            session_id = _id_of(self._key)
-            # What was handed out goes with it; what was set does not.
-            live = {k: v for k, v in self._live.items() if k not in self._lent}
-            self._begin()
-            self._live, self._seen = live, dict.fromkeys(live)
-            self._reject(error.reason, session_id)
-            return _MISSING
+        :raises SessionTypeError: the value cannot be read here.
+        """
+        return self._backing.codec.decode(raw, name)
 
     # Changes
 
@@ -730,7 +719,7 @@ class Session(SessionMixin):
         if self._entry is None:
             return False
         try:
-            noted = self._backing.codec.loads(self._entry).renewed
+            noted = self._backing.codec.loads(self._entry).rotated
         except RejectedError:
             return True
         return self._backing.due(noted, permanent=self.cookie_permanent)
@@ -827,9 +816,10 @@ class Session(SessionMixin):
     def _dumps(
         self, values: dict[t.Hashable, bytes], nonce: bytes, renewed: int
     ) -> bytes:
-        dated = self._dated or self._undated
-        record = Record(self._created, nonce, values, dated, renewed)
-        return self._backing.codec.dumps(record)
+        codec = self._backing.codec
+        dated = self._dated or self._undated or codec.stores_created
+        created = self._created if dated else None
+        return codec.dumps(Record(created, nonce, values, renewed))
 
     def _says_permanent(self, values: dict[t.Hashable, bytes]) -> bool:
         return bool(self._told("_permanent", values))
@@ -1079,7 +1069,9 @@ def _id_of(key: str | None) -> str | None:
 def is_over(record: Record, backing: Backing) -> bool:
     """Whether a session has reached its greatest age."""
     limit = backing.absolute_timeout
-    return limit is not None and time.time() - record.created >= limit + 1
+    if limit is None or record.created is None:
+        return False
+    return time.time() - record.created >= limit + 1
 
 
 def check_owner(call: str, owner: object) -> None:

@@ -402,14 +402,15 @@ def test_how_old_an_id_is_is_kept_over_two_saves(desk: Desk, later: Later) -> No
     session = opened(desk, cookie)
     session.save()
     cookie = str(session.cookie)
-    renewed = desk.codec.loads(desk.store.load(cookie) or b"").renewed
+    renewed = desk.codec.loads(desk.store.load(cookie) or b"").rotated
     later.pass_by(50)
     session = opened(desk, cookie)
     for number in (2, 3):
         session["a"] = number
         session.save()
         record = desk.codec.loads(desk.store.load(cookie) or b"")
-        assert record.renewed == renewed > record.created
+        assert record.rotated == renewed
+        assert record.created is not None and renewed > record.created
 
 
 def test_how_old_an_id_is_is_kept_where_it_counts(server_store: Store) -> None:
@@ -417,7 +418,7 @@ def test_how_old_an_id_is_is_kept_where_it_counts(server_store: Store) -> None:
     for renew_after, kept in ((None, False), (100, True)):
         desk = Desk(server_store, renew_after=renew_after)
         record = desk.codec.loads(server_store.load(desk.stored(a=1)) or b"")
-        assert record.renewed == (record.created if kept else 0)
+        assert record.rotated == (record.created if kept else 0)
 
 
 def test_ending_a_session_by_an_older_id_ends_it(owned: t.Any, later: Later) -> None:
@@ -657,12 +658,12 @@ class TestMarks:
 def test_a_record_keeps_when_its_id_was_given(codec: Codec) -> None:
     """In both formats, and nothing where it is not kept."""
     raw = codec.encode(1, "a")
-    for renewed in (0, 1, 1_800_000_000):
-        record = Record(5, b"", {"a": raw}, True, renewed)
+    for rotated in (0, 1, 1_800_000_000):
+        record = Record(5, b"", {"a": raw}, rotated)
         found = codec.loads(codec.dumps(record))
-        assert (found.renewed, found.created, found.values) == (renewed, 5, {"a": raw})
+        assert (found.rotated, found.created, found.values) == (rotated, 5, {"a": raw})
     plain = codec.dumps(Record(5, b"", {"a": raw}))
-    assert len(plain) < len(codec.dumps(Record(5, b"", {"a": raw}, True, 1)))
+    assert len(plain) < len(codec.dumps(Record(5, b"", {"a": raw}, 1)))
 
 
 @pytest.mark.parametrize("rest", [[-1], ["1"], [True], [10**12], [1, 2], [None]])
