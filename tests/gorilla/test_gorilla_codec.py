@@ -44,7 +44,7 @@ from flask_buffalo_session.gorilla.gob import (
 )
 from flask_buffalo_session.gorilla.gotypes import LIST, LIST_NAME
 from flask_buffalo_session.registry import registry
-from tests.conftest import Clock, Desk
+from tests.conftest import Desk
 from tests.support.ids import stable_repr
 
 VECTORS: list[dict[str, t.Any]] = json.loads(
