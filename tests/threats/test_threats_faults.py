@@ -116,7 +116,7 @@ class TestStoreAway:
                 *args: t.Any, count: t.Iterator[int] = count, **kwargs: t.Any
             ) -> str:
                 if next(count) == 2:
-                    raise AWAY
+                    raise AWAY.with_traceback(None)
                 return save(*args, **kwargs)
 
             target.store.inner.save = failing  # type: ignore[method-assign]
@@ -147,7 +147,7 @@ class TestReadThatFailsOnce:
 
         def failing(token: str) -> bytes | None:
             if next(count) == number:
-                raise AWAY
+                raise AWAY.with_traceback(None)
             return load(token)
 
         target.store.inner.load = failing  # type: ignore[method-assign]
