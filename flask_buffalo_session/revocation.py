@@ -12,7 +12,7 @@ import typing as t
 
 from .errors import SessionConflictError
 from .retired import RETIRED_SECONDS, is_mark, retired
-from .stores.base import Held, Owned, Prunable, Store, storage_key
+from .stores.base import Owned, OwnedRecord, Prunable, Store, storage_key
 
 # Keeps these entries apart from the sessions that the same store may keep.
 _PREFIX = "ended:"
@@ -83,13 +83,13 @@ class RevocationList:
     def own(self, token: str, owner: str, *, max_age: int) -> None:
         self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
-    def owned(self, owner: str) -> list[Held]:
+    def owned(self, owner: str) -> list[OwnedRecord]:
         found = []
         for entry in self.store.owned(owner):
             key = entry.data[:_KEY_BYTES].hex()
             # Otherwise it is none of this list: a session that the store keeps, say.
             if entry.id == storage_key(_name(key)):
-                found.append(Held(key, entry.data[_KEY_BYTES:], entry.seen))
+                found.append(OwnedRecord(key, entry.data[_KEY_BYTES:], entry.seen))
         return found
 
     def revoke(self, session_id: str) -> bytes | None:

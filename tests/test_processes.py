@@ -40,7 +40,6 @@ FORKED: dict[str, c.Callable[[Servers], str]] = {
     **SHARED,
     "redis-decoding": lambda at: f"decoding+{at.shared(RedisServer).url}",
     "valkey": lambda at: at.shared(ValkeyServer).url,
-    "cachelib-pylibmc": lambda at: f"pylibmc+{at.shared(MemcachedServer).url}",
 }
 
 

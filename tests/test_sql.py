@@ -82,7 +82,7 @@ def test_a_fork_leaves_the_applications_connections_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize("engine", [None, "sqlite:", sa.Engine, object()])
 def test_what_is_no_engine_is_refused_at_once(engine: t.Any) -> None:
     """Not at the first request."""
-    with pytest.raises(SessionConfigError, match="SQLStore needs an Engine"):
+    with pytest.raises(SessionConfigError, match="SQLStore needs a synchronous Engine"):
         SQLStore(engine)
 
 
@@ -348,7 +348,7 @@ def test_large_records_fit(engine: sa.Engine, name: str) -> None:
         ("delete", lambda store: store.prune()),
         ("write", lambda store: store.own("token", "ann", max_age=HOUR)),
         ("read", lambda store: store.owned("ann")),
-        ("be examined", lambda store: store.examine()),
+        ("report its state", lambda store: store.check_health()),
     ],
 )
 def test_an_error_says_what_could_not_be_done(

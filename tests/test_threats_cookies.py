@@ -21,6 +21,7 @@ import zlib
 from pathlib import Path
 
 import cachelib
+import conftest
 import itsdangerous
 import pytest
 from conftest import (
@@ -437,9 +438,9 @@ class TestIds:
 
 def folder_of(store: t.Any) -> Path | None:
     """Where a store's files are, if it has some."""
-    cache = getattr(store, "_cache", None)
-    if isinstance(cache, cachelib.FileSystemCache):
-        return Path(cache._path)
+    name, servers = conftest.names.get(store, ("", None))
+    if name in ("files", "cachelib-files"):
+        return conftest.folder_of(name, servers)
     return None
 
 

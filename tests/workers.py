@@ -23,7 +23,6 @@ NAME = "_buffalo_session"
 _KINDS: dict[str, t.Callable[[str], object]] = {
     "cachelib": lambda at: cachelib.RedisCache(redis.Redis.from_url(at)),
     "decoding": lambda at: RedisStore(redis.Redis.from_url(at, decode_responses=True)),
-    "pylibmc": lambda at: cachelib.MemcachedCache([at.removeprefix("memcached://")]),
 }
 
 
