@@ -32,6 +32,7 @@ SHARED: dict[str, c.Callable[[Servers], str]] = {
     "mariadb": lambda at: at.shared(MariaServer).url,
     "redis": lambda at: at.shared(RedisServer).url,
     "cachelib-redis": lambda at: f"cachelib+{at.shared(RedisServer).url}",
+    "cachelib-files": lambda at: f"folder+{at.folder('shared')}",
     "memcached": lambda at: at.shared(MemcachedServer).url,
 }
 

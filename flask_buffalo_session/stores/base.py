@@ -26,14 +26,15 @@ TOMBSTONE_PREFIX = b"\x00"
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
-# A login, the place after a word that introduces a place, and a host with its port.
+# The inside of an object, a login, the place after a word that introduces a place, and
+# a host with its port.
 _PLACE = re.compile(
-    r"""\S*@\S*
+    r"""<.*> | \S*@\S*
     | (?<=\ at\ |\ on\ |\ to\ )(?:'[^']*'|"[^"]*"|\S*[.:]\S*)
     | (?<=\ host\ )(?:'[^']*'|"[^"]*") | (?<=\ name\ )(?:'[^']*'|"[^"]*")
     | (?<=connecting\ to\ )\S+
     | \S+:\d+""",
-    re.VERBOSE,
+    re.VERBOSE | re.DOTALL,
 )
 
 

@@ -58,9 +58,17 @@ _SESSION = (
 )
 _ANY_STORE = ("test_stores.py", "test_timeouts.py")
 _OWNING_STORE = (*_ANY_STORE, "test_owners.py", "test_doctor.py::TestClock")
+_FILE = (
+    *(*_ANY_STORE, "stores/test_file.py"),
+    "test_faults.py::test_records_in_files_are_private",
+    "test_threats_faults.py::TestClock",
+)
+_MEMCACHED = (
+    *(*_ANY_STORE, "stores/test_memcached.py", "test_doctor.py::TestClock"),
+    "test_threats_faults.py::TestClock",
+)
 _CACHE = (
     *(*_ANY_STORE, "test_cache.py", "test_doctor.py::TestClock"),
-    "test_faults.py::test_records_in_files_are_private",
     "test_doctor.py::TestEviction::test_by_a_threshold_is_told",
     "test_threats_faults.py::TestClock",
 )
@@ -94,16 +102,17 @@ TESTS = {
         (*_OWNING_STORE, "test_sql.py", "test_url.py"), frozenset({"sqlite"})
     ),
     "stores/cache.py": Tests(
-        _CACHE, frozenset({"files", "memcached", "cachelib-redis", "cachelib-simple"})
+        _CACHE, frozenset({"cachelib-files", "cachelib-redis", "cachelib-simple"})
     ),
-    "stores/lockfile.py": Tests(_CACHE, frozenset({"files"})),
-    "stores/memcached.py": Tests(_CACHE, frozenset({"memcached", "cachelib-pylibmc"})),
+    "stores/file.py": Tests(_FILE, frozenset({"files"})),
+    "stores/lockfile.py": Tests(_FILE, frozenset({"files"})),
+    "stores/memcached.py": Tests(_MEMCACHED, frozenset({"memcached"})),
 }
 
 # Loaded once, and not again for every mutant.
 _LIBRARIES = (
     *("flask", "flask_login", "cachelib", "ormsgpack", "cryptography.fernet"),
-    *("redis", "valkey", "pymemcache", "pylibmc", "portalocker", "sqlalchemy"),
+    *("redis", "valkey", "pymemcache", "portalocker", "sqlalchemy"),
     "hypothesis.strategies",
 )
 
