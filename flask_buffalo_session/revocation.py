@@ -11,7 +11,7 @@ import time
 import typing as t
 
 from .errors import SessionConflictError
-from .stores.base import Held, Owned, Prunable, Store, storage_key
+from .stores.base import Owned, OwnedRecord, Prunable, Store, storage_key
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
 # Keeps the entries apart from sessions in the same store.
@@ -73,14 +73,14 @@ class RevocationList:
         """Index an id under its owner, as :meth:`.stores.base.Owned.own` does."""
         self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
-    def owned(self, owner: str) -> list[Held]:
+    def owned(self, owner: str) -> list[OwnedRecord]:
         """Return the entries indexed under an owner."""
         found = []
         for entry in self.store.owned(owner):
             key = entry.data[:_KEY_BYTES].hex()
             # Otherwise it is a session that the same store keeps, not an entry.
             if entry.id == storage_key(_name(key)):
-                found.append(Held(key, entry.data[_KEY_BYTES:], entry.seen))
+                found.append(OwnedRecord(key, entry.data[_KEY_BYTES:], entry.seen))
         return found
 
     def revoke(self, session_id: str) -> bytes | None:

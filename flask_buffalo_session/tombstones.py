@@ -19,7 +19,7 @@ import os
 import time
 import typing as t
 
-from .stores.base import MARK, storage_key
+from .stores.base import TOMBSTONE_PREFIX, storage_key
 
 #: Seconds that a server-side store keeps a tombstone.
 TOMBSTONE_SECONDS = 60
@@ -33,7 +33,7 @@ ENDED: t.Final = b"E"
 MOVED: t.Final = b"M"
 REPLACED: t.Final = b"R"
 
-_BEGINNINGS = tuple(MARK + kind for kind in (ENDED, MOVED, REPLACED))
+_BEGINNINGS = tuple(TOMBSTONE_PREFIX + kind for kind in (ENDED, MOVED, REPLACED))
 
 # After the zero byte and the kind: the second, and random bytes.
 _SECOND = slice(2, 10)
@@ -48,7 +48,7 @@ def tombstone(kind: Kind = ENDED, *, at: int | None = None) -> bytes:
     :param at: the second since the epoch that it bears; now by default.
     """
     second = int(time.time()) if at is None else at
-    return MARK + kind + second.to_bytes(8) + os.urandom(8)
+    return TOMBSTONE_PREFIX + kind + second.to_bytes(8) + os.urandom(8)
 
 
 def forwarding(kind: Kind, key: str, successor: str) -> bytes:

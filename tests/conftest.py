@@ -9,11 +9,12 @@ import hashlib
 import tempfile
 import time
 import typing as t
+import weakref
 from pathlib import Path
 
 import pytest
 import redis
-from cachelib import MemcachedCache, RedisCache, SimpleCache
+from cachelib import FileSystemCache, RedisCache, SimpleCache
 from flask import Flask
 from hypothesis import settings
 
@@ -66,6 +67,33 @@ def url(text: str) -> Store:
 
 
 @functools.cache
+def folder_of(name: str, at: Servers) -> Path:
+    """The folder of a store that keeps files."""
+    return at.folder(name)
+
+
+class Recording:
+    """A store in memory that knows its tokens, as no client can list its records."""
+
+    def __init__(self, *args: t.Any) -> None:
+        super().__init__(*args)
+        self.tokens: set[str] = set()
+
+    def save(self, token: str | None, data: bytes, **how: t.Any) -> str:
+        token = super().save(token, data, **how)  # type: ignore[misc]
+        self.tokens.add(t.cast(str, token))
+        return t.cast(str, token)
+
+
+class RecordingMemory(Recording, MemoryStore):
+    pass
+
+
+class RecordingCache(Recording, CacheStore):
+    pass
+
+
+@functools.cache
 def redis_client(at: Servers, **options: t.Any) -> t.Any:
     return redis.Redis(port=at.shared(RedisServer).port, **options)
 
@@ -73,17 +101,19 @@ def redis_client(at: Servers, **options: t.Any) -> t.Any:
 #: Every store that keeps sessions on the server. A new store is one line here,
 #: and earns its place by passing every test that uses ``server_store``.
 SERVER_STORES: dict[str, c.Callable[[Servers], Store]] = {
-    "memory": lambda at: MemoryStore(),
+    "memory": lambda at: RecordingMemory(),
     "redis": lambda at: url(at.shared(RedisServer).url),
     "redis-decoding": lambda at: RedisStore(redis_client(at, decode_responses=True)),
     "valkey": lambda at: url(at.shared(ValkeyServer).url),
-    "sqlite": lambda at: url(f"sqlite:///{at.folder('sqlite')}/sessions.db"),
+    "sqlite": lambda at: url(f"sqlite:///{folder_of('sqlite', at)}/sessions.db"),
     "postgresql": lambda at: url(at.shared(PostgresServer).url),
     "mariadb": lambda at: url(at.shared(MariaServer).url),
-    "files": lambda at: url(f"file://{at.folder('files')}"),
+    "files": lambda at: url(f"file://{folder_of('files', at)}"),
     "memcached": lambda at: url(at.shared(MemcachedServer).url),
     "cachelib-redis": lambda at: CacheStore(RedisCache(redis_client(at))),
-    "cachelib-pylibmc": lambda at: CacheStore(pylibmc_cache(at)),
+    "cachelib-files": lambda at: CacheStore(
+        FileSystemCache(str(folder_of("cachelib-files", at)), threshold=0)
+    ),
     "cachelib-simple": lambda at: simple_cache_store(),
 }
 
@@ -99,14 +129,9 @@ OWNED = [
 ]
 
 
-def pylibmc_cache(at: Servers) -> MemcachedCache:
-    server = f"127.0.0.1:{at.shared(MemcachedServer).port}"
-    return MemcachedCache([server])
-
-
 def simple_cache_store() -> Store:
     with pytest.warns(UserWarning, match="throws live sessions away"):
-        return CacheStore(SimpleCache(threshold=10**9))
+        return RecordingCache(SimpleCache(threshold=10**9))
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +155,15 @@ def store_named(name: str, servers: Servers) -> Store:
         return STORES[name](servers)
     if name not in _connected:
         _connected[name] = STORES[name](servers)
-    return copy.copy(_connected[name])
+    store = copy.copy(_connected[name])
+    names[store] = name, servers
+    return store
+
+
+#: The names of the stores that tests use, and where their servers are.
+names: weakref.WeakKeyDictionary[Store, tuple[str, Servers]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @pytest.fixture

@@ -16,13 +16,14 @@ from flask import Flask
 
 from flask_buffalo_session import (
     BuffaloSession,
-    CacheStore,
     MemoryStore,
     RedisStore,
     SQLStore,
 )
 from flask_buffalo_session.errors import SessionConfigError
 from flask_buffalo_session.stores.base import StoreURLError
+from flask_buffalo_session.stores.file import FileStore
+from flask_buffalo_session.stores.memcached import MemcachedStore
 from flask_buffalo_session.stores.url import SCHEMES, store_from_url
 from tests.conftest import make_app
 from tests.support.servers import require
@@ -30,8 +31,9 @@ from tests.support.servers import require
 #: For each scheme a URL, whose server need not be there, and what it makes.
 GOOD: dict[str, tuple[str, type]] = {
     "memory": ("memory:", MemoryStore),
-    "file": ("file:sessions", CacheStore),
+    "file": ("file:sessions", FileStore),
     "sqlite": ("sqlite:///sessions.db", SQLStore),
+    "postgres": ("postgres://ann:x@db.example/shop", SQLStore),
     "postgresql": ("postgresql://ann:x@db.example/shop", SQLStore),
     "mysql": ("mysql://ann:x@db.example/shop", SQLStore),
     "mariadb": ("mariadb://ann:x@db.example/shop", SQLStore),
@@ -42,7 +44,7 @@ GOOD: dict[str, tuple[str, type]] = {
     "valkeys": ("valkeys://cache.example/0", RedisStore),
     "redis+sentinel": ("redis+sentinel://:x@a:26379,b:26379/shop/2", RedisStore),
     "redis+cluster": ("redis+cluster://:x@a:7000,b:7001", RedisStore),
-    "memcached": ("memcached://cache.example:11212", CacheStore),
+    "memcached": ("memcached://cache.example:11212", MemcachedStore),
 }
 
 
@@ -97,8 +99,20 @@ def test_a_url_makes_a_store(scheme: str, tmp_path: Path) -> None:
         ("sqlite://:geheim@host/x.db?geheim=1", "SQLAlchemy cannot read it"),
         ("postgresql://h/x?host=a:1&host=b&port=3", "SQLAlchemy cannot read it"),
         ("redis://localhost?protocol=3&cache_config=geheim", "cannot be read"),
-        ("redis://:geheim/nis@localhost/0", "cannot be read"),
-        ("redis+cluster://:geheim/nis@localhost", "redis+cluster://host:port"),
+        ("redis://:geheim/nis@localhost/0", "its login contains"),
+        ("redis+cluster://:geheim/nis@localhost", "its login contains"),
+        ("redis://:geh@eim@localhost/0", "its login contains"),
+        ("postgresql://ann:geh@eim@localhost/x", "its login contains"),
+        ("memcached://ann:geh@eim@localhost", "its login contains"),
+        ("redis+sentinel://:geh#eim@localhost/shop", "its login contains"),
+        ("redis://localhost/abc", "cannot be read"),
+        ("valkey://localhost/0/1", "cannot be read"),
+        ("redis://localhost/0?geheim=1", "cannot be read"),
+        ("valkey://localhost/0?geheim=1", "cannot be read"),
+        ("unix:///run/redis.sock?geheim=1", "cannot be read"),
+        ("postgresql://localhost/x?geheim=1", "does not know one of its options"),
+        ("mysql://localhost/x?geheim=1", "cannot be read"),
+        ("sqlite:///x.db?geheim=1", "SQLAlchemy cannot read it"),
         ("redis://localhost:nonsense/0", "cannot be read"),
     ],
 )
@@ -242,10 +256,11 @@ class TestTimeouts:
             seen.update(settings)
             raise RuntimeError("far enough")
 
+        engine = engine_of(url)
         monkeypatch.setattr("psycopg.Connection.connect", noting)
         monkeypatch.setattr("pymysql.connect", noting)
         with pytest.raises(RuntimeError, match="far enough"):
-            engine_of(url).connect()
+            engine.connect()
         assert seen.items() >= expected.items()
 
     def test_other_drivers_may_be_named(self) -> None:
@@ -275,7 +290,7 @@ def test_a_socket_of_memcached(tmp_path: Path) -> None:
             store = store_from_url(f"memcached://{path}", "/nowhere")
             token = store.save(None, b"data", expected=None, max_age=60)
             assert store.load(token) == b"data"
-            t.cast(t.Any, store)._cache._client.close()
+            t.cast(MemcachedStore, store).close()
         finally:
             process.terminate()
 

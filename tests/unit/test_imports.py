@@ -90,22 +90,27 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "cli": ({"*"}, {"flask", "click"}),
     "stores.__init__": (set(), set()),
     "stores.base": ({"errors"}, set()),
-    "stores.url": ({"stores", "errors"}, {"cachelib", "redis", "valkey"}),
+    "stores.url": ({"stores", "errors"}, {"pymemcache", "redis", "valkey"}),
     "stores.cookie": ({"stores.base", "errors"}, set()),
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),
     "stores.cache": (
         {
-            *{"stores.base", "stores.health", "stores.lockfile", "stores.memcached"},
+            *{"stores.base", "stores.lockfile"},
             "errors",
         },
         {"cachelib"},
     ),
-    "stores.health": ({"stores.base"}, {"cachelib"}),
+    "stores.engine": (
+        {"stores.base", "stores.lockfile"},
+        {"sqlalchemy", "psycopg", "pymysql"},
+    ),
+    "stores.file": ({"stores.base", "stores.lockfile", "errors"}, set()),
+    "stores.health": ({"stores.base"}, set()),
     "stores.lockfile": ({"errors"}, {"portalocker"}),
-    "stores.memcached": ({"errors"}, {"cachelib", "pymemcache", "pylibmc"}),
+    "stores.memcached": ({"stores.base", "stores.health", "errors"}, {"pymemcache"}),
     "stores.redis": ({"stores.base", "stores.health", "errors"}, set()),
-    "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
+    "stores.sql": ({"stores.base", "stores.engine", "errors"}, {"sqlalchemy"}),
     "gorilla": (
         {
             *{"gorilla", "codec", "errors", "registry", "seal"},
@@ -117,7 +122,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
 
 #: Installed only with an extra.
 OPTIONAL = {
-    *{"cryptography", "portalocker", "psycopg", "pylibmc", "pymemcache", "pymysql"},
+    *{"cryptography", "portalocker", "psycopg", "pymemcache", "pymysql"},
     *{"redis", "sqlalchemy", "valkey"},
 }
 
@@ -224,7 +229,7 @@ def test_nothing_imports_in_a_circle() -> None:
 @pytest.mark.parametrize("name", PATHS)
 def test_no_optional_dependency_is_imported_at_once(name: str) -> None:
     """But in the store on SQLAlchemy, which is itself imported lazily."""
-    allowed = {"sqlalchemy"} if name == "stores.sql" else set()
+    allowed = {"sqlalchemy"} if name in ("stores.sql", "stores.engine") else set()
     assert IMPORTS[name].at_once & OPTIONAL == allowed
 
 

@@ -122,33 +122,33 @@ class TestStores:
             assert [found.data for found in owned.owned(owner)] == [b"data"]
 
 
-def test_redis_lets_go_of_what_nobody_asks_for(servers: Servers) -> None:
-    """An owner's note expires, and a new one takes the place of outdated ones."""
+def test_redis_drops_expired_entries_of_an_owner(servers: Servers) -> None:
+    """Each by its own life, and a shorter life leaves the others alone. The cost of
+    an entry does not grow with the owner's past sessions.
+    """
     import redis
 
     with redis.Redis(port=servers.shared(RedisServer).port) as client:
         store = RedisStore(client, prefix="litter:")
-        old, new = (
-            store.save(None, b"data", expected=None, max_age=HOUR) for _ in range(2)
+        long, short, last = (
+            store.save(None, b"data", expected=None, max_age=HOUR) for _ in range(3)
         )
-        store.own(old, "ann", max_age=1)
-        key = store._owner_key("ann")
-        assert 0 < client.ttl(key) <= 1
-        client.hset(key, storage_key(old), int(time.time()) - HOUR - 5)
-        store.own(new, "ann", max_age=HOUR)
-        assert client.hkeys(key) == [storage_key(new).encode()]
-
-
-def test_memory_keeps_nothing_of_an_owner_without_sessions() -> None:
-    """Neither after deleting nor after expiry."""
-    store = MemoryStore()
-    for _ in range(3):
-        token = store.save(None, b"data", expected=None, max_age=HOUR)
-        store.own(token, "ann", max_age=HOUR)
-        store.own(token, "bob", max_age=HOUR)
-        store.delete(token)
-    assert store._owners == {}
-    assert store._notes == {}
+        store.own(long, "ann", max_age=HOUR)
+        store.own(short, "ann", max_age=1)
+        keys = client.keys("litter:owner:*")
+        assert len(keys) == 2
+        assert all(HOUR - 10 < client.ttl(key) <= HOUR for key in keys)
+        assert len(store.owned("ann")) == 2
+        time.sleep(1.1)
+        store.own(last, "ann", max_age=HOUR)
+        held = {storage_key(long).encode(), storage_key(last).encode()}
+        for key in keys:
+            found = (
+                client.hkeys(key)
+                if client.type(key) == b"hash"
+                else client.zrange(key, 0, -1)
+            )
+            assert set(found) == held
 
 
 def test_an_owner_is_noted_when_it_is_told_and_with_each_renewal() -> None:
