@@ -22,7 +22,7 @@ from flask_buffalo_session import (
     RedisStore,
     SQLStore,
 )
-from flask_buffalo_session.errors import SessionConfigError
+from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
 from flask_buffalo_session.stores.base import StoreURLError
 from flask_buffalo_session.stores.file import FileStore
 from flask_buffalo_session.stores.memcached import MemcachedStore
@@ -222,6 +222,21 @@ class TestTimeouts:
         ).connection_pool.connection_kwargs
         assert settings["socket_timeout"] == 7
         assert str(settings["protocol"]) == "3"
+
+    def test_of_a_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No write is repeated, as it could find its own first attempt."""
+        seen: dict[str, t.Any] = {}
+
+        def connect(**settings: t.Any) -> t.NoReturn:
+            seen.update(settings)
+            raise ConnectionError
+
+        monkeypatch.setattr("redis.cluster.RedisCluster", connect)
+        with pytest.raises(SessionStoreError):
+            store_from_url("redis+cluster://:x@a:7000", "/nowhere").load("token")
+        assert seen["socket_timeout"] == seen["socket_connect_timeout"] == 2
+        assert seen["retry"].get_retries() == 0
+        assert seen["password"] == "x"
 
     def test_of_sentinel(self) -> None:
         """Of the sentinels and of the master they name, whose password it is."""
