@@ -28,13 +28,6 @@ def check_installed() -> None:
         ) from error
 
 
-def lock_timeout() -> TimeoutError:
-    """Return the error for a lock that another request holds for too long."""
-    return TimeoutError(
-        f"timed out after {LOCK_TIMEOUT} s waiting for the session's lock"
-    )
-
-
 def attempts() -> c.Iterator[None]:
     """Yield for each attempt to take a lock, with short random pauses in between.
 
@@ -44,7 +37,9 @@ def attempts() -> c.Iterator[None]:
     while True:
         yield
         if time.monotonic() > end:
-            raise lock_timeout()
+            raise TimeoutError(
+                f"timed out after {LOCK_TIMEOUT} s waiting for the session's lock"
+            )
         time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - only to spread out
 
 
@@ -89,5 +84,3 @@ def make_private_folder(path: Path) -> None:
     if not path.parent.exists():
         make_private_folder(path.parent)
     path.mkdir(0o700, exist_ok=True)
-    # The umask may have removed the user's own rights.
-    path.chmod(0o700)

@@ -179,8 +179,8 @@ def _cluster(url: str, folder: Path) -> Store:
             "a redis+cluster: URL is redis+cluster://host:port,host:port"
         )
     nodes = [ClusterNode(*host) for host in _hosts(parts, 6379)]  # type: ignore[no-untyped-call]
-    # One retry, as the client's map of the cluster may be out of date.
-    settings = _patience(Retry(NoBackoff(), 1)) | _login(parts)
+    # The client follows the cluster's redirections without a retry.
+    settings = _patience(Retry(NoBackoff(), 0)) | _login(parts)
 
     def connect() -> t.Any:
         return RedisCluster(startup_nodes=nodes, **settings)

@@ -518,23 +518,21 @@ class TestEviction:
     def test_by_redis_is_told_until_it_is_switched_off(
         self, servers: Servers, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """By the doctor, and when serving starts."""
+        """By the command, and when serving starts."""
         server = servers.own(RedisServer)
-        stores = [url(server.url)]
+        store = url(server.url)
         with redis.Redis(port=server.port) as client:
             client.config_set("maxmemory-policy", "allkeys-lru")
-            for store in stores:
-                app = sound_app(store)
-                assert found(app) == ["problem  SESSION_STORE"]
-                assert "maxmemory-policy is allkeys-lru" in said(app)
-                (warned,) = warnings_of(served(app), caplog)
-                assert "maxmemory-policy is allkeys-lru" in warned
-                assert "Set maxmemory-policy to noeviction" in warned
-                assert found(sound_app(store), debug=True) == ["note  SESSION_STORE"]
+            app = sound_app(store)
+            assert found(app) == ["problem  SESSION_STORE"]
+            assert "maxmemory-policy is allkeys-lru" in said(app)
+            (warned,) = warnings_of(served(app), caplog)
+            assert "maxmemory-policy is allkeys-lru" in warned
+            assert "Set maxmemory-policy to noeviction" in warned
+            assert found(sound_app(store), debug=True) == ["note  SESSION_STORE"]
             client.config_set("maxmemory-policy", "noeviction")
-            for store in stores:
-                assert found(sound_app(store)) == []
-                assert warnings_of(served(sound_app(store)), caplog) == []
+            assert found(sound_app(store)) == []
+            assert warnings_of(served(sound_app(store)), caplog) == []
         server.stop()
 
     def test_is_not_known_where_asking_is_not_allowed(
@@ -587,12 +585,6 @@ class SmallMemcached(MemcachedServer):
 
     def command(self) -> list[str]:
         return [*super().command(), "-m", "2"]
-
-
-def store_on(server: RedisServer) -> CacheStore:
-    from cachelib import RedisCache
-
-    return CacheStore(RedisCache("127.0.0.1", server.port))
 
 
 #: The stores that have a clock of their own.

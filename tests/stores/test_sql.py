@@ -26,6 +26,7 @@ from flask_buffalo_session.errors import (
     SessionConflictError,
     SessionStoreError,
 )
+from flask_buffalo_session.stores.engine import engine_from_url
 from flask_buffalo_session.stores.sql import sessions_table
 from flask_buffalo_session.stores.url import store_from_url
 from tests.conftest import Desk, make_app, url
@@ -104,7 +105,7 @@ def test_the_documented_table_is_the_one_that_is_made(dialect: t.Any) -> None:
     names["op"] = types.SimpleNamespace(create_table=lambda *args: made.append(args))
     names["upgrade"]()
     ((name, *columns),) = made
-    assert SQLStore(sa.create_engine("sqlite://"))._table.name == name
+    assert sessions_table().name == name
     documented = sa.Table(name, sa.MetaData(), *columns)
     made_here = statements_of(sessions_table(), dialect)
     assert statements_of(documented, dialect) == made_here
@@ -119,24 +120,23 @@ def statements_of(table: sa.Table, dialect: t.Any) -> list[str]:
 
 def test_purging_spares_what_has_begun_again(tmp_path: Path) -> None:
     """Between looking for what has expired and removing it."""
-    store = SQLStore(sa.create_engine(f"sqlite:///{tmp_path}/sessions.db"))
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/sessions.db")
+    store = SQLStore(engine)
     for token in ("one", "two"):
         store.save(token, b"old", expected=None, max_age=1)
     time.sleep(2.1)
-    look, looks = store._rows, list[int]()
+    deletions: list[str] = []
 
-    def looked(query: t.Any, **values: t.Any) -> t.Any:
-        found = look(query, **values)
-        if not looks:
+    def before(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("DELETE") and not deletions:
+            deletions.append(statement)
             store.save("one", b"new", expected=None, max_age=HOUR)
-        looks.append(len(found))
-        return found
 
-    store._rows = looked  # type: ignore[method-assign]
+    sa.event.listen(engine, "before_cursor_execute", before)
     assert store.prune() == 1
-    assert looks == [2, 0]
-    store._rows = look  # type: ignore[method-assign]
+    assert len(deletions) == 1
     assert [store.load(token) for token in ("one", "two")] == [b"new", None]
+    store.close()
 
 
 def test_nobody_waits_for_anothers_attempt_to_connect() -> None:
@@ -298,8 +298,8 @@ class TestPruning:
 
 def test_a_request_costs_what_it_must(tmp_path: Path) -> None:
     """Nothing untouched, one statement to read, two to write."""
-    store = t.cast(SQLStore, url(f"sqlite:///{tmp_path}/cost.db"))
-    app = make_app(store)
+    engine = engine_from_url("sqlite:///cost.db", tmp_path)
+    app = make_app(SQLStore(engine))
 
     @app.get("/write")
     def write() -> str:
@@ -318,7 +318,7 @@ def test_a_request_costs_what_it_must(tmp_path: Path) -> None:
     browser.get("/write")
     statements: list[str] = []
     sa.event.listen(
-        store._engine, "before_cursor_execute", lambda *args: statements.append(args[2])
+        engine, "before_cursor_execute", lambda *args: statements.append(args[2])
     )
     for path, expected in (
         ("/untouched", []),
@@ -328,6 +328,7 @@ def test_a_request_costs_what_it_must(tmp_path: Path) -> None:
         statements.clear()
         browser.get(path)
         assert [statement.partition(" ")[0] for statement in statements] == expected
+    engine.dispose()
 
 
 def test_large_records_fit(engine: sa.Engine, name: str) -> None:

@@ -11,7 +11,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import redis
 import sqlalchemy as sa
+import valkey
 from flask import Flask
 
 from flask_buffalo_session import (
@@ -20,8 +22,9 @@ from flask_buffalo_session import (
     RedisStore,
     SQLStore,
 )
-from flask_buffalo_session.errors import SessionConfigError
+from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
 from flask_buffalo_session.stores.base import StoreURLError
+from flask_buffalo_session.stores.engine import engine_from_url
 from flask_buffalo_session.stores.file import FileStore
 from flask_buffalo_session.stores.memcached import MemcachedStore
 from flask_buffalo_session.stores.url import SCHEMES, store_from_url
@@ -49,12 +52,16 @@ GOOD: dict[str, tuple[str, type]] = {
 
 
 def client_of(url: str) -> t.Any:
-    return t.cast(t.Any, store_from_url(url, "/nowhere"))._client
+    """The client that the store for a URL is given."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "flask_buffalo_session.stores.redis.RedisStore", lambda client: client
+        )
+        return store_from_url(url, "/nowhere")
 
 
 def engine_of(url: str, folder: str | Path = "/nowhere") -> sa.Engine:
-    store = t.cast(SQLStore, store_from_url(url, folder))
-    return store._engine
+    return engine_from_url(url, Path(folder))
 
 
 def test_every_scheme_is_tested() -> None:
@@ -212,7 +219,16 @@ class TestTimeouts:
         assert settings["socket_timeout"] == 2
         if scheme != "unix":
             assert settings["socket_connect_timeout"] == 2
-        assert settings["retry"]._retries == 0
+        client: t.Any = valkey if scheme.startswith("valkey") else redis
+        attempts: list[None] = []
+
+        def fail() -> t.NoReturn:
+            attempts.append(None)
+            raise client.ConnectionError
+
+        with pytest.raises(client.ConnectionError):
+            settings["retry"].call_with_retry(fail, lambda error: None)
+        assert len(attempts) == 1
         assert settings["db"] == {"redis": 3, "unix": 1}.get(scheme, 0)
 
     def test_the_url_wins(self) -> None:
@@ -222,6 +238,21 @@ class TestTimeouts:
         ).connection_pool.connection_kwargs
         assert settings["socket_timeout"] == 7
         assert str(settings["protocol"]) == "3"
+
+    def test_of_a_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No write is repeated, as it could find its own first attempt."""
+        seen: dict[str, t.Any] = {}
+
+        def connect(**settings: t.Any) -> t.NoReturn:
+            seen.update(settings)
+            raise ConnectionError
+
+        monkeypatch.setattr("redis.cluster.RedisCluster", connect)
+        with pytest.raises(SessionStoreError):
+            store_from_url("redis+cluster://:x@a:7000", "/nowhere").load("token")
+        assert seen["socket_timeout"] == seen["socket_connect_timeout"] == 2
+        assert seen["retry"].get_retries() == 0
+        assert seen["password"] == "x"
 
     def test_of_sentinel(self) -> None:
         """Of the sentinels and of the master they name, whose password it is."""
