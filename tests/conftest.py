@@ -36,8 +36,9 @@ from flask_buffalo_session import (
     RedisStore,
     Store,
 )
-from flask_buffalo_session.codec import Codec, NativeCodec
+from flask_buffalo_session.codec import Codec
 from flask_buffalo_session.formats import Format
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.seal import Seal, Ticket
 from flask_buffalo_session.sessions import Opened, Session

@@ -23,7 +23,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from flask_buffalo_session import CacheStore, RedisStore, SQLStore, session, signals
-from flask_buffalo_session.codec import Codec, NativeCodec, Record
+from flask_buffalo_session.codec import Codec, Record
 from flask_buffalo_session.errors import RejectedError
 from flask_buffalo_session.formats import Format
 from flask_buffalo_session.gorilla.codec import GorillaCodec
@@ -35,6 +35,7 @@ from flask_buffalo_session.gorilla.gob import (
     Writer,
     made,
 )
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.stores.base import Store
 
 #: What a view does to the session, and answers.

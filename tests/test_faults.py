@@ -37,8 +37,8 @@ from servers import (
 )
 
 from flask_buffalo_session import CacheStore, RedisStore, Session, Store
-from flask_buffalo_session.codec import NativeCodec
 from flask_buffalo_session.errors import SessionStoreError
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.stores.url import store_from_url
 
 NAME = "_buffalo_session"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_buffalo_session import MemoryStore
-from flask_buffalo_session.codec import NativeCodec
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.sessions import _MISSING, merge
 
 CODEC = NativeCodec()

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_buffalo_session import CookieStore, MemoryStore, Store, session
-from flask_buffalo_session.codec import Codec, NativeCodec, Record
+from flask_buffalo_session.codec import Codec, Record
 from flask_buffalo_session.errors import RejectedError, SessionStoreError
 from flask_buffalo_session.gorilla.codec import GorillaCodec
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.retired import (
     is_mark,

@@ -17,9 +17,16 @@ from uuid import UUID
 
 from markupsafe import Markup
 
-from ..codec import SURROGATES, Place
 from ..errors import SessionTypeError
 from ..registry import ConversionError, Registered, Registry
+from ..values import (
+    SURROGATES,
+    TOO_DEEP,
+    ValuePath,
+    advice_for,
+    class_shown,
+    is_lazy_text,
+)
 from .gob import INT, INTERFACE, MAX_DEPTH, OPAQUE, STRING, UINT, Any, Type
 from .gotypes import (
     ALWAYS_REGISTERED,
@@ -77,7 +84,7 @@ class Building:
         self, registry: Registry, name: t.Hashable, registered: frozenset[str] | None
     ) -> None:
         self._registry = registry
-        self._path = Place(name)
+        self._path = ValuePath(name)
         self._reading = Reading(registry, name)
         self._registered = registered
         self._old: Any | None = None
@@ -90,11 +97,11 @@ class Building:
         self._old = old
         return self.any(value, old, self._path)
 
-    def any(self, value: t.Any, old: Any | None, path: Place) -> Any | None:
+    def any(self, value: t.Any, old: Any | None, path: ValuePath) -> Any | None:
         if value is None:
             return None
         if path.depth > _DEEPEST:
-            raise SessionTypeError(str(path), "nested too deeply")
+            raise SessionTypeError(str(path), TOO_DEEP)
         if old is not None and self._may_stay(value, old):
             try:
                 plain = self.plain(old.type, value, old.name, old.value, path)
@@ -104,14 +111,14 @@ class Building:
         return self._fresh(value, old, path)
 
     def plain(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> t.Any:
         """A value of a given Go type, as :mod:`.gob` has it.
 
         :raises SessionTypeError: the value does not fit.
         """
         if path.depth > _DEEPEST:
-            raise SessionTypeError(str(path), "nested too deeply")
+            raise SessionTypeError(str(path), TOO_DEEP)
         return _PLAINS[kind.kind](self, kind, value, go_type, old, path)
 
     # Of the type that it was
@@ -129,14 +136,14 @@ class Building:
         return old.type.kind == "string"
 
     def _bool(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> bool:
         if type(value) is not bool:
             raise _mismatch(path, value, go_type or kind.kind)
         return value
 
     def _int(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> int:
         if type(value) is not int:
             raise _mismatch(path, value, go_type or kind.kind)
@@ -149,7 +156,7 @@ class Building:
         return value
 
     def _float(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> float:
         if type(value) is int and abs(value) <= 1 << 53:
             value = float(value)
@@ -161,7 +168,7 @@ class Building:
         return _shortened(value, path)
 
     def _complex(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> complex:
         if type(value) is not complex:
             raise _mismatch(path, value, go_type or kind.kind)
@@ -170,7 +177,7 @@ class Building:
         return complex(_shortened(value.real, path), _shortened(value.imag, path))
 
     def _string(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> str:
         if type(value) is not str and not is_text(value):
             raise _mismatch(path, value, go_type or kind.kind)
@@ -182,19 +189,19 @@ class Building:
         return text
 
     def _bytes(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> bytes:
         if type(value) is not bytes:
             raise _mismatch(path, value, go_type or kind.kind)
         return value
 
     def _interface(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> Any | None:
-        return self.any(value, old, Place(path))
+        return self.any(value, old, ValuePath(path))
 
     def _list(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> list[t.Any]:
         if type(value) not in (list, tuple) or (
             kind.kind == "array" and len(value) != kind.length
@@ -204,7 +211,7 @@ class Building:
         inner = elements_of(go_type)[-1]
         before = self._aligned(value, element, inner, old or [])
         return [
-            self.plain(element, item, inner, was, Place(path, "[{}]", index))
+            self.plain(element, item, inner, was, ValuePath(path, "[{}]", index))
             for index, (item, was) in enumerate(zip(value, before, strict=True))
         ]
 
@@ -230,7 +237,7 @@ class Building:
         return before
 
     def _map(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> list[tuple[t.Any, t.Any]]:
         if type(value) is not dict:
             raise _mismatch(path, value, go_type or kind.kind)
@@ -249,14 +256,16 @@ class Building:
             old_key, old_item = were.get(key, (None, None))
             if key not in were:
                 old_key = self._key(key_kind, key, key_type, path)
-            step = Place(path, "[{}]", key)
+            step = ValuePath(path, "[{}]", key)
             pairs.append(
                 (old_key, self.plain(element, value[key], inner, old_item, step))
             )
         return pairs
 
-    def _key(self, kind: Type, key: t.Any, go_type: str, path: Place) -> t.Any:
-        plain = self.plain(kind, key, go_type, None, Place(path, " (the key {})", key))
+    def _key(self, kind: Type, key: t.Any, go_type: str, path: ValuePath) -> t.Any:
+        plain = self.plain(
+            kind, key, go_type, None, ValuePath(path, " (the key {})", key)
+        )
         if isinstance(plain, Any) and plain.type.kind in ("bytes", "slice", "map"):
             raise SessionTypeError(
                 str(path), f"a {type(key).__name__} cannot be the key of a Go map"
@@ -264,7 +273,7 @@ class Building:
         return plain
 
     def _struct(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> dict[str, t.Any]:
         given = self._fields(kind, value, go_type, path)
         before = old or {}
@@ -278,7 +287,7 @@ class Building:
                 continue
             else:
                 now = self.plain(
-                    part, given[name], "", was, Place(path, f".{name}", None)
+                    part, given[name], "", was, ValuePath(path, f".{name}", None)
                 )
             # It may be a zero, of a kind that is sent nevertheless.
             if name in before and _same(now, was):
@@ -288,7 +297,7 @@ class Building:
         return plain
 
     def _fields(
-        self, kind: Type, value: t.Any, go_type: str, path: Place
+        self, kind: Type, value: t.Any, go_type: str, path: ValuePath
     ) -> c.Mapping[str, t.Any]:
         """The values of a struct's fields by their Go names."""
         if isinstance(value, GoStruct):
@@ -307,7 +316,7 @@ class Building:
         }
 
     def _opaque(
-        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: Place
+        self, kind: Type, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> bytes:
         if isinstance(value, GoOpaque) and _alike(kind, value._wire):
             return value.data
@@ -323,7 +332,7 @@ class Building:
 
     # Of a type that it is given here
 
-    def _fresh(self, value: t.Any, old: Any | None, path: Place) -> Any:
+    def _fresh(self, value: t.Any, old: Any | None, path: ValuePath) -> Any:
         kind = type(value)
         if kind is int:
             name = "uint64" if 1 << 63 <= value < 1 << 64 else "int"
@@ -353,7 +362,7 @@ class Building:
         raise SessionTypeError(str(path), _no_go_type(kind, entry))
 
     def _fresh_container(
-        self, name: str, kind: Type, value: t.Any, old: Any | None, path: Place
+        self, name: str, kind: Type, value: t.Any, old: Any | None, path: ValuePath
     ) -> Any:
         """Of any elements, where those may not be all of the type they were."""
         before: t.Any = None
@@ -367,14 +376,14 @@ class Building:
                 before = [(key, _boxed(element, inner, v)) for key, v in old.value]
         return Any(name, kind, self.plain(kind, value, name, before, path))
 
-    def _fresh_dict(self, value: t.Any, old: Any | None, path: Place) -> Any:
+    def _fresh_dict(self, value: t.Any, old: Any | None, path: ValuePath) -> Any:
         if all(type(key) is str for key in value):
             self._check(DICT_NAME, "map[string]interface{}{}", path)
             return self._fresh_container(DICT_NAME, DICT, value, old, path)
         self._check(ANY_DICT_NAME, "map[interface{}]interface{}{}", path)
         return self._fresh_container(ANY_DICT_NAME, ANY_DICT, value, old, path)
 
-    def _moved(self, value: GoStruct, path: Place) -> Any:
+    def _moved(self, value: GoStruct, path: ValuePath) -> Any:
         if "." not in value.go_type and self._registered is not None:
             raise SessionTypeError(
                 str(path),
@@ -384,7 +393,7 @@ class Building:
         plain = self._struct(value._wire, value, value.go_type, None, path)
         return Any(value.go_type, value._wire, plain)
 
-    def _fresh_struct(self, value: t.Any, entry: Registered, path: Place) -> Any:
+    def _fresh_struct(self, value: t.Any, entry: Registered, path: ValuePath) -> Any:
         name = t.cast(str, entry.go_name)
         bare = name.lstrip("*")
         # The same type can be registered in Go by value or by pointer.
@@ -399,7 +408,7 @@ class Building:
         plain = self._struct(kind, value, entry.go_name or "", None, path)
         return Any(name, kind, plain)
 
-    def _uuid_name(self, path: Place) -> str:
+    def _uuid_name(self, path: ValuePath) -> str:
         known = (self._registered or frozenset()) | self._names_of_old
         names = sorted(name for name in known if name.endswith("uuid.UUID"))
         if names:
@@ -408,7 +417,7 @@ class Building:
         self._check(name, "uuid.UUID{}", path)
         return name
 
-    def _check(self, name: str, example: str, path: Place) -> None:
+    def _check(self, name: str, example: str, path: ValuePath) -> None:
         if not self._can_read(name):
             raise SessionTypeError(
                 str(path),
@@ -432,7 +441,9 @@ class Building:
         return frozenset(names)
 
 
-_PLAINS: dict[str, c.Callable[[Building, Type, t.Any, str, t.Any, Place], t.Any]] = {
+_PLAINS: dict[
+    str, c.Callable[[Building, Type, t.Any, str, t.Any, ValuePath], t.Any]
+] = {
     "bool": Building._bool,
     "int": Building._int,
     "uint": Building._int,
@@ -476,7 +487,7 @@ def _collect(kind: Type, plain: t.Any, names: set[str]) -> None:
                 _collect(part, plain[name], names)
 
 
-def _mismatch(path: Place, value: object, go_type: str) -> _MismatchError:
+def _mismatch(path: ValuePath, value: object, go_type: str) -> _MismatchError:
     name = type(value).__name__
     return _MismatchError(str(path), f"a {name} cannot be Go's {go_type or 'struct'}")
 
@@ -487,12 +498,8 @@ def _no_go_type(kind: type, entry: Registered | None) -> str:
             f"a {kind.__name__} needs to know its Go type: add go_name= to its"
             " register_type"
         )
-    advice = (
-        "use bytes"
-        if kind in (bytearray, memoryview)
-        else "keep a str, a number, a list or a dict instead"
-    )
-    return f"a {kind.__module__}.{kind.__qualname__} has no Go type: {advice}"
+    advice = advice_for(kind, "keep a str, a number, a list or a dict instead")
+    return f"a {class_shown(kind)} has no Go type: {advice}"
 
 
 def is_text(value: object) -> bool:
@@ -502,8 +509,7 @@ def is_text(value: object) -> bool:
     """
     if isinstance(value, str):
         return type(value) in (str, Markup)
-    method = getattr(value, "casefold", None)
-    return isinstance(getattr(method, "__self__", None), str)
+    return is_lazy_text(value)
 
 
 def _alike(one: Type, other: Type) -> bool:
@@ -547,7 +553,7 @@ def _fields_of(value: t.Any) -> dict[str, t.Any]:
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
 
-def _shortened(value: float, path: Place) -> float:
+def _shortened(value: float, path: ValuePath) -> float:
     """What is left of a float64 in a float32."""
     try:
         return t.cast(float, struct.unpack("<f", struct.pack("<f", value))[0])

@@ -8,10 +8,11 @@ import json
 import re
 import typing as t
 
-from ..codec import DAMAGED, LAST_SECOND, SURROGATES, Record, UnreadName, path_of
+from ..codec import LAST_SECOND, Record, UnreadName
 from ..errors import RejectedError, SessionTypeError
 from ..registry import Registry
 from ..registry import registry as default_registry
+from ..values import DAMAGED, SURROGATES, path_of
 from .building import Building, is_text
 from .gob import (
     BYTES,

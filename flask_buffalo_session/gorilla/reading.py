@@ -9,9 +9,9 @@ import math
 import typing as t
 from uuid import UUID
 
-from ..codec import path_of
 from ..errors import SessionTypeError
 from ..registry import ConversionError, Registry
+from ..values import path_of
 from .gob import INTERFACE, OPAQUE, Any, Type
 from .gotypes import (
     TIME,

@@ -29,7 +29,7 @@ from flask_buffalo_session import (
     MemoryStore,
     NullStore,
 )
-from flask_buffalo_session.codec import Codec, NativeCodec, Record
+from flask_buffalo_session.codec import Codec, Record
 from flask_buffalo_session.config import Config
 from flask_buffalo_session.errors import (
     REASONS,
@@ -42,6 +42,7 @@ from flask_buffalo_session.errors import (
 from flask_buffalo_session.gorilla import GoOpaque, GoStruct
 from flask_buffalo_session.gorilla.codec import GorillaCodec
 from flask_buffalo_session.gorilla.gob import GobError, Reader, TypeTable, Writer
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.registry import Registered, Registry, _known_kind
 from flask_buffalo_session.seal import EncryptedSeal, Seal, SignedSeal, base64_encode
 from flask_buffalo_session.stores.base import StoreURLError
