@@ -79,7 +79,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.sql": ({"stores.base", "errors"}, {"sqlalchemy", "psycopg"}),
     "gorilla": (
         {
-            *{"gorilla", "codec", "errors", "registry", "seal", "values"},
+            *{"gorilla", "codec", "errors", "flash", "registry", "seal", "values"},
             *{"stores.base", "stores.lockfile"},
         },
         {"markupsafe", "cryptography"},

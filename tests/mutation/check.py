@@ -67,7 +67,7 @@ _CACHE = (
 
 TESTS = {
     "seal.py": Tests(("test_seal.py",)),
-    "codec.py": Tests(
+    "native/codec.py": Tests(
         (
             *("test_codec.py", "test_registry.py", "test_merge.py"),
             *("test_sessions.py::TestMethods", "test_concurrency.py::TestTheSameName"),
