@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections.abc as c
 import typing as t
 
-from .codec import Codec, NativeCodec
+from .codec import Codec
+from .native.codec import NativeCodec
 from .seal import PERMANENT_MARK, EncryptedSeal, Seal, SignedSeal
 
 

@@ -189,7 +189,7 @@ def _known_kind(
     if issubclass(cls, tuple) and hasattr(cls, "_make"):
         return list, cls._make
     if dataclasses.is_dataclass(cls) and _is_nothing_but_fields(cls):
-        return _fields_of, lambda values: _dataclass_from(cls, values)
+        return fields_of, lambda values: _dataclass_from(cls, values)
     raise SessionConfigError(
         f"register_type({cls.__name__}): not a dataclass, an enum or a named tuple,"
         " so encode= and decode= are needed."
@@ -205,7 +205,8 @@ def _is_nothing_but_fields(cls: type) -> bool:
     return True
 
 
-def _fields_of(obj: t.Any) -> dict[str, t.Any]:
+def fields_of(obj: t.Any) -> dict[str, t.Any]:
+    """Return the values of a dataclass's fields by their names."""
     return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
 
 

@@ -31,8 +31,9 @@ from flask_buffalo_session import (
 from flask_buffalo_session.backends.base import Backend
 from flask_buffalo_session.backends.cookie import CookieBackend
 from flask_buffalo_session.backends.server import ServerBackend
-from flask_buffalo_session.codec import Codec, NativeCodec
+from flask_buffalo_session.codec import Codec
 from flask_buffalo_session.formats import Format
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.policy import Policy
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.seal import Seal, Ticket

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
-import re
 import typing as t
 
-from ..codec import DAMAGED, LAST_SECOND, SURROGATES, Record, UnreadName, path_of
+from ..codec import LAST_SECOND, Record, UnreadName
 from ..errors import RejectedError, SessionTypeError
+from ..flash import FLASH_NAME
 from ..registry import Registry
 from ..registry import registry as default_registry
-from .building import Building, is_text
-from .gob import (
-    BYTES,
+from ..values import DAMAGED, SURROGATES, path_of
+from .decode import Decoder
+from .encode import Encoder
+from .flash import json_of, messages_of
+from .gob.reader import Boxed, Reader
+from .gob.types import (
     INT,
     INTERFACE,
     MOST_TYPES,
     STRING,
-    Any,
     GobError,
-    Reader,
-    Type,
-    TypeTable,
-    Writer,
-    made,
+    GobType,
+    gob_type,
 )
-from .reading import Reading
-
-#: The session name of Buffalo's flash messages: JSON in a ``[]byte``.
-FLASH_NAME = "_flash_"
+from .gob.writer import TypeTable, Writer
 
 #: The key in Go's map that says when the session began, in seconds since the
 #: epoch as ``int64``. Only there where its age counts.
@@ -40,7 +35,7 @@ CREATED_NAME = "_flask_created"
 #: ids are rotated for their age.
 ROTATED_NAME = "_flask_renewed"
 
-_VALUES = made("map", "", (INTERFACE, INTERFACE))
+_VALUES = gob_type("map", "", (INTERFACE, INTERFACE))
 
 
 class GorillaCodec:
@@ -71,7 +66,7 @@ class GorillaCodec:
             raise RejectedError("corrupt", "no gob of a session") from error
         created = rotated = None
         values: dict[t.Hashable, bytes] = {}
-        typed: list[tuple[t.Hashable, Any | None, Any | None]] = []
+        typed: list[tuple[t.Hashable, Boxed | None, Boxed | None]] = []
         for key, value in entries:
             name, explicit = self._name(key)
             if name == CREATED_NAME and explicit is None:
@@ -100,17 +95,17 @@ class GorillaCodec:
         if record.rotated:
             dates.append((ROTATED_NAME, record.rotated))
         for date, seconds in dates:
-            writer.any(_text(date))
-            writer.any(Any("int64", INT, seconds))
+            writer.boxed(_text(date))
+            writer.boxed(Boxed("int64", INT, seconds))
         for name, entry in record.values.items():
             if entry[:2] == b"\0\0":
                 # No definitions and no key, so nothing in there has a number.
-                writer.any(self._key(name))
+                writer.boxed(self._key(name))
                 writer.data += entry[2:]
                 continue
             key, value = _parsed(entry)
-            writer.any(self._key(name) if key is None else key)
-            writer.any(value)
+            writer.boxed(self._key(name) if key is None else key)
+            writer.boxed(value)
         definitions = types.definitions()
         if len(definitions) > MOST_TYPES:
             raise SessionTypeError("session", "has values of too many Go types")
@@ -125,30 +120,30 @@ class GorillaCodec:
         return bytes(stream.data)
 
     def encode(self, value: t.Any, name: t.Hashable, was: bytes | None = None) -> bytes:
-        building = Building(self._registry, name, self._registered)
-        plain = _json(value) if name == FLASH_NAME else value
+        encoder = Encoder(self._registry, name, self._registered)
+        wire = json_of(value) if name == FLASH_NAME else value
         if was is not None:
             with contextlib.suppress(GobError):
                 key, old = _parsed(was)
-                if name == FLASH_NAME and _messages(old) == value:
+                if name == FLASH_NAME and messages_of(old) == value:
                     return was
-                return _entry(key, building.built(plain, old))
+                return _entry(key, encoder.encode(wire, old))
         # What was there is malformed or nothing, so there is nothing to go by.
-        return _entry(None, building.built(plain, None))
+        return _entry(None, encoder.encode(wire, None))
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
         try:
             _, value = _parsed(data)
             if name == FLASH_NAME:
-                return _messages(value)
-            return Reading(self._registry, name).any(value)
+                return messages_of(value)
+            return Decoder(self._registry, name).boxed(value)
         except GobError as error:
             raise SessionTypeError(path_of(name), DAMAGED) from error
 
     def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
-        building = Building(self._registry, name, None)
-        first = building.built(one, None)
-        return _entry(None, first) == _entry(None, building.built(other, first))
+        encoder = Encoder(self._registry, name, None)
+        first = encoder.encode(one, None)
+        return _entry(None, first) == _entry(None, encoder.encode(other, first))
 
     def is_record(self, data: bytes) -> bool:
         """Whether the bytes are a session's, without looking at all of it."""
@@ -157,7 +152,7 @@ class GorillaCodec:
         except GobError:
             return False
 
-    def _name(self, key: Any | None) -> tuple[t.Hashable, Any | None]:
+    def _name(self, key: Boxed | None) -> tuple[t.Hashable, Boxed | None]:
         """The session name that a key of Go's map is, and the key itself where the
         name does not say all of it.
         """
@@ -166,7 +161,7 @@ class GorillaCodec:
         if key.type is STRING and key.name == "string":
             return key.value, None
         try:
-            name = Reading(self._registry, None).any(key)
+            name = Decoder(self._registry, None).boxed(key)
             hash(name)
         except (GobError, SessionTypeError, TypeError):
             return UnreadName(_entry(None, key)), None
@@ -176,7 +171,7 @@ class GorillaCodec:
             return name, key
         return name, None if _entry(None, usual) == _entry(None, key) else key
 
-    def _key(self, name: t.Hashable) -> Any | None:
+    def _key(self, name: t.Hashable) -> Boxed | None:
         """
         :raises SessionTypeError: no Go program has such a key.
         """
@@ -188,15 +183,15 @@ class GorillaCodec:
             raise SessionTypeError(
                 path_of(name), f"a {type(name).__name__} cannot be the key of a Go map"
             )
-        return Building(self._registry, name, self._registered).built(name, None)
+        return Encoder(self._registry, name, self._registered).encode(name, None)
 
 
-def _text(name: str) -> Any:
+def _text(name: str) -> Boxed:
     try:
         name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise SessionTypeError(path_of(name), SURROGATES) from None
-    return Any("string", STRING, name)
+    return Boxed("string", STRING, name)
 
 
 def _opened(data: bytes) -> tuple[int, Reader]:
@@ -210,10 +205,10 @@ def _opened(data: bytes) -> tuple[int, Reader]:
     return reader.length(), reader
 
 
-def _entries(data: bytes) -> t.Iterator[tuple[Any | None, Any | None]]:
+def _entries(data: bytes) -> t.Iterator[tuple[Boxed | None, Boxed | None]]:
     count, reader = _opened(data)
     for _ in range(count):
-        key, value = reader.any(1), reader.any(1)
+        key, value = reader.boxed(1), reader.boxed(1)
         if key is not None:
             # A malformed key leaves no record. A malformed value is found when
             # the value is read, and leaves the others alone.
@@ -222,11 +217,11 @@ def _entries(data: bytes) -> t.Iterator[tuple[Any | None, Any | None]]:
     reader.finish()
 
 
-def _entry(key: Any | None, value: Any | None) -> bytes:
+def _entry(key: Boxed | None, value: Boxed | None) -> bytes:
     types = TypeTable()
     writer = Writer(types)
-    writer.any(key)
-    writer.any(value)
+    writer.boxed(key)
+    writer.boxed(value)
     definitions = types.definitions()
     if not definitions:
         return bytes(b"\0" + writer.data)
@@ -235,25 +230,25 @@ def _entry(key: Any | None, value: Any | None) -> bytes:
     return bytes(head.data + writer.data)
 
 
-def _parsed(entry: bytes) -> tuple[Any | None, Any | None]:
+def _parsed(entry: bytes) -> tuple[Boxed | None, Boxed | None]:
     """
     :raises GobError: not malformed by itself, but made of something that is.
     """
     outer = Reader(entry)
     head = outer.take(outer.length())
     reader = Reader(entry, outer.position, _types(head) if head else None)
-    return reader.any(1), reader.any(1)
+    return reader.boxed(1), reader.boxed(1)
 
 
 @functools.lru_cache(maxsize=128)
-def _types(definitions: bytes) -> dict[int, Type]:
+def _types(definitions: bytes) -> dict[int, GobType]:
     """The types of an entry; the same ones each time, so that a record holds their
     definitions once.
     """
     return Reader(definitions).definitions()
 
 
-def _date(value: Any | None) -> int | None:
+def _date(value: Boxed | None) -> int | None:
     if value is None or value.type is not INT:
         return None
     try:
@@ -261,66 +256,3 @@ def _date(value: Any | None) -> int | None:
     except GobError:
         return None
     return seconds if 0 <= seconds <= LAST_SECOND else None
-
-
-# Buffalo's flash messages
-
-
-def _messages(value: Any | None) -> dict[str, list[str]]:
-    """Messages by kind; none where these are not Buffalo's."""
-    if value is None or value.type is not BYTES:
-        return {}
-    try:
-        found = json.loads(value.value.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    messages = {_as_go(kind): listed or [] for kind, listed in found.items()}
-    sound = all(
-        isinstance(listed, list) and all(isinstance(text, str) for text in listed)
-        for listed in messages.values()
-    )
-    if not sound:
-        return {}
-    return {kind: list(map(_as_go, listed)) for kind, listed in messages.items()}
-
-
-def _as_go(text: str) -> str:
-    """The text that Go's json.Unmarshal makes of it: a lone surrogate is none."""
-    return _SURROGATE.sub("\ufffd", text)
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-# What Go's json.Marshal writes differently.
-_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
-
-
-def _json(messages: t.Any) -> t.Any:
-    """The bytes that Go's json.Marshal makes of messages; anything else as it is."""
-    if not isinstance(messages, dict):
-        return messages
-    try:
-        listed = {
-            _str(kind): list(map(_str, texts)) for kind, texts in messages.items()
-        }
-        text = json.dumps(
-            listed, ensure_ascii=False, separators=(",", ":"), sort_keys=True
-        )
-        text = text.translate(_ESCAPES)
-        return text.replace("\\b", "\\u0008").replace("\\f", "\\u000c").encode()
-    except TypeError:
-        return messages
-    except UnicodeEncodeError:
-        raise SessionTypeError(path_of(FLASH_NAME), SURROGATES) from None
-
-
-def _str(text: t.Any) -> str:
-    """
-    :raises TypeError: it is none.
-    """
-    if not is_text(text):
-        raise TypeError
-    return str(text)

@@ -11,7 +11,7 @@ import typing as t
 from uuid import UUID
 
 from ..registry import ConversionError, Registered, Registry
-from .gob import (
+from .gob.types import (
     BOOL,
     BYTES,
     COMPLEX,
@@ -20,8 +20,8 @@ from .gob import (
     INTERFACE,
     STRING,
     UINT,
-    Type,
-    made,
+    GobType,
+    gob_type,
     shared,
 )
 
@@ -34,7 +34,7 @@ RANGES = {
 RANGES["uintptr"] = RANGES["uint64"]
 
 # The types that Go's encoding/gob registers in every program.
-SCALARS: dict[str, Type] = {
+SCALARS: dict[str, GobType] = {
     **{name: UINT if name[0] == "u" else INT for name in RANGES},
     **dict.fromkeys(("float32", "float64"), FLOAT),
     **dict.fromkeys(("complex64", "complex128"), COMPLEX),
@@ -48,7 +48,7 @@ ALWAYS_REGISTERED = frozenset(
 )
 
 # What values become that have no Go type yet.
-PLAIN: dict[type, tuple[str, Type]] = {
+FRESH: dict[type, tuple[str, GobType]] = {
     bool: ("bool", BOOL),
     float: ("float64", FLOAT),
     complex: ("complex128", COMPLEX),
@@ -56,12 +56,12 @@ PLAIN: dict[type, tuple[str, Type]] = {
     bytes: ("[]uint8", BYTES),
 }
 
-LIST, LIST_NAME = made("slice", "", (INTERFACE,)), "[]interface {}"
-DICT, DICT_NAME = made("map", "", (STRING, INTERFACE)), "map[string]interface {}"
+LIST, LIST_NAME = gob_type("slice", "", (INTERFACE,)), "[]interface {}"
+DICT, DICT_NAME = gob_type("map", "", (STRING, INTERFACE)), "map[string]interface {}"
 ANY_DICT_NAME = "map[interface {}]interface {}"
-ANY_DICT = made("map", "", (INTERFACE, INTERFACE))
-TIME = made("gob", "Time")
-UUID_TYPE = made("binary", "UUID")
+ANY_DICT = gob_type("map", "", (INTERFACE, INTERFACE))
+TIME = gob_type("gob", "Time")
+UUID_TYPE = gob_type("binary", "UUID")
 
 
 # Names of Go types
@@ -128,7 +128,7 @@ def python_fields(cls: type) -> dict[str, str]:
 
 # Go structs for dataclasses that Go has not sent one of yet
 
-_KINDS: dict[t.Any, Type] = {
+_KINDS: dict[t.Any, GobType] = {
     bool: BOOL,
     int: INT,
     float: FLOAT,
@@ -145,7 +145,7 @@ _KINDS: dict[t.Any, Type] = {
 }
 
 
-def struct_type(cls: type, registry: Registry) -> Type:
+def struct_type(cls: type, registry: Registry) -> GobType:
     """The struct that a dataclass describes by its annotations.
 
     :raises ConversionError: a field's annotation has no Go type.
@@ -154,10 +154,10 @@ def struct_type(cls: type, registry: Registry) -> Type:
     return shared([kind]).get(kind, kind)
 
 
-def _struct_type(cls: type, registry: Registry, begun: dict[type, Type]) -> Type:
+def _struct_type(cls: type, registry: Registry, begun: dict[type, GobType]) -> GobType:
     if cls in begun:
         return begun[cls]
-    kind = begun[cls] = Type("struct")
+    kind = begun[cls] = GobType("struct")
     hints = t.get_type_hints(cls)
     names, parts = [], []
     for field in dataclasses.fields(cls):
@@ -170,13 +170,13 @@ def _struct_type(cls: type, registry: Registry, begun: dict[type, Type]) -> Type
             )
         parts.append(part)
     go_name = registry.by_class[cls].go_name or cls.__name__
-    Type.__init__(
+    GobType.__init__(
         kind, "struct", go_name.rpartition(".")[2], tuple(parts), tuple(names)
     )
     return kind
 
 
-def _annotated(hint: t.Any, registry: Registry, begun: t.Any) -> Type | None:
+def _annotated(hint: t.Any, registry: Registry, begun: t.Any) -> GobType | None:
     arguments = [part for part in t.get_args(hint) if part not in (type(None), ...)]
     origin = t.get_origin(hint)
     if origin in (list, tuple, dict) and len(set(arguments)) <= 2:
@@ -184,7 +184,7 @@ def _annotated(hint: t.Any, registry: Registry, begun: t.Any) -> Type | None:
         size = 2 if origin is dict else 1
         if None in parts or len(parts) != size:
             return None
-        return made("map" if size == 2 else "slice", "", tuple(filter(None, parts)))
+        return gob_type("map" if size == 2 else "slice", "", tuple(filter(None, parts)))
     if origin is not None and len(arguments) == 1:
         return _annotated(arguments[0], registry, begun)
     if isinstance(hint, type) and hint in registry.by_class:

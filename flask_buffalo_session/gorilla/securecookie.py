@@ -16,7 +16,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 
 from ..errors import RejectedError, SessionConfigError, SessionTooLargeError
-from ..seal import Ticket, check_age, check_secrets
+from ..seal import Ticket, base64_decode, check_age, check_secrets
 
 #: The longest text, in bytes, that gorilla/securecookie makes or reads.
 MAX_LENGTH = 4096
@@ -26,8 +26,6 @@ KeyPair: t.TypeAlias = tuple[bytes, bytes | None]
 
 _MAC_BYTES = 32
 _IV_BYTES = 16
-
-_FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
 class GorillaSeal:
@@ -190,7 +188,7 @@ def _decoded(data: bytes) -> bytes:
     :raises binascii.Error: it is not what base64 makes of any bytes. Go ignores
         line breaks and stray bits, so it reads several texts as the same bytes.
     """
-    decoded = a2b_base64(data.translate(_FROM_URL))
+    decoded = base64_decode(data)
     if urlsafe_b64encode(decoded) != data:
         raise Base64Error("another text for the same bytes")
     return decoded

@@ -20,7 +20,8 @@ from markupsafe import Markup
 
 from flask_buffalo_session import GorillaFormat
 from flask_buffalo_session.codec import Record
-from flask_buffalo_session.gorilla.gob import (
+from flask_buffalo_session.gorilla.gob.reader import Boxed
+from flask_buffalo_session.gorilla.gob.types import (
     BOOL,
     COMPLEX,
     FLOAT,
@@ -28,12 +29,10 @@ from flask_buffalo_session.gorilla.gob import (
     INTERFACE,
     STRING,
     UINT,
-    Any,
-    Type,
-    TypeTable,
-    Writer,
-    made,
+    GobType,
+    gob_type,
 )
+from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
 from flask_buffalo_session.stores.url import SCHEMES
 
 from .apps import ASKED, NAME, SHOPS
@@ -102,29 +101,33 @@ def _entries() -> c.Iterator[bytes]:
     for kind, value in _GO_VALUES:
         types = TypeTable()
         writer = Writer(types)
-        writer.any(None)
-        writer.any(Any("main.Thing", kind, value))
+        writer.boxed(None)
+        writer.boxed(Boxed("main.Thing", kind, value))
         head = Writer(types)
         head.chunk(b"".join(types.definitions()))
         yield bytes(head.data + writer.data)
 
 
-_TREE = Type("struct")
-Type.__init__(
-    _TREE, "struct", "Tree", (INT, made("slice", "", (_TREE,))), ("Size", "Branches")
+_TREE = GobType("struct")
+GobType.__init__(
+    _TREE,
+    "struct",
+    "Tree",
+    (INT, gob_type("slice", "", (_TREE,))),
+    ("Size", "Branches"),
 )
 _LEAF = {"Size": 1}
 
-_GO_VALUES: list[tuple[Type, t.Any]] = [
-    (made("array", "Pair", (INT,), (), 2), [1, 2]),
-    (made("slice", "", (UINT,)), [1, 2**63]),
-    (made("map", "", (FLOAT, BOOL)), [(1.5, True), (float("nan"), False)]),
-    (made("map", "", (INTERFACE, COMPLEX)), [(Any("int", INT, 5), 1j)]),
-    (made("text", "Text"), b"text"),
-    (made("binary", "UUID"), bytes(16)),
-    (made("gob", "Time"), b"\1" + bytes(14)),
+_GO_VALUES: list[tuple[GobType, t.Any]] = [
+    (gob_type("array", "Pair", (INT,), (), 2), [1, 2]),
+    (gob_type("slice", "", (UINT,)), [1, 2**63]),
+    (gob_type("map", "", (FLOAT, BOOL)), [(1.5, True), (float("nan"), False)]),
+    (gob_type("map", "", (INTERFACE, COMPLEX)), [(Boxed("int", INT, 5), 1j)]),
+    (gob_type("text", "Text"), b"text"),
+    (gob_type("binary", "UUID"), bytes(16)),
+    (gob_type("gob", "Time"), b"\1" + bytes(14)),
     (
-        made("struct", "Basket", (STRING, INTERFACE), ("Owner", "Point")),
+        gob_type("struct", "Basket", (STRING, INTERFACE), ("Owner", "Point")),
         {"Owner": "me"},
     ),
     (_TREE, {"Size": 5, "Branches": [_LEAF, {"Branches": [_LEAF]}]}),

@@ -29,7 +29,7 @@ from flask_buffalo_session import (
     MemoryStore,
     NullStore,
 )
-from flask_buffalo_session.codec import Codec, NativeCodec, Record
+from flask_buffalo_session.codec import Codec, Record
 from flask_buffalo_session.config import Config
 from flask_buffalo_session.errors import (
     REASONS,
@@ -41,7 +41,10 @@ from flask_buffalo_session.errors import (
 )
 from flask_buffalo_session.gorilla import GoOpaque, GoStruct
 from flask_buffalo_session.gorilla.codec import GorillaCodec
-from flask_buffalo_session.gorilla.gob import GobError, Reader, TypeTable, Writer
+from flask_buffalo_session.gorilla.gob.reader import Reader
+from flask_buffalo_session.gorilla.gob.types import GobError
+from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.registry import Registered, Registry, _known_kind
 from flask_buffalo_session.seal import EncryptedSeal, Seal, SignedSeal, base64_encode
 from flask_buffalo_session.stores.base import StoreURLError
@@ -250,7 +253,7 @@ def gob_value(data: bytes) -> None:
 
 @target
 def gob(data: bytes) -> None:
-    """Any Go value: it is malformed, or can be written again."""
+    """A Go value: it is malformed, or can be written again."""
     try:
         written = _gob_written_again(data)
     except GobError:

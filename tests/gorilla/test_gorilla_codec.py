@@ -27,7 +27,8 @@ from flask_buffalo_session.codec import Record, UnreadName
 from flask_buffalo_session.errors import RejectedError, SessionTypeError
 from flask_buffalo_session.gorilla import GoOpaque, GoStruct
 from flask_buffalo_session.gorilla.codec import GorillaCodec
-from flask_buffalo_session.gorilla.gob import (
+from flask_buffalo_session.gorilla.gob.reader import Boxed, Reader
+from flask_buffalo_session.gorilla.gob.types import (
     BOOL,
     BYTES,
     COMPLEX,
@@ -35,13 +36,10 @@ from flask_buffalo_session.gorilla.gob import (
     INT,
     INTERFACE,
     STRING,
-    Any,
-    Reader,
-    Type,
-    TypeTable,
-    Writer,
-    made,
+    GobType,
+    gob_type,
 )
+from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
 from flask_buffalo_session.gorilla.gotypes import LIST, LIST_NAME
 from flask_buffalo_session.registry import registry
 from tests.conftest import Desk
@@ -98,12 +96,12 @@ def types_of(data: bytes) -> dict[t.Any, str]:
     }
 
 
-def entry(kind: Type, go_type: str, plain: t.Any) -> bytes:
+def entry(kind: GobType, go_type: str, plain: t.Any) -> bytes:
     """The encoded value of a name, of any Go type."""
     types = TypeTable()
     writer = Writer(types)
-    writer.any(None)
-    writer.any(Any(go_type, kind, plain))
+    writer.boxed(None)
+    writer.boxed(Boxed(go_type, kind, plain))
     head = Writer(types)
     head.chunk(b"".join(types.definitions()))
     return bytes(head.data + writer.data)
@@ -272,12 +270,12 @@ def test_nan_is_no_change() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [Any("float32", FLOAT, float("nan")), Any("main.C", COMPLEX, complex("nanj"))],
+    [Boxed("float32", FLOAT, float("nan")), Boxed("main.C", COMPLEX, complex("nanj"))],
 )
-def test_nan_as_a_key_keeps_its_place_and_type(key: Any) -> None:
+def test_nan_as_a_key_keeps_its_place_and_type(key: Boxed) -> None:
     """Though it is not equal to itself."""
-    kind = made("map", "", (INTERFACE, INT))
-    raw = entry(kind, "main.M", [(key, 5), (Any("int8", INT, 1), 6)])
+    kind = gob_type("map", "", (INTERFACE, INT))
+    raw = entry(kind, "main.M", [(key, 5), (Boxed("int8", INT, 1), 6)])
     value = CODEC.decode(raw, "n")
     assert CODEC.encode(value, "n", raw) == raw
     twice = entry(kind, "main.M", [(key, 5), (key, 6)])
@@ -301,18 +299,18 @@ def test_a_number_that_does_not_fit_is_refused() -> None:
         "main.L": (2**63,),
     }
     for go_type, wrong in kinds.items():
-        kind = Type("uint", id=3) if go_type == "uint8" else INT
+        kind = GobType("uint", id=3) if go_type == "uint8" else INT
         was = entry(kind, go_type, 1)
         for value in wrong:
             with pytest.raises(
                 SessionTypeError, match=f"does not fit into Go's {go_type}"
             ):
                 CODEC.encode(value, "n", was)
-    was = entry(made("slice", "", (INT,)), "[]int8", [1])
+    was = entry(gob_type("slice", "", (INT,)), "[]int8", [1])
     with pytest.raises(SessionTypeError, match=r"session\['n'\]\[1\]: .*int8"):
         CODEC.encode([1, 200], "n", was)
     with pytest.raises(SessionTypeError, match="float32"):
-        CODEC.encode(1e300, "n", entry(Type("float", id=4), "float32", 1.5))
+        CODEC.encode(1e300, "n", entry(GobType("float", id=4), "float32", 1.5))
 
 
 def test_a_malformed_value_leaves_the_others_alone() -> None:
@@ -434,8 +432,8 @@ def test_nesting_has_an_end() -> None:
 
 def test_what_go_has_nested_deeply_goes_back() -> None:
     """Structs in structs are nested as deeply as they can be read."""
-    chain = Type("struct")
-    Type.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+    chain = GobType("struct")
+    GobType.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
     plain: dict[str, t.Any] = {"N": 63}
     for number in range(62, 0, -1):
         plain = {"N": number, "Next": plain}
@@ -459,7 +457,7 @@ def test_what_go_has_nested_deeply_goes_back() -> None:
     ],
 )
 def test_a_number_that_go_would_not_have_sent_stays(
-    kind: Type, name: str, number: t.Any
+    kind: GobType, name: str, number: t.Any
 ) -> None:
     """It is in a type too small for it, but nobody has changed it."""
     raw = entry(kind, name, number)
@@ -513,7 +511,7 @@ def test_names_that_go_has_not_are_refused(name: t.Hashable) -> None:
 def session_of(pairs: t.Sequence[tuple[t.Any, t.Any]]) -> bytes:
     """A gob with these keys and values."""
     types = TypeTable()
-    kind = made("map", "", (INTERFACE, INTERFACE))
+    kind = gob_type("map", "", (INTERFACE, INTERFACE))
     body = Writer(types)
     body.signed(types.number(kind))
     body.top(kind, list(pairs))
@@ -526,17 +524,17 @@ def session_of(pairs: t.Sequence[tuple[t.Any, t.Any]]) -> bytes:
 
 def test_names_that_are_one_in_python_are_both_kept() -> None:
     """The second cannot be reached, but goes back. So do those with another type."""
-    point = made("struct", "Point", (INT,), ("X",))
+    point = gob_type("struct", "Point", (INT,), ("X",))
     keys = [
-        Any("int", INT, 1),
-        Any("int64", INT, 1),
-        Any("bool", BOOL, True),
-        Any("main.Kind", STRING, "k"),
-        Any("main.Point", point, {"X": 1}),
-        Any("time.Time", made("gob", "Time"), b"\x01" + bytes(14)),
+        Boxed("int", INT, 1),
+        Boxed("int64", INT, 1),
+        Boxed("bool", BOOL, True),
+        Boxed("main.Kind", STRING, "k"),
+        Boxed("main.Point", point, {"X": 1}),
+        Boxed("time.Time", gob_type("gob", "Time"), b"\x01" + bytes(14)),
         None,
     ]
-    data = session_of([(key, Any("int", INT, n)) for n, key in enumerate(keys)])
+    data = session_of([(key, Boxed("int", INT, n)) for n, key in enumerate(keys)])
     record = CODEC.loads(data)
     assert len(record.values) == 7
     readable = {name for name in record.values if type(name) is not UnreadName}
@@ -550,7 +548,7 @@ def test_names_that_are_one_in_python_are_both_kept() -> None:
 
 def test_a_plain_name_is_found_whatever_comes_before_it() -> None:
     """A Go map has another order each time it is written."""
-    keys = [Any("main.Color", STRING, "a"), Any("string", STRING, "a")]
+    keys = [Boxed("main.Color", STRING, "a"), Boxed("string", STRING, "a")]
     for first, second in (keys, keys[::-1]):
         data = session_of([(first, first), (second, second)])
         record = CODEC.loads(data)
@@ -564,8 +562,8 @@ def test_a_plain_name_is_found_whatever_comes_before_it() -> None:
 
 def test_types_that_hold_themselves_are_read() -> None:
     """A list of pointers to itself, as linked nodes are."""
-    chain = Type("struct")
-    Type.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+    chain = GobType("struct")
+    GobType.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
     raw = entry(chain, "*main.Chain", {"N": 1, "Next": {"N": 2, "Next": {}}})
     record = CODEC.loads(CODEC.dumps(Record(None, b"", {"a": raw, "b": raw})))
     assert record.values == {"a": raw, "b": raw}
@@ -578,10 +576,10 @@ def test_types_that_hold_themselves_are_read() -> None:
 
 def test_types_that_hold_each_other_are_defined_once() -> None:
     """In a session with a value of each, or there would be more than can be read."""
-    hub = Type("struct")
-    lists = [made("slice", f"List{number}", (hub,)) for number in range(15)]
+    hub = GobType("struct")
+    lists = [gob_type("slice", f"List{number}", (hub,)) for number in range(15)]
     fields = tuple(kind.name for kind in lists)
-    Type.__init__(hub, "struct", "Hub", tuple(lists), fields)
+    GobType.__init__(hub, "struct", "Hub", tuple(lists), fields)
     held: dict[t.Hashable, bytes] = {
         kind.name: entry(kind, f"main.{kind.name}", [{kind.name: [{}]}])
         for kind in lists
@@ -596,7 +594,7 @@ def test_types_that_hold_each_other_are_defined_once() -> None:
 
 def test_more_types_than_can_be_read_are_not_written() -> None:
     """The session as it was stays."""
-    kinds = [made("slice", f"List{number}", (INT,)) for number in range(128)]
+    kinds = [gob_type("slice", f"List{number}", (INT,)) for number in range(128)]
     held: dict[t.Hashable, bytes] = {
         kind.name: entry(kind, "main.List", []) for kind in kinds
     }
@@ -609,11 +607,11 @@ def test_more_types_than_can_be_read_are_not_written() -> None:
 
 def test_types_that_are_the_same_are_taken_for_one() -> None:
     """Two linked lists that differ only by their packages, which gob does not tell."""
-    chains = Type("struct"), Type("struct")
+    chains = GobType("struct"), GobType("struct")
     for chain in chains:
-        Type.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+        GobType.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
     raw = entry(
-        made("struct", "Both", chains, ("A", "B")),
+        gob_type("struct", "Both", chains, ("A", "B")),
         "main.Both",
         {"A": {"N": 1}, "B": {"N": 2, "Next": {"N": 3}}},
     )
@@ -627,7 +625,7 @@ def test_types_that_are_the_same_are_taken_for_one() -> None:
 @pytest.mark.parametrize("kind", ["gob", "binary", "text"])
 def test_types_with_bytes_of_their_own_are_kept(kind: str) -> None:
     """Shown as what they are, compared by their bytes, and movable."""
-    raw = entry(made(kind, "Money"), "main.Money", b"500")
+    raw = entry(gob_type(kind, "Money"), "main.Money", b"500")
     read = CODEC.decode(raw, "n")
     assert isinstance(read, GoOpaque)
     assert (read.go_type, read.data) == ("main.Money", b"500")
@@ -642,21 +640,21 @@ def test_types_with_bytes_of_their_own_are_kept(kind: str) -> None:
 def test_what_is_only_called_a_time_is_no_time(data: bytes) -> None:
     """Another type of that name, or one that datetime has not."""
     for name in ("Time", "UUID"):
-        raw = entry(made("gob", name), f"main.{name}", data)
+        raw = entry(gob_type("gob", name), f"main.{name}", data)
         assert isinstance(CODEC.decode(raw, "n"), GoOpaque)
     late = b"\x01" + (2**62).to_bytes(8) + bytes(6)
     assert isinstance(
-        CODEC.decode(entry(made("gob", "Time"), "t", late), "n"), GoOpaque
+        CODEC.decode(entry(gob_type("gob", "Time"), "t", late), "n"), GoOpaque
     )
 
 
 def test_a_map_with_keys_that_python_has_not_stays() -> None:
     """It cannot be read, and goes back."""
     for key_kind, keys in (
-        (made("struct", "Point", (INT,), ("X",)), [{"X": 1}]),
-        (INTERFACE, [Any("int", INT, 1), Any("bool", BOOL, True)]),
+        (gob_type("struct", "Point", (INT,), ("X",)), [{"X": 1}]),
+        (INTERFACE, [Boxed("int", INT, 1), Boxed("bool", BOOL, True)]),
     ):
-        kind = made("map", "", (key_kind, INT))
+        kind = gob_type("map", "", (key_kind, INT))
         raw = entry(kind, "main.M", [(key, 5) for key in keys])
         with pytest.raises(SessionTypeError, match="holds a map"):
             CODEC.decode(raw, "n")
@@ -689,7 +687,7 @@ def test_dataclasses_stand_for_structs() -> None:
         # Along what is there it needs no registration.
         assert CODEC.encode(Street("x", 1), "n", raw) != raw
     for go_type in ("models.Street", "*models.Street", names[0], "main.Street"):
-        struct = made("struct", "Street", (STRING, INT), ("Name", "HouseNo"))
+        struct = gob_type("struct", "Street", (STRING, INT), ("Name", "HouseNo"))
         read = CODEC.decode(entry(struct, go_type, {"Name": "Main"}), "n")
         assert isinstance(read, Street) is (go_type != "main.Street")
     with pytest.raises(SessionTypeError, match=r"gob\.Register\(example"):
@@ -707,7 +705,7 @@ def test_dataclasses_that_do_not_fit() -> None:
     register_type(Odd, go_name="main.Odd")
     with pytest.raises(SessionTypeError, match="the field 'size' of Odd"):
         GorillaCodec(["main.Odd"]).encode(Odd(Decimal(1)), "n")
-    struct = made("struct", "Odd", (INT,), ("Other",))
+    struct = gob_type("struct", "Odd", (INT,), ("Other",))
     with pytest.raises(SessionTypeError, match="holds a main"):
         CODEC.decode(entry(struct, "main.Odd", {}), "n")
 
@@ -814,7 +812,7 @@ def test_a_list_that_is_added_to_gos_is_of_the_same_type() -> None:
     """And stays so: what was not changed since it was written is not written again,
     however many other types there have been.
     """
-    raw = entry(LIST, LIST_NAME, [Any("string", STRING, "x")])
+    raw = entry(LIST, LIST_NAME, [Boxed("string", STRING, "x")])
     for again in range(2):
         value = CODEC.decode(raw, "name")
         value.append(["y"])
@@ -822,15 +820,15 @@ def test_a_list_that_is_added_to_gos_is_of_the_same_type() -> None:
         assert written.count(b"\x02\x01\x02") == 1
         assert CODEC.encode(CODEC.decode(written, "name"), "name", written) == written
         if not again:
-            kept = [made("struct", f"T{number}") for number in range(300)]
-            assert kept[0] is made("struct", "T0")
+            kept = [gob_type("struct", f"T{number}") for number in range(300)]
+            assert kept[0] is gob_type("struct", "T0")
 
 
 def test_what_cannot_be_compared_is_not_merged() -> None:
     """Here a map with a key that no Go program has: the later save wins."""
     shop = desk()
-    kind = made("map", "", (INTERFACE, INT))
-    raw = entry(kind, "main.M", [(Any("[]uint8", BYTES, b"k"), 1)])
+    kind = gob_type("map", "", (INTERFACE, INT))
+    raw = entry(kind, "main.M", [(Boxed("[]uint8", BYTES, b"k"), 1)])
     data = CODEC.dumps(Record(None, b"", {"m": raw}))
     token = shop.store.save(None, data, expected=None, max_age=60)
     first, second = shop.session(token), shop.session(token)
@@ -844,7 +842,7 @@ def test_what_cannot_be_compared_is_not_merged() -> None:
 def test_merging_keeps_go_types() -> None:
     """Of a container that Python could not have made."""
     shop = desk()
-    kind = made("map", "", (STRING, INT))
+    kind = gob_type("map", "", (STRING, INT))
     raw = entry(kind, "map[string]int8", [("a", 1)])
     data = shop.codec.dumps(Record(None, b"", {"m": raw}))
     cookie = shop.store.save(None, data, expected=None, max_age=60)

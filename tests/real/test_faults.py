@@ -26,8 +26,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flask_buffalo_session import CacheStore, RedisStore, Session, Store
-from flask_buffalo_session.codec import NativeCodec
 from flask_buffalo_session.errors import SessionStoreError
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.stores.url import store_from_url
 from tests.conftest import make_app, url
 from tests.support.servers import (

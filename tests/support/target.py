@@ -20,18 +20,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from flask_buffalo_session import session, signals
-from flask_buffalo_session.codec import Codec, NativeCodec, Record
+from flask_buffalo_session.codec import Codec, Record
 from flask_buffalo_session.errors import RejectedError
 from flask_buffalo_session.formats import Format
 from flask_buffalo_session.gorilla.codec import GorillaCodec
-from flask_buffalo_session.gorilla.gob import (
-    INT,
-    STRING,
-    Type,
-    TypeTable,
-    Writer,
-    made,
-)
+from flask_buffalo_session.gorilla.gob.types import INT, STRING, GobType, gob_type
+from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.stores.base import Store, storage_key
 from tests.conftest import (
     NAME,
@@ -292,9 +287,11 @@ def foreign_records(format: Format) -> dict[str, bytes]:
     empty = codec.dumps(Record(None, b"", {}))
     return {
         **found,
-        "a list": _gob(made("slice", "", (INT,)), [1, 2, 3]),
+        "a list": _gob(gob_type("slice", "", (INT,)), [1, 2, 3]),
         "an int": _gob(INT, 7),
-        "a map of strings": _gob(made("map", "", (STRING, STRING)), [("user", "x")]),
+        "a map of strings": _gob(
+            gob_type("map", "", (STRING, STRING)), [("user", "x")]
+        ),
         "more values than there are": empty[:-1] + b"\xfc\x7f\xff\xff\xff",
         "Python's": record_of(NativeCodec()),
     }
@@ -312,7 +309,7 @@ def _with_checksum(content: object) -> bytes:
     return b"\x01" + zlib.crc32(body).to_bytes(4, "big") + body
 
 
-def _gob(kind: Type, value: object) -> bytes:
+def _gob(kind: GobType, value: object) -> bytes:
     """What Go's encoder makes of a value."""
     types = TypeTable()
     message = Writer(types)

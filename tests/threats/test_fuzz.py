@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_buffalo_session.codec import Record
-from flask_buffalo_session.gorilla.gob import (
+from flask_buffalo_session.gorilla.gob.reader import Boxed
+from flask_buffalo_session.gorilla.gob.types import (
     BOOL,
     BYTES,
     COMPLEX,
@@ -22,12 +23,10 @@ from flask_buffalo_session.gorilla.gob import (
     INTERFACE,
     STRING,
     UINT,
-    Any,
-    Type,
-    TypeTable,
-    Writer,
-    made,
+    GobType,
+    gob_type,
 )
+from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
 from flask_buffalo_session.stores.url import SCHEMES
 from tests.fuzz.apps import ASKED, NAME, SHOPS
 from tests.fuzz.limits import LONGEST, Cost, cost, least_cost, measured
@@ -186,7 +185,7 @@ def test_nearly_a_record(created: int, pairs: list[tuple[bytes, bytes]]) -> None
 
 
 @st.composite
-def go_types(draw: st.DrawFn, depth: int = 0) -> Type:
+def go_types(draw: st.DrawFn, depth: int = 0) -> GobType:
     basic = [BOOL, INT, UINT, FLOAT, BYTES, STRING, COMPLEX, INTERFACE]
     if depth > 2 or draw(st.booleans()):
         return draw(st.sampled_from(basic))
@@ -195,11 +194,11 @@ def go_types(draw: st.DrawFn, depth: int = 0) -> Type:
     count = {"slice": 1, "array": 1, "map": 2, "struct": 3}.get(kind, 0)
     parts = tuple(draw(go_types(depth + 1)) for _ in range(count))
     fields = ("Owner", "Lines", "Point") if kind == "struct" else ()
-    return made(kind, name, parts, fields, 2 if kind == "array" else 0)
+    return gob_type(kind, name, parts, fields, 2 if kind == "array" else 0)
 
 
 @st.composite
-def go_values(draw: st.DrawFn, kind: Type, depth: int = 0) -> t.Any:
+def go_values(draw: st.DrawFn, kind: GobType, depth: int = 0) -> t.Any:
     """What :mod:`.gob` has for a value of a type."""
     if kind.kind in _BASIC:
         return draw(_BASIC[kind.kind])
@@ -208,7 +207,7 @@ def go_values(draw: st.DrawFn, kind: Type, depth: int = 0) -> t.Any:
             return None
         inner = draw(go_types(depth + 1).filter(lambda inner: inner is not INTERFACE))
         names = ["main.Basket", "*main.Basket", "float32", "int8", "map[string]int8"]
-        return Any(
+        return Boxed(
             draw(st.sampled_from(names)), inner, draw(go_values(inner, depth + 1))
         )
     if kind.kind == "struct":
@@ -241,12 +240,12 @@ _BASIC: dict[str, st.SearchStrategy[t.Any]] = {
 }
 
 
-def go_entry(kind: Type, value: t.Any) -> bytes:
+def go_entry(kind: GobType, value: t.Any) -> bytes:
     """The encoded value of a name."""
     types = TypeTable()
     writer = Writer(types)
-    writer.any(None)
-    writer.any(Any("main.Thing", kind, value))
+    writer.boxed(None)
+    writer.boxed(Boxed("main.Thing", kind, value))
     head = Writer(types)
     head.chunk(b"".join(types.definitions()))
     return bytes(head.data + writer.data)

@@ -31,8 +31,9 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from flask_buffalo_session import register_type
-from flask_buffalo_session.codec import NativeCodec, Record, UnreadName
+from flask_buffalo_session.codec import Record, UnreadName
 from flask_buffalo_session.errors import RejectedError, SessionTypeError
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.registry import Registered, Registry
 from tests.support.ids import stable_repr
 
@@ -293,7 +294,8 @@ import dataclasses, datetime as dt
 from decimal import Decimal
 from uuid import UUID
 from flask_buffalo_session import register_type
-from flask_buffalo_session.codec import NativeCodec, Record
+from flask_buffalo_session.codec import Record
+from flask_buffalo_session.native.codec import NativeCodec
 
 @register_type
 @dataclasses.dataclass(frozen=True)
@@ -388,10 +390,10 @@ REFUSED: list[tuple[t.Any, str]] = [
     ),
     (collections.Counter("a"), "register_type(Counter, encode=..., decode=...)"),
     # Of each of the lengths that MessagePack tells apart.
-    (bytearray(b"x"), "a bytearray cannot be stored: use bytes"),
-    (bytearray(b"x" * 300), "a bytearray cannot be stored: use bytes"),
-    (bytearray(b"x" * 70_000), "a bytearray cannot be stored: use bytes"),
-    (memoryview(b"x"), "a memoryview cannot be stored: use bytes"),
+    (bytearray(b"x"), "bytearray cannot be stored: use bytes"),
+    (bytearray(b"x" * 300), "bytearray cannot be stored: use bytes"),
+    (bytearray(b"x" * 70_000), "bytearray cannot be stored: use bytes"),
+    (memoryview(b"x"), "memoryview cannot be stored: use bytes"),
     (Text("x"), "register_type(Text, encode=..., decode=...)"),
     (Number(1), "register_type(Number, encode=..., decode=...)"),
     (Color.RED, "register_type(Color)"),
@@ -678,7 +680,7 @@ def test_hostile_messages_neither_crash_nor_stall(tmp_path: Path) -> None:
 
 HOSTILE = r"""
 import pathlib, struct, threading, time, zlib
-from flask_buffalo_session.codec import NativeCodec
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.errors import RejectedError, SessionTypeError
 
 def ext(tag, data):

@@ -20,9 +20,16 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "signals": (set(), {"blinker"}),
     "registry": ({"errors"}, set()),
-    "codec": ({"errors", "registry"}, {"ormsgpack", "markupsafe"}),
+    "values": ({"errors", "registry"}, set()),
+    "codec": (set(), {"markupsafe"}),
+    "native.__init__": (set(), set()),
+    "native.types": ({"errors", "registry", "values"}, {"ormsgpack", "markupsafe"}),
+    "native.codec": (
+        {"codec", "errors", "native.types", "registry", "values"},
+        {"ormsgpack"},
+    ),
     "seal": ({"errors"}, {"itsdangerous", "cryptography"}),
-    "formats": ({"codec", "seal", "errors"}, set()),
+    "formats": ({"codec", "errors", "native.codec", "seal"}, set()),
     "flash": (set(), set()),
     "attempts": ({"errors"}, set()),
     "merging": (set(), set()),
@@ -113,7 +120,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "stores.sql": ({"stores.base", "stores.engine", "errors"}, {"sqlalchemy"}),
     "gorilla": (
         {
-            *{"gorilla", "codec", "errors", "registry", "seal"},
+            *{"gorilla", "codec", "errors", "flash", "registry", "seal", "values"},
             *{"stores.base", "stores.lockfile"},
         },
         {"markupsafe", "cryptography"},
@@ -192,7 +199,7 @@ IMPORTS = {name: Imports(path) for name, path in PATHS.items()}
 def test_the_modules_are_found() -> None:
     """The tests below would pass on none at all."""
     assert {"__init__", "codec", "stores.base", "stores.memory"} <= PATHS.keys()
-    assert IMPORTS["codec"].inside == {"errors", "registry"}
+    assert IMPORTS["values"].inside == {"errors", "registry"}
     assert IMPORTS["stores.memory"].inside == {"stores.base", "errors"}
     assert "cryptography" in IMPORTS["seal"].outside
     assert "cryptography" not in IMPORTS["seal"].at_once
@@ -254,7 +261,7 @@ def test_nothing_runs_code_out_of_data(name: str) -> None:
 def test_no_store_keeps_an_application(name: str) -> None:
     """Stores, codecs and seals know nothing of Flask; sessions no request."""
     source = PATHS[name].read_text()
-    if name.startswith(("stores", "gorilla")) or name in ("codec", "seal", "registry"):
+    if name.startswith(("stores", "gorilla", "native")) or name in ("codec", "seal"):
         assert "flask" not in IMPORTS[name].outside
     if name == "sessions":
         assert "current_app" not in source

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_buffalo_session import MemoryStore
-from flask_buffalo_session.codec import NativeCodec
 from flask_buffalo_session.merging import MISSING, merge
+from flask_buffalo_session.native.codec import NativeCodec
 from tests.conftest import Desk
 
 CODEC = NativeCodec()

@@ -16,8 +16,8 @@ import pytest
 
 from flask_buffalo_session import register_type
 from flask_buffalo_session import registry as registry_module
-from flask_buffalo_session.codec import NativeCodec
 from flask_buffalo_session.errors import SessionConfigError, SessionTypeError
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.registry import Registry
 
 

@@ -10,9 +10,10 @@ import pytest
 from flask import Flask
 
 from flask_buffalo_session import CookieStore, MemoryStore, Store, session
-from flask_buffalo_session.codec import Codec, NativeCodec, Record
+from flask_buffalo_session.codec import Codec, Record
 from flask_buffalo_session.errors import RejectedError, SessionStoreError
 from flask_buffalo_session.gorilla.codec import GorillaCodec
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.sessions import Session

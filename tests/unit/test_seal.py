@@ -25,8 +25,9 @@ from itsdangerous import TimestampSigner
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from flask_buffalo_session import BuffaloSession, NativeFormat
-from flask_buffalo_session.codec import NativeCodec, Record
+from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import RejectedError, SessionConfigError
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.seal import (
     MAX_TOKEN,
     EncryptedSeal,

@@ -9,10 +9,11 @@ import math
 import typing as t
 from uuid import UUID
 
-from ..codec import path_of
 from ..errors import SessionTypeError
 from ..registry import ConversionError, Registry
-from .gob import INTERFACE, OPAQUE, Any, Type
+from ..values import path_of
+from .gob.reader import Boxed
+from .gob.types import INTERFACE, OPAQUE, GobType
 from .gotypes import (
     TIME,
     UUID_TYPE,
@@ -33,10 +34,16 @@ class GoStruct(c.Mapping[str, t.Any]):
         was a part of another value.
     """
 
-    __slots__ = ("_values", "_wire", "go_type")
+    __slots__ = ("_gob_type", "_values", "go_type")
 
-    def __init__(self, go_type: str, wire: Type, values: dict[str, t.Any]) -> None:
-        for name, value in (("go_type", go_type), ("_wire", wire), ("_values", values)):
+    def __init__(
+        self, go_type: str, gob_type: GobType, values: dict[str, t.Any]
+    ) -> None:
+        for name, value in (
+            ("go_type", go_type),
+            ("_gob_type", gob_type),
+            ("_values", values),
+        ):
             object.__setattr__(self, name, value)
 
     def __getitem__(self, name: str) -> t.Any:
@@ -82,10 +89,10 @@ class GoOpaque:
 
     go_type: str
     data: bytes
-    _wire: Type = dataclasses.field(repr=False, compare=False)
+    _gob_type: GobType = dataclasses.field(repr=False, compare=False)
 
 
-class Reading:
+class Decoder:
     """Turns Go values into Python's.
 
     :param name: the session name, for the error message.
@@ -95,7 +102,7 @@ class Reading:
         self._registry = registry
         self._name = name
 
-    def any(self, value: Any | None) -> t.Any:
+    def boxed(self, value: Boxed | None) -> t.Any:
         """
         :raises SessionTypeError: there is no such Python value.
         :raises GobError: the value is malformed.
@@ -104,47 +111,47 @@ class Reading:
             return None
         return self.value(value.type, value.value, value.name)
 
-    def value(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+    def value(self, kind: GobType, wire: t.Any, go_type: str) -> t.Any:
         """
-        :param plain: the value as :mod:`.gob` has it.
+        :param wire: the value as :mod:`.gob` has it.
         :param go_type: the name of its Go type, "" if unknown.
         """
         if kind.id and kind is not INTERFACE:
-            return plain
-        return _VALUES[kind.kind](self, kind, plain, go_type)
+            return wire
+        return _VALUES[kind.kind](self, kind, wire, go_type)
 
-    def key(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+    def key(self, kind: GobType, wire: t.Any, go_type: str) -> t.Any:
         """A map's key, as :meth:`value`. A NaN, which is not equal to itself, is one
         and the same object each time, so that it is found again.
         """
-        key = self.value(kind, plain, go_type)
+        key = self.value(kind, wire, go_type)
         return key if key == key else _NAN.get(type(key), key)
 
-    def _interface(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
-        return self.any(plain)
+    def _interface(self, kind: GobType, wire: t.Any, go_type: str) -> t.Any:
+        return self.boxed(wire)
 
-    def _list(self, kind: Type, plain: t.Any, go_type: str) -> list[t.Any]:
+    def _list(self, kind: GobType, wire: t.Any, go_type: str) -> list[t.Any]:
         (element,) = kind.parts
         inner = elements_of(go_type)[-1]
-        return [self.value(element, item, inner) for item in plain]
+        return [self.value(element, item, inner) for item in wire]
 
-    def _dict(self, kind: Type, plain: t.Any, go_type: str) -> dict[t.Any, t.Any]:
+    def _dict(self, kind: GobType, wire: t.Any, go_type: str) -> dict[t.Any, t.Any]:
         key_kind, element = kind.parts
         key_type, inner = elements_of(go_type)
         found = {}
         try:
-            for key, item in plain:
+            for key, item in wire:
                 name = self.key(key_kind, key, key_type)
                 found[name] = self.value(element, item, inner)
         except TypeError as error:
             raise self._unreadable("a map with keys that are not hashable") from error
-        if len(found) != len(plain):
+        if len(found) != len(wire):
             raise self._unreadable("a map with keys that are the same in Python")
         return found
 
-    def _struct(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+    def _struct(self, kind: GobType, wire: t.Any, go_type: str) -> t.Any:
         values = {
-            name: self.value(part, plain[name], "") if name in plain else _zero(part)
+            name: self.value(part, wire[name], "") if name in wire else _zero(part)
             for name, part in zip(kind.fields, kind.parts, strict=True)
         }
         go_type = go_type or kind.name
@@ -163,15 +170,15 @@ class Reading:
         except ConversionError as error:
             raise self._unreadable(f"a {go_type} of which {error}") from error
 
-    def _opaque(self, kind: Type, plain: t.Any, go_type: str) -> t.Any:
+    def _opaque(self, kind: GobType, wire: t.Any, go_type: str) -> t.Any:
         known: dt.datetime | UUID | None = None
         if kind.name == TIME.name:
-            known = time_from(plain)
-        elif kind.name == UUID_TYPE.name and len(plain) == 16:
-            known = UUID(bytes=plain)
+            known = time_from(wire)
+        elif kind.name == UUID_TYPE.name and len(wire) == 16:
+            known = UUID(bytes=wire)
         if known is not None:
             return known
-        return GoOpaque(go_type or kind.name, plain, kind)
+        return GoOpaque(go_type or kind.name, wire, kind)
 
     def _unreadable(self, problem: str) -> SessionTypeError:
         return SessionTypeError(path_of(self._name), f"holds {problem}")
@@ -179,17 +186,17 @@ class Reading:
 
 _NAN = {float: math.nan, complex: complex(math.nan, math.nan)}
 
-_VALUES: dict[str, c.Callable[[Reading, Type, t.Any, str], t.Any]] = {
-    "interface": Reading._interface,
-    "slice": Reading._list,
-    "array": Reading._list,
-    "map": Reading._dict,
-    "struct": Reading._struct,
-    **dict.fromkeys(OPAQUE, Reading._opaque),
+_VALUES: dict[str, c.Callable[[Decoder, GobType, t.Any, str], t.Any]] = {
+    "interface": Decoder._interface,
+    "slice": Decoder._list,
+    "array": Decoder._list,
+    "map": Decoder._dict,
+    "struct": Decoder._struct,
+    **dict.fromkeys(OPAQUE, Decoder._opaque),
 }
 
 
-def _zero(kind: Type) -> t.Any:
+def _zero(kind: GobType) -> t.Any:
     """What a field holds that was not sent. A struct or the like is always sent,
     unless it is a nil pointer.
     """

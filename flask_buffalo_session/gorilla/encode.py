@@ -1,0 +1,420 @@
+"""Python's values as Go's, without harm to the types they had there.
+
+What goes back is built along what was there before: the same Go type where the
+new value fits into it, and the old bytes where nothing has changed.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+import dataclasses
+import datetime as dt
+import functools
+import typing as t
+from uuid import UUID
+
+from ..errors import SessionTypeError
+from ..registry import ConversionError, Registered, Registry
+from ..values import (
+    TOO_DEEP,
+    ValuePath,
+    advice_for,
+    class_shown,
+)
+from .decode import Decoder, GoOpaque, GoStruct
+from .equality import same
+from .gob.reader import Boxed
+from .gob.types import INT, INTERFACE, MAX_DEPTH, OPAQUE, STRING, UINT, GobType
+from .gotypes import (
+    ALWAYS_REGISTERED,
+    ANY_DICT,
+    ANY_DICT_NAME,
+    DICT,
+    DICT_NAME,
+    FRESH,
+    LIST,
+    LIST_NAME,
+    SCALARS,
+    TIME,
+    UUID_TYPE,
+    elements_of,
+    find_registered,
+    folded,
+    python_fields,
+    struct_type,
+)
+from .scalars import (
+    SCALAR_ENCODERS,
+    MismatchError,
+    alike,
+    encode_int,
+    encode_opaque,
+    encode_string,
+    is_text,
+    mismatch,
+)
+
+# Counted as the reader does, which is one level down when it comes to a value.
+_DEEPEST = MAX_DEPTH - 1
+
+# Which kinds a value of a Python class may stay.
+_FITTING: dict[type, frozenset[str]] = {
+    bool: frozenset({"bool"}),
+    int: frozenset({"int", "uint"}),
+    float: frozenset({"float"}),
+    complex: frozenset({"complex"}),
+    str: frozenset({"string"}),
+    bytes: frozenset({"bytes"}),
+    list: frozenset({"slice", "array"}),
+    tuple: frozenset({"slice", "array"}),
+    dict: frozenset({"map"}),
+    dt.datetime: OPAQUE,
+    UUID: OPAQUE,
+}
+
+
+class Encoder:
+    """Turns one Python value into a Go value.
+
+    :param name: the session name the value is kept under.
+    :param registered: the names of the types that Go can read; None for any.
+    """
+
+    def __init__(
+        self, registry: Registry, name: t.Hashable, registered: frozenset[str] | None
+    ) -> None:
+        self._registry = registry
+        self._path = ValuePath(name)
+        self._decoder = Decoder(registry, name)
+        self._registered = registered
+        self._old: Boxed | None = None
+
+    def encode(self, value: t.Any, old: Boxed | None) -> Boxed | None:
+        """
+        :param old: what is replaced. Go can read the types in there.
+        :raises SessionTypeError: there is no such Go value.
+        """
+        self._old = old
+        return self.boxed(value, old, self._path)
+
+    def boxed(self, value: t.Any, old: Boxed | None, path: ValuePath) -> Boxed | None:
+        if value is None:
+            return None
+        if path.depth > _DEEPEST:
+            raise SessionTypeError(str(path), TOO_DEEP)
+        if old is not None and self._may_stay(value, old):
+            try:
+                wire = self.wire_value(old.type, value, old.name, old.value, path)
+                return Boxed(old.name, old.type, wire)
+            except MismatchError:
+                pass
+        return self._fresh(value, old, path)
+
+    def wire_value(
+        self, kind: GobType, value: t.Any, go_type: str, old: t.Any, path: ValuePath
+    ) -> t.Any:
+        """A value of a given Go type, as :mod:`.gob` has it.
+
+        :raises SessionTypeError: the value does not fit.
+        """
+        if path.depth > _DEEPEST:
+            raise SessionTypeError(str(path), TOO_DEEP)
+        if (scalar := SCALAR_ENCODERS.get(kind.kind)) is not None:
+            return scalar(kind, value, go_type, old, path)
+        return _ENCODERS[kind.kind](self, kind, value, go_type, old, path)
+
+    # Of the type that it was
+
+    def _may_stay(self, value: t.Any, old: Boxed) -> bool:
+        kinds = _FITTING.get(type(value))
+        if kinds is not None:
+            return old.type.kind in kinds
+        if isinstance(value, GoStruct):
+            return bool(old.name == value.go_type)
+        if isinstance(value, GoOpaque):
+            return old.name == value.go_type and alike(old.type, value._gob_type)
+        if type(value) in self._registry.by_class:
+            return old.type.kind == "struct"
+        return old.type.kind == "string"
+
+    def _interface(
+        self, kind: GobType, value: t.Any, go_type: str, old: t.Any, path: ValuePath
+    ) -> Boxed | None:
+        return self.boxed(value, old, ValuePath(path))
+
+    def _list(
+        self, kind: GobType, value: t.Any, go_type: str, old: t.Any, path: ValuePath
+    ) -> list[t.Any]:
+        if type(value) not in (list, tuple) or (
+            kind.kind == "array" and len(value) != kind.length
+        ):
+            raise mismatch(path, value, go_type or kind.kind)
+        (element,) = kind.parts
+        inner = elements_of(go_type)[-1]
+        before = self._aligned(value, element, inner, old or [])
+        return [
+            self.wire_value(element, item, inner, was, ValuePath(path, "[{}]", index))
+            for index, (item, was) in enumerate(zip(value, before, strict=True))
+        ]
+
+    def _aligned(
+        self, value: c.Sequence[t.Any], element: GobType, inner: str, old: list[t.Any]
+    ) -> list[t.Any]:
+        """For each element the one that it was. If some have come or gone, then
+        those at the start and at the end that are still the same.
+        """
+        if len(old) == len(value):
+            return old
+        before: list[t.Any] = [None] * len(value)
+        shorter = min(len(old), len(value))
+        were = [self._decoder.value(element, item, inner) for item in old]
+        start = 0
+        while start < shorter and same(were[start], value[start]):
+            before[start] = old[start]
+            start += 1
+        end = 1
+        while end <= shorter - start and same(were[-end], value[-end]):
+            before[-end] = old[-end]
+            end += 1
+        return before
+
+    def _map(
+        self, kind: GobType, value: t.Any, go_type: str, old: t.Any, path: ValuePath
+    ) -> list[tuple[t.Any, t.Any]]:
+        if type(value) is not dict:
+            raise mismatch(path, value, go_type or kind.kind)
+        key_kind, element = kind.parts
+        key_type, inner = elements_of(go_type)
+        # Those that were there, in their order, then the new ones.
+        were = (
+            {self._decoder.key(key_kind, pair[0], key_type): pair for pair in old}
+            if old
+            else {}
+        )
+        order = [key for key in were if key in value]
+        order += [key for key in value if key not in were]
+        pairs = []
+        for key in order:
+            old_key, old_item = were.get(key, (None, None))
+            if key not in were:
+                old_key = self._key(key_kind, key, key_type, path)
+            step = ValuePath(path, "[{}]", key)
+            pairs.append(
+                (old_key, self.wire_value(element, value[key], inner, old_item, step))
+            )
+        return pairs
+
+    def _key(self, kind: GobType, key: t.Any, go_type: str, path: ValuePath) -> t.Any:
+        wire = self.wire_value(
+            kind, key, go_type, None, ValuePath(path, " (the key {})", key)
+        )
+        if isinstance(wire, Boxed) and wire.type.kind in ("bytes", "slice", "map"):
+            raise SessionTypeError(
+                str(path), f"a {type(key).__name__} cannot be the key of a Go map"
+            )
+        return wire
+
+    def _struct(
+        self, kind: GobType, value: t.Any, go_type: str, old: t.Any, path: ValuePath
+    ) -> dict[str, t.Any]:
+        given = self._fields(kind, value, go_type, path)
+        before = old or {}
+        wire = {}
+        for name, part in zip(kind.fields, kind.parts, strict=True):
+            was = before.get(name)
+            if name not in given:
+                # The class does not have it, so it stays.
+                now = was
+            elif given[name] is None:
+                continue
+            else:
+                now = self.wire_value(
+                    part, given[name], "", was, ValuePath(path, f".{name}", None)
+                )
+            # It may be a zero, of a kind that is sent nevertheless.
+            if name in before and same(now, was):
+                wire[name] = was
+            elif now is not None and not _is_zero(part, now):
+                wire[name] = now
+        return wire
+
+    def _fields(
+        self, kind: GobType, value: t.Any, go_type: str, path: ValuePath
+    ) -> c.Mapping[str, t.Any]:
+        """The values of a struct's fields by their Go names."""
+        if isinstance(value, GoStruct):
+            if value._gob_type is kind or value.go_type in (go_type, kind.name):
+                return value
+            raise mismatch(path, value, go_type or kind.name)
+        entry = self._registry.by_class.get(type(value))
+        known = find_registered(self._registry, go_type or kind.name)
+        if entry is None or known is None or entry.cls is not known.cls:
+            raise mismatch(path, value, go_type or kind.name)
+        fields = python_fields(entry.cls)
+        return {
+            name: getattr(value, fields[folded(name)])
+            for name in kind.fields
+            if folded(name) in fields
+        }
+
+    # Of a type that it is given here
+
+    def _fresh(self, value: t.Any, old: Boxed | None, path: ValuePath) -> Boxed:
+        kind = type(value)
+        if kind is int:
+            name = "uint64" if 1 << 63 <= value < 1 << 64 else "int"
+            type_ = UINT if name == "uint64" else INT
+            return Boxed(name, type_, encode_int(type_, value, name, None, path))
+        if kind in FRESH:
+            name, type_ = FRESH[kind]
+            return Boxed(name, type_, self.wire_value(type_, value, name, None, path))
+        if kind is list or kind is tuple:
+            return self._fresh_container(LIST_NAME, LIST, value, old, path)
+        if kind is dict:
+            return self._fresh_dict(value, old, path)
+        if isinstance(value, GoStruct):
+            return self._moved(value, path)
+        if isinstance(value, GoOpaque):
+            return Boxed(value.go_type, value._gob_type, value.data)
+        if kind is dt.datetime:
+            self._check("time.Time", "time.Time{}", path)
+            return Boxed("time.Time", TIME, encode_opaque(TIME, value, "", None, path))
+        if kind is UUID:
+            return Boxed(self._uuid_name(path), UUID_TYPE, value.bytes)
+        entry = self._registry.by_class.get(kind)
+        if entry is not None and entry.go_name is not None:
+            return self._fresh_struct(value, entry, path)
+        if is_text(value):
+            return Boxed("string", STRING, encode_string(STRING, value, "", None, path))
+        raise SessionTypeError(str(path), _no_go_type(kind, entry))
+
+    def _fresh_container(
+        self, name: str, kind: GobType, value: t.Any, old: Boxed | None, path: ValuePath
+    ) -> Boxed:
+        """Of any elements, where those may not be all of the type they were."""
+        before: t.Any = None
+        if old is not None and old.type.kind in ("slice", "array", "map"):
+            element, inner = old.type.parts[-1], elements_of(old.name)[-1]
+            if element is not INTERFACE and inner not in SCALARS:
+                before = None
+            elif old.type.kind != "map" and kind is LIST:
+                before = [_boxed(element, inner, item) for item in old.value]
+            elif old.type.kind == "map" and old.type.parts[0] is kind.parts[0]:
+                before = [(key, _boxed(element, inner, v)) for key, v in old.value]
+        return Boxed(name, kind, self.wire_value(kind, value, name, before, path))
+
+    def _fresh_dict(self, value: t.Any, old: Boxed | None, path: ValuePath) -> Boxed:
+        if all(type(key) is str for key in value):
+            self._check(DICT_NAME, "map[string]interface{}{}", path)
+            return self._fresh_container(DICT_NAME, DICT, value, old, path)
+        self._check(ANY_DICT_NAME, "map[interface{}]interface{}{}", path)
+        return self._fresh_container(ANY_DICT_NAME, ANY_DICT, value, old, path)
+
+    def _moved(self, value: GoStruct, path: ValuePath) -> Boxed:
+        if "." not in value.go_type and self._registered is not None:
+            raise SessionTypeError(
+                str(path),
+                f"a Go {value.go_type or 'struct'} that was a part of another value"
+                " cannot be one of its own, as its package is not known here",
+            )
+        wire = self._struct(value._gob_type, value, value.go_type, None, path)
+        return Boxed(value.go_type, value._gob_type, wire)
+
+    def _fresh_struct(self, value: t.Any, entry: Registered, path: ValuePath) -> Boxed:
+        name = t.cast(str, entry.go_name)
+        bare = name.lstrip("*")
+        # The same type can be registered in Go by value or by pointer.
+        name = next(
+            (other for other in (name, bare, f"*{bare}") if self._can_read(other)), name
+        )
+        self._check(name, f"{'&' if name[0] == '*' else ''}{bare}{{}}", path)
+        try:
+            kind = struct_type(entry.cls, self._registry)
+        except ConversionError as error:
+            raise SessionTypeError(str(path), str(error)) from error
+        wire = self._struct(kind, value, entry.go_name or "", None, path)
+        return Boxed(name, kind, wire)
+
+    def _uuid_name(self, path: ValuePath) -> str:
+        known = (self._registered or frozenset()) | self._names_of_old
+        names = sorted(name for name in known if name.endswith("uuid.UUID"))
+        if names:
+            return names[0]
+        name = "github.com/gofrs/uuid.UUID"
+        self._check(name, "uuid.UUID{}", path)
+        return name
+
+    def _check(self, name: str, example: str, path: ValuePath) -> None:
+        if not self._can_read(name):
+            raise SessionTypeError(
+                str(path),
+                f"Go could not read a {name} unless it is registered: add"
+                f" gob.Register({example}) to the Go program, and here"
+                f" GorillaFormat(registered=[{name!r}])",
+            )
+
+    def _can_read(self, name: str) -> bool:
+        return (
+            self._registered is None
+            or name in self._registered
+            or name in ALWAYS_REGISTERED
+            or name in self._names_of_old
+        )
+
+    @functools.cached_property
+    def _names_of_old(self) -> frozenset[str]:
+        names: set[str] = set()
+        _collect(INTERFACE, self._old, names)
+        return frozenset(names)
+
+
+_ENCODERS: dict[
+    str, c.Callable[[Encoder, GobType, t.Any, str, t.Any, ValuePath], t.Any]
+] = {
+    "interface": Encoder._interface,
+    "slice": Encoder._list,
+    "array": Encoder._list,
+    "map": Encoder._map,
+    "struct": Encoder._struct,
+}
+
+
+def _boxed(kind: GobType, go_type: str, wire: t.Any) -> Boxed | None:
+    """What would be in an interface instead of a value of a fixed type."""
+    if kind is INTERFACE:
+        return t.cast("Boxed | None", wire)
+    return Boxed(go_type, kind, wire)
+
+
+def _collect(kind: GobType, wire: t.Any, names: set[str]) -> None:
+    """Add the names of the types in interfaces."""
+    if kind is INTERFACE:
+        if wire is not None:
+            names.add(wire.name)
+            if wire.type.mixed:
+                _collect(wire.type, wire.value, names)
+    elif kind.kind in ("slice", "array"):
+        for item in wire:
+            _collect(kind.parts[0], item, names)
+    elif kind.kind == "map":
+        for key, item in wire:
+            _collect(kind.parts[0], key, names)
+            _collect(kind.parts[1], item, names)
+    elif kind.kind == "struct":
+        for name, part in zip(kind.fields, kind.parts, strict=True):
+            if name in wire:
+                _collect(part, wire[name], names)
+
+
+def _no_go_type(kind: type, entry: Registered | None) -> str:
+    if entry is not None and dataclasses.is_dataclass(kind):
+        return (
+            f"a {kind.__name__} needs to know its Go type: add go_name= to its"
+            " register_type"
+        )
+    advice = advice_for(kind, "keep a str, a number, a list or a dict instead")
+    return f"a {class_shown(kind)} has no Go type: {advice}"
+
+
+def _is_zero(kind: GobType, wire: t.Any) -> bool:
+    return kind.kind not in ("struct", "array", *OPAQUE) and not wire

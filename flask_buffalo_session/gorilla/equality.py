@@ -1,0 +1,39 @@
+"""When two Python values are the same to a Go program."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+import typing as t
+
+from ..registry import fields_of
+from .decode import GoStruct
+
+
+def same(one: t.Any, other: t.Any) -> bool:
+    """Whether two Python values are the same to a Go program too, which 1 and True
+    are not, nor 0.0 and -0.0.
+    """
+    if type(one) is not type(other):
+        return {type(one), type(other)} == {list, tuple} and same(
+            list(one), list(other)
+        )
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(
+            same(one[key], other[key]) for key in one
+        )
+    if isinstance(one, float):
+        return one.hex() == other.hex() and math.copysign(1, one) == math.copysign(
+            1, other
+        )
+    if isinstance(one, GoStruct):
+        named = bool(one.go_type == other.go_type)
+        return named and same(one.values, other._values)
+    if isinstance(one, dt.datetime):
+        return bool(one == other and one.utcoffset() == other.utcoffset())
+    if dataclasses.is_dataclass(one):
+        return same(fields_of(one), fields_of(other))
+    return bool(one == other)

@@ -1,0 +1,256 @@
+"""Reading gob."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import typing as t
+
+from .types import (
+    BASIC,
+    FIRST_ID,
+    FLOAT64,
+    LONGEST_NAME,
+    MAX_DEPTH,
+    MOST_TYPES,
+    OPAQUE,
+    WIRE_TYPE,
+    GobError,
+    GobType,
+    Resolver,
+    closure,
+    shared,
+)
+
+
+class Boxed:
+    """What an interface holds: a value that brings its type along.
+
+    :param name: what the type is registered as in Go.
+    :param data: the value as it was sent. Read when it is asked for.
+    :param depth: how deep it was found.
+    """
+
+    __slots__ = ("_value", "data", "depth", "name", "type")
+
+    def __init__(
+        self,
+        name: str,
+        type: GobType,
+        value: t.Any = None,
+        data: bytes | None = None,
+        depth: int = 0,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self._value = value
+        self.data = data
+        self.depth = depth
+
+    @property
+    def value(self) -> t.Any:
+        """
+        :raises GobError: the bytes are no value of the type.
+        """
+        if self._value is None:
+            self.read()
+        return self._value
+
+    def read(self) -> None:
+        """
+        :raises GobError: as above.
+        """
+        if self.data is not None:
+            reader = Reader(self.data)
+            self._value = reader.top(self.type, self.depth)
+            reader.finish()
+
+
+class Reader:
+    """Reads values one after the other. Whatever the bytes claim, it takes no
+    more memory than a multiple of their number, and no deeper stack than
+    MAX_DEPTH asks for.
+
+    A message's length is of no use to who has all of them, so it is only checked;
+    the value inside an interface then reads as one piece, which Go may have split
+    into messages with definitions of types between them.
+    """
+
+    def __init__(
+        self, data: bytes, position: int = 0, types: dict[int, GobType] | None = None
+    ) -> None:
+        self.data = data
+        self.position = position
+        self._types = dict(types or {})
+        self._definitions: dict[int, dict[str, t.Any]] = {}
+
+    def finish(self) -> None:
+        """
+        :raises GobError: there is something left.
+        """
+        if self.position != len(self.data):
+            raise GobError("there is more than the value")
+
+    def message(self) -> GobType:
+        """The type of the one value in a stream, which comes next."""
+        self.length()
+        return self._announced()
+
+    def definitions(self) -> dict[int, GobType]:
+        """Nothing but definitions, up to the end."""
+        while self.position < len(self.data):
+            self._define(-self.signed())
+        return {number: self._type(number, 0) for number in self._definitions}
+
+    def unsigned(self) -> int:
+        first = self._byte()
+        if first < 0x80:
+            return first
+        size = 0x100 - first
+        if size > 8:
+            raise GobError("a number is too long")
+        return int.from_bytes(self.take(size))
+
+    def signed(self) -> int:
+        number = self.unsigned()
+        return ~(number >> 1) if number & 1 else number >> 1
+
+    def length(self) -> int:
+        """A number of bytes that follow, or of elements, none of which is empty."""
+        length = self.unsigned()
+        if length > len(self.data) - self.position:
+            raise GobError("there is less than announced")
+        return length
+
+    def take(self, size: int) -> bytes:
+        end = self.position + size
+        if end > len(self.data):
+            raise GobError("the end is missing")
+        taken = self.data[self.position : end]
+        self.position = end
+        return taken
+
+    def top(self, kind: GobType, depth: int = 0) -> t.Any:
+        """A value that is not inside another, or only in an interface."""
+        if kind.kind != "struct" and self._byte() != 0:
+            raise GobError("a value is not where it should be")
+        return self.value(kind, depth)
+
+    def value(self, kind: GobType, depth: int = 0) -> t.Any:
+        if depth > MAX_DEPTH:
+            raise GobError("nested too deeply")
+        return _READERS[kind.kind](self, kind, depth + 1)
+
+    def boxed(self, depth: int = 0) -> Boxed | None:
+        """An interface's value. Left as it is where it can be taken whole."""
+        name = self.take(self.length())
+        if not name:
+            return None
+        if len(name) > LONGEST_NAME:
+            raise GobError("a type's name is too long")
+        kind = self._announced()
+        size = self.length()
+        if not kind.mixed:
+            return Boxed(_text(name), kind, data=self.take(size), depth=depth)
+        return Boxed(_text(name), kind, self.top(kind, depth), depth=depth)
+
+    def _byte(self) -> int:
+        try:
+            byte = self.data[self.position]
+        except IndexError:
+            raise GobError("the end is missing") from None
+        self.position += 1
+        return byte
+
+    def _announced(self) -> GobType:
+        number = self.signed()
+        while number < 0:
+            self._define(-number)
+            # The next message's length, or that of the rest of an interface.
+            self.length()
+            number = self.signed()
+        return self._type(number, 0)
+
+    def _define(self, number: int) -> None:
+        if number < FIRST_ID - 1 or number in self._definitions:
+            raise GobError("a type is defined twice")
+        if len(self._definitions) >= MOST_TYPES:
+            raise GobError("too many types")
+        self._definitions[number] = self.value(WIRE_TYPE)
+
+    def _type(self, number: int, depth: int) -> GobType:
+        known = BASIC.get(number) or self._types.get(number)
+        if known is not None:
+            return known
+        resolver = Resolver(self._definitions, self._types)
+        kind = resolver.type(number, depth)
+        if resolver.circular or any(part.digest for part in closure([kind])):
+            same = shared(self._types.values())
+            self._types = {n: same.get(one, one) for n, one in self._types.items()}
+        return self._types[number]
+
+    def read_bool(self, kind: GobType, depth: int) -> bool:
+        return self.unsigned() != 0
+
+    def read_int(self, kind: GobType, depth: int) -> int:
+        return self.signed()
+
+    def read_uint(self, kind: GobType, depth: int) -> int:
+        return self.unsigned()
+
+    def read_float(self, kind: GobType, depth: int) -> float:
+        # Its bytes are the other way round, as then many a number is shorter.
+        return t.cast(float, FLOAT64.unpack(self.unsigned().to_bytes(8, "little"))[0])
+
+    def read_complex(self, kind: GobType, depth: int) -> complex:
+        return complex(self.read_float(kind, depth), self.read_float(kind, depth))
+
+    def read_bytes(self, kind: GobType, depth: int) -> bytes:
+        return self.take(self.length())
+
+    def read_string(self, kind: GobType, depth: int) -> str:
+        return _text(self.take(self.length()))
+
+    def read_interface(self, kind: GobType, depth: int) -> Boxed | None:
+        return self.boxed(depth)
+
+    def read_slice(self, kind: GobType, depth: int) -> list[t.Any]:
+        (element,) = kind.parts
+        return [self.value(element, depth) for _ in range(self.length())]
+
+    def read_array(self, kind: GobType, depth: int) -> list[t.Any]:
+        values = self.read_slice(kind, depth)
+        if len(values) != kind.length:
+            raise GobError("an array is not as long as its type")
+        return values
+
+    def read_map(self, kind: GobType, depth: int) -> list[tuple[t.Any, t.Any]]:
+        key, element = kind.parts
+        return [
+            (self.value(key, depth), self.value(element, depth))
+            for _ in range(self.length())
+        ]
+
+    def read_struct(self, kind: GobType, depth: int) -> dict[str, t.Any]:
+        values: dict[str, t.Any] = {}
+        index = -1
+        while delta := self.unsigned():
+            index += delta
+            if index >= len(kind.fields):
+                raise GobError("a struct has a field that its type has not")
+            values[kind.fields[index]] = self.value(kind.parts[index], depth)
+        return values
+
+
+_READERS: dict[str, c.Callable[[Reader, GobType, int], t.Any]] = {
+    kind.kind: getattr(Reader, f"read_{kind.kind}") for kind in BASIC.values()
+} | {
+    "slice": Reader.read_slice,
+    "array": Reader.read_array,
+    "map": Reader.read_map,
+    "struct": Reader.read_struct,
+    **dict.fromkeys(OPAQUE, Reader.read_bytes),
+}
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

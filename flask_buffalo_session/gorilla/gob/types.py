@@ -1,0 +1,264 @@
+"""Go's types as they go over the wire."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import functools
+import hashlib
+import struct
+import threading
+import typing as t
+import weakref
+
+#: How deeply values, and types, may be nested.
+MAX_DEPTH = 64
+
+# Go refuses longer ones.
+LONGEST_NAME = 1024
+
+# The ids below are those of Go's own types.
+FIRST_ID = 65
+
+#: More in one session than any program has; each costs time.
+MOST_TYPES = 128
+
+
+class GobError(ValueError):
+    """The bytes are no gob."""
+
+
+class GobType:
+    """A type as it goes over the wire, where int8 and int64 are the same.
+
+    :param kind: ``"int"``, ``"slice"`` and so on.
+    :param name: the Go type's own name without its package, often empty.
+    :param parts: the types of a slice's elements, of a map's keys and elements,
+        or of a struct's fields.
+    :param fields: the names of a struct's fields.
+    :param length: of an array.
+    :param id: of a type that every program has, else 0.
+    :ivar digest: of what it is made of, if that is itself or a type that holds
+        itself; else None.
+    """
+
+    # Compared by identity, as types can hold themselves.
+    __slots__ = (
+        *("_mixed", "digest", "fields", "id", "kind", "length", "name", "parts"),
+        "__weakref__",
+    )
+
+    def __init__(
+        self,
+        kind: str,
+        name: str = "",
+        parts: tuple[GobType, ...] = (),
+        fields: tuple[str, ...] = (),
+        length: int = 0,
+        id: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.parts = parts
+        self.fields = fields
+        self.length = length
+        self.id = id
+        self.digest: bytes | None = None
+        self._mixed: bool | None = None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether there may be interface values inside, which name types."""
+        if self._mixed is None:
+            self._mixed = any(part.kind == "interface" for part in closure([self]))
+        return self._mixed
+
+
+BOOL, INT, UINT, FLOAT, BYTES, STRING, COMPLEX, INTERFACE = (
+    GobType(kind, id=number)
+    for number, kind in enumerate(
+        ("bool", "int", "uint", "float", "bytes", "string", "complex", "interface"), 1
+    )
+)
+
+BASIC = {
+    kind.id: kind
+    for kind in (BOOL, INT, UINT, FLOAT, BYTES, STRING, COMPLEX, INTERFACE)
+}
+
+#: How Go lays out a float64. gob sends the bytes as a number, in reverse.
+FLOAT64 = struct.Struct(">d")
+
+#: The kinds whose values have a form of their own.
+OPAQUE = frozenset({"gob", "binary", "text"})
+
+
+def gob_type(
+    kind: str,
+    name: str = "",
+    parts: tuple[GobType, ...] = (),
+    fields: tuple[str, ...] = (),
+    length: int = 0,
+) -> GobType:
+    """A type. The same one if asked again, so that it is sent once."""
+    return _made(kind, name, parts, fields, length)
+
+
+# Keeps those in use lately, and those that anybody still has are never made again.
+@functools.lru_cache(maxsize=256)
+def _made(*parsed: t.Any) -> GobType:
+    return _alive.setdefault(parsed, GobType(*parsed))
+
+
+_alive: weakref.WeakValueDictionary[tuple[t.Any, ...], GobType] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def closure(types: c.Iterable[GobType]) -> list[GobType]:
+    """The types and all that they are made of, each once."""
+    found = dict.fromkeys(types)
+    waiting = list(found)
+    for kind in waiting:
+        for part in kind.parts:
+            if part not in found:
+                found[part] = None
+                waiting.append(part)
+    return waiting
+
+
+# Types that hold themselves cannot be found by their parts, as those of gob_type() are.
+# Each would be defined once for every value of it, which may be more than are read.
+
+
+def shared(types: c.Iterable[GobType]) -> dict[GobType, GobType]:
+    """Those of the types, and of all that they are made of, that hold themselves or a
+    type that does: for each the one that stands for all that are just the same.
+    """
+    inside = {kind: dict.fromkeys(closure(kind.parts)) for kind in closure(types)}
+    circular = {kind for kind, parts in inside.items() if kind in parts}
+    known = {
+        kind: _known(digest_of(kind))
+        for kind, parts in inside.items()
+        if kind in circular or not circular.isdisjoint(parts)
+    }
+    with _sharing:
+        for kind, one in known.items():
+            if not one.kind:
+                parts = tuple(known.get(part, part) for part in kind.parts)
+                digest = one.digest
+                GobType.__init__(
+                    one, kind.kind, kind.name, parts, kind.fields, kind.length
+                )
+                one.digest = digest
+    fewer = set(known.values())
+    if len(fewer) == len(known):
+        return known
+    # Some have turned out to be the same, and so those that hold them may be.
+    again = shared(fewer)
+    return {kind: again[one] for kind, one in known.items()}
+
+
+@functools.lru_cache(maxsize=256)
+def _known(digest: bytes) -> GobType:
+    """The type of a digest. Of no kind yet, the first time."""
+    kind = GobType("")
+    kind.digest = digest
+    return kind
+
+
+_sharing = threading.Lock()
+
+
+def digest_of(kind: GobType) -> bytes:
+    types = closure([kind])
+    places = {part: place for place, part in enumerate(types)}
+    graph = [_label(part) + str([places[p] for p in part.parts]) for part in types]
+    return hashlib.blake2b("".join(graph).encode("ascii"), digest_size=16).digest()
+
+
+@functools.lru_cache(maxsize=256)
+def _label(kind: GobType) -> str:
+    """What a type says of itself, without its parts."""
+    return ascii((kind.kind, kind.name, kind.fields, kind.length, kind.id))
+
+
+# How a type itself is written: as a Go struct, of these types.
+_COMMON = gob_type("struct", "CommonType", (STRING, INT), ("Name", "Id"))
+_FIELD = gob_type("struct", "fieldType", (STRING, INT), ("Name", "Id"))
+_SHAPES: dict[str, tuple[tuple[str, ...], tuple[GobType, ...]]] = {
+    "array": (("Elem", "Len"), (INT, INT)),
+    "slice": (("Elem",), (INT,)),
+    "struct": (("Field",), (gob_type("slice", "", (_FIELD,)),)),
+    "map": (("Key", "Elem"), (INT, INT)),
+    "gob": ((), ()),
+    "binary": ((), ()),
+    "text": ((), ()),
+}
+WIRE_TYPE = gob_type(
+    "struct",
+    "wireType",
+    tuple(
+        gob_type("struct", kind, (_COMMON, *parts), ("Common", *names))
+        for kind, (names, parts) in _SHAPES.items()
+    ),
+    tuple(_SHAPES),
+)
+
+
+class Resolver:
+    """Makes types of their definitions, which name each other by number, in any
+    order and in circles.
+    """
+
+    def __init__(
+        self, definitions: dict[int, dict[str, t.Any]], types: dict[int, GobType]
+    ) -> None:
+        self._definitions = definitions
+        self._types = types
+        # Those whose parts are being looked for; a GobType where one is needed for
+        # one of its own parts.
+        self._begun: dict[int, GobType | None] = {}
+        #: Whether there was such a circle.
+        self.circular = False
+
+    def type(self, number: int, depth: int) -> GobType:
+        known = BASIC.get(number) or self._types.get(number)
+        if known is not None:
+            return known
+        if number in self._begun:
+            promised = self._begun[number] or GobType("")
+            self._begun[number] = promised
+            return promised
+        if number not in self._definitions or depth > MAX_DEPTH:
+            raise GobError("a type is not defined, or not to an end")
+        self._begun[number] = None
+        parsed = self._parsed(self._definitions[number], depth + 1)
+        promised_type = self._begun.pop(number)
+        if promised_type is None:
+            result = gob_type(*parsed)
+        else:
+            GobType.__init__(promised_type, *parsed)
+            result = promised_type
+            self.circular = True
+        self._types[number] = result
+        return result
+
+    def _parsed(
+        self, definition: dict[str, t.Any], depth: int
+    ) -> tuple[str, str, tuple[GobType, ...], tuple[str, ...], int]:
+        if len(definition) != 1:
+            raise GobError("a type is not of one kind")
+        ((kind, shape),) = definition.items()
+        name = shape.get("Common", {}).get("Name", "")
+        numbers, fields = [], ()
+        if kind == "struct":
+            listed = shape.get("Field", [])
+            fields = tuple(field.get("Name", "") for field in listed)
+            numbers = [field.get("Id", 0) for field in listed]
+            if len(set(fields)) != len(fields):
+                raise GobError("a struct has a field twice")
+        elif kind not in OPAQUE:
+            keys = ("Key", "Elem") if kind == "map" else ("Elem",)
+            numbers = [shape.get(key, 0) for key in keys]
+        parts = tuple(self.type(number, depth) for number in numbers)
+        return kind, name, parts, fields, shape.get("Len", 0)

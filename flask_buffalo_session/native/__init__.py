@@ -1,0 +1,1 @@
+"""The native format's codec: MessagePack, with every Python type kept exactly."""
