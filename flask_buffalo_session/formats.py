@@ -1,4 +1,4 @@
-"""What a cookie looks like: a seal and a codec that belong together."""
+"""How sessions are written: a seal and a codec that belong together."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from .seal import PERMANENT_MARK, EncryptedSeal, Seal, SignedSeal
 class Format(t.Protocol):
     """How sessions are written, in the cookie and in the store."""
 
-    #: The one character that a permanent session's cookie begins with, so that
-    #: it is recognized without being verified.
+    #: The first character of a permanent session's cookie. It shows that a session is
+    #: permanent before its cookie is verified.
     permanent_mark: str
-    #: Its own secrets, newest first. Empty where it uses the application's.
+    #: The format's own secrets, newest first. Empty if it uses the application's.
     secrets: tuple[bytes, ...]
     #: Turns values into bytes and back.
     codec: Codec
 
     def seal(self, secrets: c.Sequence[bytes], name: str, *, encrypt: bool) -> Seal:
-        """Protects the token.
+        """Return the seal that protects tokens in a cookie.
 
-        :param secrets: newest first, none of them empty: its own if it has any,
-            or else the application's.
+        :param secrets: newest first, none of them empty. They are the format's own
+            secrets if it has any, or else the application's.
         :param name: the cookie's name.
         :param encrypt: the ``SESSION_ENCRYPT`` setting.
-        :raises SessionConfigError: such a seal cannot be made.
+        :raises SessionConfigError: the format has no such seal.
         """
 
 
 class NativeFormat:
-    """This package's own format, the default: every storable value keeps its
-    type, and the cookie is signed or encrypted.
+    """This package's own format, the default. Every value keeps its type, and the
+    cookie is signed or encrypted.
     """
 
     permanent_mark = PERMANENT_MARK

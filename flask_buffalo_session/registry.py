@@ -13,14 +13,16 @@ T = t.TypeVar("T")
 
 
 class ConversionError(Exception):
-    """Why a value cannot be stored or read, in words that quote nothing of it."""
+    """Why a value cannot be stored or read. The message never contains the value."""
 
 
 class Registered(t.NamedTuple):
-    """How one class is taken apart into values the codec knows, and put
-    together again.
+    """How the codecs store the objects of one class.
 
-    :param go_name: what its counterpart is registered as in Go, if it has one.
+    :param name: what the class is called in stored data.
+    :param dismantle: turns an object into a value that the codecs know.
+    :param rebuild: turns that value into an object again.
+    :param go_name: the name of the Go struct that the class stands for, if any.
     """
 
     name: str
@@ -31,8 +33,8 @@ class Registered(t.NamedTuple):
 
 
 class Registry:
-    """The registered classes, found by class when a value is written and by
-    name when it is read.
+    """The registered classes. A codec finds them by class when it writes a value, and
+    by name when it reads one.
     """
 
     def __init__(self) -> None:
@@ -41,6 +43,10 @@ class Registry:
         self.by_go_name: dict[str, Registered] = {}
 
     def add(self, entry: Registered) -> None:
+        """Register a class, or register it again.
+
+        :raises SessionConfigError: a name belongs to another class.
+        """
         known = self.by_name.get(entry.name)
         _check_owner(entry.name, known, entry)
         if entry.go_name is not None:
@@ -53,16 +59,16 @@ class Registry:
 
 
 def _check_owner(name: str, known: Registered | None, entry: Registered) -> None:
-    # A module that is imported anew defines its classes anew.
+    # A module that is reloaded defines its classes again.
     if known is not None and _identity(known.cls) != _identity(entry.cls):
         raise SessionConfigError(
-            f"register_type: the name {name!r} belongs to"
-            f" {_identity(known.cls)} and cannot be {_identity(entry.cls)} too."
+            f"register_type: the name {name!r} belongs to {_identity(known.cls)}:"
+            f" give {_identity(entry.cls)} another one."
         )
 
 
-#: What :func:`register_type` fills, shared by every application of a process,
-#: as the types of Go's ``encoding/gob`` are.
+#: The registry that :func:`register_type` fills. All applications of a process share
+#: it, as Go programs share the types of ``encoding/gob``.
 registry = Registry()
 
 
@@ -97,8 +103,8 @@ def register_type(
 ) -> t.Any:
     """Let values of a class be stored; the counterpart of Go's ``gob.Register``.
 
-    Dataclasses, enums and named tuples need nothing more. Call it once, where
-    the class is defined, or use it as a decorator::
+    Dataclasses, enums and named tuples need no functions. Call ``register_type``
+    once, where the class is defined, or use it as a decorator::
 
         @register_type
         @dataclass
@@ -108,23 +114,21 @@ def register_type(
 
         register_type(Money, name="money", encode=str, decode=Money.parse)
 
-    A dataclass is rebuilt field by field without calling ``__init__``. A field
-    it has gained since takes its default; one it has lost is ignored.
+    A dataclass is rebuilt field by field, without calling ``__init__``. A field that
+    the stored data lacks takes its default. A field that the class lacks is ignored.
 
     :param cls: the class. Its subclasses are not included.
-    :param name: what the class is called in stored data. It must not change
-        while there are sessions that hold one. Defaults to the module and the
-        qualified name.
+    :param name: what the class is called in stored data. It must not change while
+        sessions hold such objects. The default is the module and the qualified name.
     :param encode: turns an object into a value that can be stored.
     :param decode: turns that value into an object again.
-    :param go_name: for ``SESSION_FORMAT = "gorilla"``: the Go struct that this
-        dataclass stands for, as Go names it, such as ``"main.Person"``. The fields
-        ``user_id`` and ``UserID`` are the same; for other names a dataclass says
+    :param go_name: for ``SESSION_FORMAT = "gorilla"``: the name of the Go struct that
+        this dataclass stands for, such as ``"main.Person"``. The fields ``user_id``
+        and ``UserID`` match. Declare other names with
         ``field(metadata={"go": "UID"})``.
     :returns: the class.
-    :raises SessionConfigError: the class is none of the kinds above and lacks
-        `encode` or `decode`, or `name` or `go_name` belongs to another class or is
-        none.
+    :raises SessionConfigError: the class needs `encode` and `decode`, or `name` or
+        `go_name` is malformed or belongs to another class.
     """
     if cls is None:
         return lambda cls: register_type(
@@ -134,12 +138,12 @@ def register_type(
         raise SessionConfigError(f"register_type: {cls!r} is not a class.")
     if (encode is None) != (decode is None):
         raise SessionConfigError(
-            f"register_type({cls.__name__}): encode= and decode= go together."
+            f"register_type({cls.__name__}): give both encode= and decode=, or neither."
         )
     if name is not None and not _is_name(name):
         raise SessionConfigError(
-            f"register_type({cls.__name__}): name= has to be a str, not empty and"
-            " without lone surrogates."
+            f"register_type({cls.__name__}): name= must be a str that is not empty"
+            " and has no lone surrogates."
         )
     if go_name is not None:
         _check_go_name(cls, go_name, encode)
@@ -147,7 +151,7 @@ def register_type(
         encode, decode = _known_kind(cls)
     elif not (callable(encode) and callable(decode)):
         raise SessionConfigError(
-            f"register_type({cls.__name__}): encode= and decode= have to be functions."
+            f"register_type({cls.__name__}): encode= and decode= must be functions."
         )
     registry.add(Registered(name or _identity(cls), cls, encode, decode, go_name))
     return cls
@@ -156,13 +160,13 @@ def register_type(
 def _check_go_name(cls: type, go_name: object, encode: object) -> None:
     if not _is_name(go_name):
         raise SessionConfigError(
-            f"register_type({cls.__name__}): go_name= has to be a str, not empty and"
-            " without lone surrogates."
+            f"register_type({cls.__name__}): go_name= must be a str that is not empty"
+            " and has no lone surrogates."
         )
     if not dataclasses.is_dataclass(cls) or encode is not None:
         raise SessionConfigError(
-            f"register_type({cls.__name__}): go_name= is for dataclasses, and goes"
-            " without encode= and decode=."
+            f"register_type({cls.__name__}): go_name= needs a dataclass, without"
+            " encode= and decode=."
         )
 
 
@@ -181,18 +185,18 @@ def _known_kind(
     cls: type,
 ) -> tuple[c.Callable[[t.Any], t.Any], c.Callable[[t.Any], t.Any]]:
     if issubclass(cls, enum.Flag):
-        # Combinations of flags have a value, but no name of their own.
+        # A combination of flags has a value, but no name.
         return (lambda flags: flags.value), cls
     if issubclass(cls, enum.Enum):
-        # Not cls.__getitem__, which is that of str in an enum of str.
+        # In an enum of str, cls.__getitem__ would be that of str.
         return (lambda member: member.name), lambda name: cls[name]
     if issubclass(cls, tuple) and hasattr(cls, "_make"):
         return list, cls._make
     if dataclasses.is_dataclass(cls) and _is_nothing_but_fields(cls):
         return fields_of, lambda values: _dataclass_from(cls, values)
     raise SessionConfigError(
-        f"register_type({cls.__name__}): not a dataclass, an enum or a named tuple,"
-        " so encode= and decode= are needed."
+        f"register_type({cls.__name__}): give encode= and decode=, because this is"
+        " not a dataclass, an enum or a named tuple."
     )
 
 
@@ -200,7 +204,7 @@ def _is_nothing_but_fields(cls: type) -> bool:
     try:
         object.__new__(cls)
     except TypeError:
-        # It derives from list or the like, and so holds more than its fields.
+        # It derives from a type such as list, and so holds more than its fields.
         return False
     return True
 
@@ -221,8 +225,9 @@ def _dataclass_from(cls: type, values: dict[str, t.Any]) -> t.Any:
             value = field.default_factory()
         else:
             raise ConversionError(
-                f"there is nothing stored for the field {field.name!r}"
+                f"the field {field.name!r} is missing in the stored data and has no"
+                " default"
             )
-        # Frozen dataclasses refuse plain assignment.
+        # A frozen dataclass refuses an ordinary assignment.
         object.__setattr__(obj, field.name, value)
     return obj

@@ -1,4 +1,4 @@
-"""Sessions as Go keeps them: an encoding/gob of ``map[interface{}]interface{}``."""
+"""Sessions as Go stores them: encoding/gob of a ``map[interface{}]interface{}``."""
 
 from __future__ import annotations
 
@@ -27,26 +27,28 @@ from .gob.types import (
 )
 from .gob.writer import TypeTable, Writer
 
-#: The key in Go's map that says when the session began, in seconds since the
-#: epoch as ``int64``. Only there where its age counts.
+#: The key in Go's map for when the session began: an ``int64``, in seconds since the
+#: epoch. It is only there if the session's age counts.
 CREATED_NAME = "_flask_created"
 
-#: The key that says when the session got its present id, likewise. Only there where
-#: ids are rotated for their age.
+#: The key for when the session got its present id, in the same form. It is only there
+#: if ids are rotated for their age.
 ROTATED_NAME = "_flask_renewed"
 
 _VALUES = gob_type("map", "", (INTERFACE, INTERFACE))
 
 
 class GorillaCodec:
-    """Go's values, kept with their Go types.
+    """Keeps Go's values with their Go types.
 
-    The encoded value of a name is a gob by itself: how long the definitions of its
-    types are, those definitions, the name, and the value. In place of a name that
-    is of the Go type which a name of Python has anyway there is a zero byte.
+    The encoded value of a name is a gob by itself: the length of the definitions of
+    its types, the definitions, the name, and the value. A zero byte takes the place of
+    a name that Python's name alone determines.
 
-    :param registered: the names of Go types that every Go program which shares the
-        session has registered.
+    :param registered: the names of the Go types that are registered in every Go
+        program that shares the session.
+    :param registry: the classes that stand for Go structs. The default is the
+        registry that :func:`~flask_buffalo_session.register_type` fills.
     """
 
     stores_created = False
@@ -63,7 +65,7 @@ class GorillaCodec:
         try:
             entries = list(_entries(data))
         except GobError as error:
-            raise RejectedError("corrupt", "no gob of a session") from error
+            raise RejectedError("corrupt", "not a gob of a session") from error
         created = rotated = None
         values: dict[t.Hashable, bytes] = {}
         typed: list[tuple[t.Hashable, Boxed | None, Boxed | None]] = []
@@ -77,8 +79,8 @@ class GorillaCodec:
                 typed.append((name, key, value))
             else:
                 values[name] = _entry(None, value)
-        # Go tells 1 from true, and int 1 from int64 1. The types that Python's own
-        # names have come first, as Go's order is another one each time.
+        # Go tells 1 from true, and int 1 from int64 1. Go's order changes each time,
+        # so the names of the types that Python uses come first.
         for name, key, value in typed:
             if name in values:
                 name = UnreadName(_entry(None, key))
@@ -99,7 +101,7 @@ class GorillaCodec:
             writer.boxed(Boxed("int64", INT, seconds))
         for name, entry in record.values.items():
             if entry[:2] == b"\0\0":
-                # No definitions and no key, so nothing in there has a number.
+                # The entry defines no types and has no key, so it fits any stream.
                 writer.boxed(self._key(name))
                 writer.data += entry[2:]
                 continue
@@ -108,7 +110,9 @@ class GorillaCodec:
             writer.boxed(value)
         definitions = types.definitions()
         if len(definitions) > MOST_TYPES:
-            raise SessionTypeError("session", "has values of too many Go types")
+            raise SessionTypeError(
+                "session", "has values of too many Go types: store fewer types"
+            )
         stream = Writer(types)
         for definition in definitions:
             stream.chunk(definition)
@@ -128,7 +132,7 @@ class GorillaCodec:
                 if name == FLASH_NAME and messages_of(old) == value:
                     return was
                 return _entry(key, encoder.encode(wire, old))
-        # What was there is malformed or nothing, so there is nothing to go by.
+        # There was no value, or a malformed one.
         return _entry(None, encoder.encode(wire, None))
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
@@ -146,15 +150,15 @@ class GorillaCodec:
         return _entry(None, first) == _entry(None, encoder.encode(other, first))
 
     def is_record(self, data: bytes) -> bool:
-        """Whether the bytes are a session's, without looking at all of it."""
+        """Return whether the bytes begin as a session's do."""
         try:
             return _opened(data)[0] >= 0
         except GobError:
             return False
 
     def _name(self, key: Boxed | None) -> tuple[t.Hashable, Boxed | None]:
-        """The session name that a key of Go's map is, and the key itself where the
-        name does not say all of it.
+        """Return the session name of a key of Go's map, and the key itself if the
+        name alone does not determine it.
         """
         if key is None:
             return None, None
@@ -172,8 +176,9 @@ class GorillaCodec:
         return name, None if _entry(None, usual) == _entry(None, key) else key
 
     def _key(self, name: t.Hashable) -> Boxed | None:
-        """
-        :raises SessionTypeError: no Go program has such a key.
+        """Return the key of Go's map for a session name.
+
+        :raises SessionTypeError: Go has no such key.
         """
         if type(name) is str:
             return _text(name)
@@ -195,7 +200,7 @@ def _text(name: str) -> Boxed:
 
 
 def _opened(data: bytes) -> tuple[int, Reader]:
-    """How many values there are, and where they are."""
+    """Return the number of values, and a reader in front of them."""
     reader = Reader(data)
     kind = reader.message()
     if kind.kind != "map" or kind.parts != (INTERFACE, INTERFACE):
@@ -231,8 +236,9 @@ def _entry(key: Boxed | None, value: Boxed | None) -> bytes:
 
 
 def _parsed(entry: bytes) -> tuple[Boxed | None, Boxed | None]:
-    """
-    :raises GobError: not malformed by itself, but made of something that is.
+    """Return the key and the value of an entry.
+
+    :raises GobError: the entry holds malformed bytes.
     """
     outer = Reader(entry)
     head = outer.take(outer.length())
@@ -242,8 +248,8 @@ def _parsed(entry: bytes) -> tuple[Boxed | None, Boxed | None]:
 
 @functools.lru_cache(maxsize=128)
 def _types(definitions: bytes) -> dict[int, GobType]:
-    """The types of an entry; the same ones each time, so that a record holds their
-    definitions once.
+    """Return an entry's types by number. They are the same objects each time, so that
+    a record defines them once.
     """
     return Reader(definitions).definitions()
 

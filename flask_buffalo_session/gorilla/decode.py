@@ -1,4 +1,4 @@
-"""Go's values as Python's."""
+"""Go's values to Python's."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from .moments import time_from
 
 
 class GoStruct(c.Mapping[str, t.Any]):
-    """A Go struct for which no class is registered: its fields, by their Go names,
-    as items and as attributes. Both can be set, none added.
+    """A Go struct for which no class is registered.
 
-    :ivar go_type: the name of its Go type. With the package where it was in an
-        interface, such as ``main.Person`` or ``*main.Person``; without it where it
-        was a part of another value.
+    Its fields are items and attributes under their Go names. A field can be set, but
+    no field can be added.
+
+    :ivar go_type: the name of its Go type. It has the package if an interface held
+        the struct, such as ``main.Person`` or ``*main.Person``. It has none if the
+        struct was part of another value.
     """
 
     __slots__ = ("_gob_type", "_values", "go_type")
@@ -61,7 +63,7 @@ class GoStruct(c.Mapping[str, t.Any]):
         return len(self._values)
 
     def __getattr__(self, name: str) -> t.Any:
-        # Not for those of its own, which are missing while it is being copied.
+        # While the struct is being copied, its own attributes are missing.
         if not name.startswith("_") and name in self._values:
             return self._values[name]
         raise AttributeError(name)
@@ -80,8 +82,8 @@ class GoStruct(c.Mapping[str, t.Any]):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GoOpaque:
-    """A value whose bytes only its Go type can read, since it has a method
-    ``GobEncode``, ``MarshalBinary`` or ``MarshalText`` that made them.
+    """A value whose bytes only its Go type can read, because the type's own method
+    ``GobEncode``, ``MarshalBinary`` or ``MarshalText`` wrote them.
 
     :param go_type: the name of its Go type, as in :class:`GoStruct`.
     :param data: what that method returned.
@@ -103,8 +105,9 @@ class Decoder:
         self._name = name
 
     def boxed(self, value: Boxed | None) -> t.Any:
-        """
-        :raises SessionTypeError: there is no such Python value.
+        """Return the Python value of what an interface holds.
+
+        :raises SessionTypeError: Python has no such value.
         :raises GobError: the value is malformed.
         """
         if value is None:
@@ -112,17 +115,19 @@ class Decoder:
         return self.value(value.type, value.value, value.name)
 
     def value(self, kind: GobType, wire: t.Any, go_type: str) -> t.Any:
-        """
-        :param wire: the value as :mod:`.gob` has it.
-        :param go_type: the name of its Go type, "" if unknown.
+        """Return the Python value of a wire value.
+
+        :param kind: the Go type as it goes over the wire.
+        :param go_type: the Go type's name, "" if it is unknown.
+        :raises SessionTypeError: Python has no such value.
         """
         if kind.id and kind is not INTERFACE:
             return wire
         return _VALUES[kind.kind](self, kind, wire, go_type)
 
     def key(self, kind: GobType, wire: t.Any, go_type: str) -> t.Any:
-        """A map's key, as :meth:`value`. A NaN, which is not equal to itself, is one
-        and the same object each time, so that it is found again.
+        """Return a map's key, as :meth:`value` does. A NaN does not equal itself, so
+        it is the same object each time, and a dict finds it again.
         """
         key = self.value(kind, wire, go_type)
         return key if key == key else _NAN.get(type(key), key)
@@ -197,7 +202,7 @@ _VALUES: dict[str, c.Callable[[Decoder, GobType, t.Any, str], t.Any]] = {
 
 
 def _zero(kind: GobType) -> t.Any:
-    """What a field holds that was not sent. A struct or the like is always sent,
+    """Return what a field holds that Go did not send. Go always sends a struct,
     unless it is a nil pointer.
     """
     return {

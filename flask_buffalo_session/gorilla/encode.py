@@ -1,7 +1,7 @@
-"""Python's values as Go's, without harm to the types they had there.
+"""Python's values to Go's.
 
-What goes back is built along what was there before: the same Go type where the
-new value fits into it, and the old bytes where nothing has changed.
+The encoder follows the Go value that was there before. A new value that fits the
+old Go type keeps that type, and an unchanged value keeps its bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..values import (
 )
 from .decode import Decoder, GoOpaque, GoStruct
 from .equality import same
-from .gob.reader import Boxed
+from .gob.reader import Boxed, add_type_names, in_interface
 from .gob.types import INT, INTERFACE, MAX_DEPTH, OPAQUE, STRING, UINT, GobType
 from .gotypes import (
     ALWAYS_REGISTERED,
@@ -51,13 +51,14 @@ from .scalars import (
     encode_opaque,
     encode_string,
     is_text,
+    is_zero,
     mismatch,
 )
 
-# Counted as the reader does, which is one level down when it comes to a value.
+# The reader counts a session's value as one level deep already.
 _DEEPEST = MAX_DEPTH - 1
 
-# Which kinds a value of a Python class may stay.
+# The kinds of Go types that a value of a Python class may keep.
 _FITTING: dict[type, frozenset[str]] = {
     bool: frozenset({"bool"}),
     int: frozenset({"int", "uint"}),
@@ -76,8 +77,8 @@ _FITTING: dict[type, frozenset[str]] = {
 class Encoder:
     """Turns one Python value into a Go value.
 
-    :param name: the session name the value is kept under.
-    :param registered: the names of the types that Go can read; None for any.
+    :param name: the session name the value is kept under, for the error message.
+    :param registered: the names of the types that Go can read. None: all of them.
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class Encoder:
         self._old: Boxed | None = None
 
     def encode(self, value: t.Any, old: Boxed | None) -> Boxed | None:
-        """
-        :param old: what is replaced. Go can read the types in there.
-        :raises SessionTypeError: there is no such Go value.
+        """Return the Go value for a Python value.
+
+        :param old: the Go value that this one replaces. Go can read its types.
+        :raises SessionTypeError: Go has no such value, or could not read its type.
         """
         self._old = old
         return self.boxed(value, old, self._path)
@@ -113,9 +115,12 @@ class Encoder:
     def wire_value(
         self, kind: GobType, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> t.Any:
-        """A value of a given Go type, as :mod:`.gob` has it.
+        """Return the wire value of a given Go type.
 
-        :raises SessionTypeError: the value does not fit.
+        :param kind: the Go type as it goes over the wire.
+        :param go_type: the Go type's name, "" if it is unknown.
+        :param old: the wire value that was there before, if any.
+        :raises SessionTypeError: the value does not fit the Go type.
         """
         if path.depth > _DEEPEST:
             raise SessionTypeError(str(path), TOO_DEEP)
@@ -123,7 +128,7 @@ class Encoder:
             return scalar(kind, value, go_type, old, path)
         return _ENCODERS[kind.kind](self, kind, value, go_type, old, path)
 
-    # Of the type that it was
+    # Values that keep their Go type
 
     def _may_stay(self, value: t.Any, old: Boxed) -> bool:
         kinds = _FITTING.get(type(value))
@@ -160,8 +165,8 @@ class Encoder:
     def _aligned(
         self, value: c.Sequence[t.Any], element: GobType, inner: str, old: list[t.Any]
     ) -> list[t.Any]:
-        """For each element the one that it was. If some have come or gone, then
-        those at the start and at the end that are still the same.
+        """Return the old element for each element, None for a new one. If the
+        length has changed, only equal elements at both ends have an old one.
         """
         if len(old) == len(value):
             return old
@@ -185,7 +190,7 @@ class Encoder:
             raise mismatch(path, value, go_type or kind.kind)
         key_kind, element = kind.parts
         key_type, inner = elements_of(go_type)
-        # Those that were there, in their order, then the new ones.
+        # The old keys come first, in their old order.
         were = (
             {self._decoder.key(key_kind, pair[0], key_type): pair for pair in old}
             if old
@@ -223,7 +228,7 @@ class Encoder:
         for name, part in zip(kind.fields, kind.parts, strict=True):
             was = before.get(name)
             if name not in given:
-                # The class does not have it, so it stays.
+                # The Python class lacks this field, so the field stays as it was.
                 now = was
             elif given[name] is None:
                 continue
@@ -231,17 +236,17 @@ class Encoder:
                 now = self.wire_value(
                     part, given[name], "", was, ValuePath(path, f".{name}", None)
                 )
-            # It may be a zero, of a kind that is sent nevertheless.
+            # An old zero stays, because Go sends some zeros, such as a nil's.
             if name in before and same(now, was):
                 wire[name] = was
-            elif now is not None and not _is_zero(part, now):
+            elif now is not None and not is_zero(part, now):
                 wire[name] = now
         return wire
 
     def _fields(
         self, kind: GobType, value: t.Any, go_type: str, path: ValuePath
     ) -> c.Mapping[str, t.Any]:
-        """The values of a struct's fields by their Go names."""
+        """Return the values of a struct's fields by their Go names."""
         if isinstance(value, GoStruct):
             if value._gob_type is kind or value.go_type in (go_type, kind.name):
                 return value
@@ -257,7 +262,7 @@ class Encoder:
             if folded(name) in fields
         }
 
-    # Of a type that it is given here
+    # Values that have no Go type yet, or lose the one they had
 
     def _fresh(self, value: t.Any, old: Boxed | None, path: ValuePath) -> Boxed:
         kind = type(value)
@@ -291,16 +296,20 @@ class Encoder:
     def _fresh_container(
         self, name: str, kind: GobType, value: t.Any, old: Boxed | None, path: ValuePath
     ) -> Boxed:
-        """Of any elements, where those may not be all of the type they were."""
+        """Return a list or a map that may hold elements of any type. Elements that
+        were there keep their own Go types.
+        """
         before: t.Any = None
         if old is not None and old.type.kind in ("slice", "array", "map"):
             element, inner = old.type.parts[-1], elements_of(old.name)[-1]
             if element is not INTERFACE and inner not in SCALARS:
                 before = None
             elif old.type.kind != "map" and kind is LIST:
-                before = [_boxed(element, inner, item) for item in old.value]
+                before = [in_interface(element, inner, item) for item in old.value]
             elif old.type.kind == "map" and old.type.parts[0] is kind.parts[0]:
-                before = [(key, _boxed(element, inner, v)) for key, v in old.value]
+                before = [
+                    (key, in_interface(element, inner, v)) for key, v in old.value
+                ]
         return Boxed(name, kind, self.wire_value(kind, value, name, before, path))
 
     def _fresh_dict(self, value: t.Any, old: Boxed | None, path: ValuePath) -> Boxed:
@@ -314,8 +323,9 @@ class Encoder:
         if "." not in value.go_type and self._registered is not None:
             raise SessionTypeError(
                 str(path),
-                f"a Go {value.go_type or 'struct'} that was a part of another value"
-                " cannot be one of its own, as its package is not known here",
+                f"a Go {value.go_type or 'struct'} that was part of another value"
+                " cannot stand alone, because its package is not known here: keep the"
+                " whole value",
             )
         wire = self._struct(value._gob_type, value, value.go_type, None, path)
         return Boxed(value.go_type, value._gob_type, wire)
@@ -323,7 +333,7 @@ class Encoder:
     def _fresh_struct(self, value: t.Any, entry: Registered, path: ValuePath) -> Boxed:
         name = t.cast(str, entry.go_name)
         bare = name.lstrip("*")
-        # The same type can be registered in Go by value or by pointer.
+        # Go may have registered the struct or a pointer to it.
         name = next(
             (other for other in (name, bare, f"*{bare}") if self._can_read(other)), name
         )
@@ -364,7 +374,7 @@ class Encoder:
     @functools.cached_property
     def _names_of_old(self) -> frozenset[str]:
         names: set[str] = set()
-        _collect(INTERFACE, self._old, names)
+        add_type_names(INTERFACE, self._old, names)
         return frozenset(names)
 
 
@@ -379,33 +389,6 @@ _ENCODERS: dict[
 }
 
 
-def _boxed(kind: GobType, go_type: str, wire: t.Any) -> Boxed | None:
-    """What would be in an interface instead of a value of a fixed type."""
-    if kind is INTERFACE:
-        return t.cast("Boxed | None", wire)
-    return Boxed(go_type, kind, wire)
-
-
-def _collect(kind: GobType, wire: t.Any, names: set[str]) -> None:
-    """Add the names of the types in interfaces."""
-    if kind is INTERFACE:
-        if wire is not None:
-            names.add(wire.name)
-            if wire.type.mixed:
-                _collect(wire.type, wire.value, names)
-    elif kind.kind in ("slice", "array"):
-        for item in wire:
-            _collect(kind.parts[0], item, names)
-    elif kind.kind == "map":
-        for key, item in wire:
-            _collect(kind.parts[0], key, names)
-            _collect(kind.parts[1], item, names)
-    elif kind.kind == "struct":
-        for name, part in zip(kind.fields, kind.parts, strict=True):
-            if name in wire:
-                _collect(part, wire[name], names)
-
-
 def _no_go_type(kind: type, entry: Registered | None) -> str:
     if entry is not None and dataclasses.is_dataclass(kind):
         return (
@@ -414,7 +397,3 @@ def _no_go_type(kind: type, entry: Registered | None) -> str:
         )
     advice = advice_for(kind, "keep a str, a number, a list or a dict instead")
     return f"a {class_shown(kind)} has no Go type: {advice}"
-
-
-def _is_zero(kind: GobType, wire: t.Any) -> bool:
-    return kind.kind not in ("struct", "array", *OPAQUE) and not wire

@@ -1,4 +1,4 @@
-"""When two Python values are the same to a Go program."""
+"""Comparing Python values as a Go program would see them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .decode import GoStruct
 
 
 def same(one: t.Any, other: t.Any) -> bool:
-    """Whether two Python values are the same to a Go program too, which 1 and True
-    are not, nor 0.0 and -0.0.
+    """Return whether two values would be the same to a Go program. 1 and True are
+    not, and neither are 0.0 and -0.0.
     """
     if type(one) is not type(other):
         return {type(one), type(other)} == {list, tuple} and same(
@@ -31,7 +31,7 @@ def same(one: t.Any, other: t.Any) -> bool:
         )
     if isinstance(one, GoStruct):
         named = bool(one.go_type == other.go_type)
-        return named and same(one.values, other._values)
+        return named and same(dict(one), dict(other))
     if isinstance(one, dt.datetime):
         return bool(one == other and one.utcoffset() == other.utcoffset())
     if dataclasses.is_dataclass(one):

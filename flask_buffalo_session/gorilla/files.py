@@ -18,22 +18,21 @@ from ..stores.lockfile import check_installed, locked_file
 from .format import GorillaFormat
 from .securecookie import is_id
 
-# Seconds for which gorilla takes what it has sealed to be valid.
+# How long gorilla accepts what it has sealed, in seconds.
 _GORILLAS_AGE = 30 * 24 * 3600
 
 
 class GorillaFiles:
-    """Sessions in the folder of a Go application that uses gorilla's
-    ``FilesystemStore``: a file for each, sealed as a cookie is.
+    """Shares the folder of a Go application that uses gorilla's ``FilesystemStore``.
+    Each session is a file, sealed as a cookie is.
 
-    A session lives for 30 days at most, and is of 4,096 bytes at most when sealed,
-    as gorilla reads no others. Between processes of Python's, saves of one session
-    wait for each other; Go knows nothing of that, so what it saves at the same moment
-    may be lost.
+    gorilla reads a session for 30 days at most, and only up to 4,096 sealed bytes.
+    Python's processes wait for each other when they save one session. Go does not take
+    part in this, so a save by Go at the same moment may be lost.
 
-    :param path: the folder. It has to be there.
-    :param key_pairs: as of :class:`GorillaFormat`, and the same as the Go store's.
-    :param name: the session's name, with which gorilla seals the files too.
+    :param path: the folder. It must exist.
+    :param key_pairs: the Go store's keys, as for :class:`GorillaFormat`.
+    :param name: the session's name. gorilla seals the files with it.
     :raises SessionConfigError: a key cannot be used, or portalocker is not installed.
     """
 
@@ -62,7 +61,7 @@ class GorillaFiles:
         token = token or new_token()
         if not is_id(token):
             raise SessionConflictError("there is no such session")
-        # What is to end before gorilla's time is dated back by the difference.
+        # gorilla's own limit is fixed. A file that should expire earlier is dated back.
         issued = int(time.time()) - max(0, _GORILLAS_AGE - max_age)
         text = self._seal.seal_at(issued, data.decode("latin-1"))
         try:
@@ -84,10 +83,10 @@ class GorillaFiles:
             raise _failed("delete", error) from error
 
     def prune(self) -> int:
-        """Remove expired files, which Go never does.
+        """Delete expired files. Go never does.
 
-        :returns: how many there were.
-        :raises SessionStoreError: the folder or a file cannot be read or removed.
+        :returns: how many files were deleted.
+        :raises SessionStoreError: the folder or a file cannot be read or deleted.
         """
         count = 0
         try:
@@ -107,7 +106,7 @@ class GorillaFiles:
         try:
             token = self._seal.unseal(text, max_age=_GORILLAS_AGE).token
         except RejectedError as error:
-            # That it is no session is for the codec to say.
+            # The codec rejects bytes that are no session.
             return None if error.reason == "expired" else text.encode("latin-1")
         return token.encode("latin-1")
 
@@ -116,7 +115,7 @@ class GorillaFiles:
         try:
             with open(descriptor, "w", encoding="latin-1") as file:
                 file.write(text)
-            # In one step: who reads finds the old file or the new one.
+            # A reader finds either the old file or the new one.
             os.replace(aside, path)
         except BaseException:
             os.remove(aside)

@@ -15,7 +15,7 @@ from .scalars import is_text
 
 
 def messages_of(value: Boxed | None) -> dict[str, list[str]]:
-    """Messages by kind; none where these are not Buffalo's."""
+    """Return Buffalo's messages by kind. Any other value counts as no messages."""
     if value is None or value.type is not BYTES:
         return {}
     try:
@@ -35,19 +35,23 @@ def messages_of(value: Boxed | None) -> dict[str, list[str]]:
 
 
 def _as_go(text: str) -> str:
-    """The text that Go's json.Unmarshal makes of it: a lone surrogate is none."""
+    """Return a text as Go's json.Unmarshal reads it, without lone surrogates."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-# What Go's json.Marshal writes differently.
+# The characters that Go's json.Marshal escapes and Python's json does not.
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
 def json_of(messages: t.Any) -> t.Any:
-    """The bytes that Go's json.Marshal makes of messages; anything else as it is."""
+    """Return the bytes that Go's json.Marshal makes of messages. Any other value is
+    returned as it is.
+
+    :raises SessionTypeError: a message contains lone surrogates.
+    """
     if not isinstance(messages, dict):
         return messages
     try:
@@ -66,8 +70,9 @@ def json_of(messages: t.Any) -> t.Any:
 
 
 def _str(text: t.Any) -> str:
-    """
-    :raises TypeError: it is none.
+    """Return a text as a str.
+
+    :raises TypeError: the value is no text.
     """
     if not is_text(text):
         raise TypeError

@@ -21,19 +21,20 @@ class GorillaFormat:
         GorillaFormat(hash_key, block_key)           # encrypted
         GorillaFormat(new_hash, None, old_hash)      # the old one still verifies
 
-    :param key_pairs: as of Go's ``sessions.NewCookieStore``: a hash key, a block
-        key of 16, 24 or 32 bytes or None, then older pairs. The last block key may
-        be left out. Without any, the secret and its fallbacks are the hash keys.
-    :param registered: names of Go types that are registered with ``gob.Register``
+    :param key_pairs: the arguments of Go's ``sessions.NewCookieStore``: a hash key, a
+        block key of 16, 24 or 32 bytes or None, then older pairs. The last block key
+        may be left out. Without any keys, the secret and its fallbacks are the hash
+        keys.
+    :param registered: names of the Go types that are registered with ``gob.Register``
         in every Go program that shares the session, such as ``"time.Time"`` or
-        ``"map[string]interface {}"``. Without it, values of such types go back
-        only where Go has put one.
+        ``"map[string]interface {}"``. A value of a type that is not listed is only
+        stored where Go has stored one.
     :raises SessionConfigError: a key is not bytes or str, a hash key is missing or
-        empty, or a name is none.
+        empty, or a name is not a str.
     """
 
-    #: A gorilla cookie is base64 of its timestamp and has no mark for a permanent
-    #: session. This is what all of them begin with until the year 2096.
+    #: A gorilla cookie does not show whether its session is permanent. It begins with
+    #: the base64 of its timestamp, which begins with this letter until the year 2096.
     permanent_mark = "M"
 
     def __init__(
@@ -47,24 +48,25 @@ class GorillaFormat:
         ]
         self._codec = GorillaCodec(_names(registered))
         self.codec: Codec = self._codec
-        #: The hash keys; none where it uses the application's secrets.
+        #: The hash keys. Empty if the format uses the application's secrets.
         self.secrets: tuple[bytes, ...] = tuple(pair[0] for pair in self._pairs)
 
     def seal(self, secrets: c.Sequence[bytes], name: str, *, encrypt: bool) -> Seal:
-        """
-        :raises SessionConfigError: it is to be encrypted and there is no block key
-            to do so, or a key cannot be used.
+        """Return the seal for a cookie's name.
+
+        :raises SessionConfigError: `encrypt` is set without a block key, or a key
+            cannot be used.
         """
         if encrypt and not (self._pairs and self._pairs[0][1]):
             raise SessionConfigError(
                 "SESSION_ENCRYPT needs a block key in the gorilla format: set"
-                " SESSION_FORMAT = GorillaFormat(hash_key, block_key), with the keys"
-                " that the Go application has."
+                " SESSION_FORMAT = GorillaFormat(hash_key, block_key), with the Go"
+                " application's keys."
             )
         return self.seal_of(secrets, name)
 
     def seal_of(self, secrets: c.Sequence[bytes], name: str) -> GorillaSeal:
-        """The same, which is encrypted where there is a block key."""
+        """Return the seal for a cookie's name. It encrypts if there is a block key."""
         pairs: list[KeyPair] = self._pairs or [(secret, None) for secret in secrets]
         return GorillaSeal(pairs, name, sound=self._is_token)
 
@@ -77,9 +79,9 @@ def _key(key: object) -> bytes | None:
         return key.encode("utf-8", "surrogatepass")
     if key is None or isinstance(key, bytes):
         return key
-    # Not its value, which is a secret.
+    # The message must not contain the key.
     raise SessionConfigError(
-        f"GorillaFormat: a {type(key).__name__} is no key; keys are bytes or str."
+        f"GorillaFormat: a key must be bytes or str, not a {type(key).__name__}."
     )
 
 
@@ -90,8 +92,12 @@ def _hash_key(key: bytes | None) -> bytes:
 
 def _names(registered: object) -> frozenset[str]:
     if isinstance(registered, str) or not isinstance(registered, c.Iterable):
-        raise SessionConfigError("GorillaFormat: registered= is a list of Go's names.")
+        raise SessionConfigError(
+            "GorillaFormat: registered= must be a list of names of Go types."
+        )
     names = list(registered)
     if not all(isinstance(name, str) and name for name in names):
-        raise SessionConfigError("GorillaFormat: registered= is a list of Go's names.")
+        raise SessionConfigError(
+            "GorillaFormat: registered= must be a list of names of Go types."
+        )
     return frozenset(names)

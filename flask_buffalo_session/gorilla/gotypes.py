@@ -1,5 +1,5 @@
-"""Go's types: those that every program knows, what their names say, and the structs
-that dataclasses stand for.
+"""Go's types: those every program knows, their names, and the structs that
+dataclasses stand for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .gob.types import (
     shared,
 )
 
-# What a number of each Go type may be.
+# The lowest and the highest number of each Go type.
 RANGES = {
     f"{sign}int{bits or ''}": (low << (bits or 64) - 1, (1 << (bits or 64) + high) - 1)
     for bits in (0, 8, 16, 32, 64)
@@ -42,12 +42,13 @@ SCALARS: dict[str, GobType] = {
     "string": STRING,
 }
 
-#: The names of those, and of what gorilla/sessions registers.
+#: The names of the types that every program can read: Go registers the scalars, and
+#: gorilla/sessions registers the rest.
 ALWAYS_REGISTERED = frozenset(
     {*SCALARS, *(f"[]{name}" for name in SCALARS), "[]interface {}"}
 )
 
-# What values become that have no Go type yet.
+# The Go types of Python's scalars that have none yet.
 FRESH: dict[type, tuple[str, GobType]] = {
     bool: ("bool", BOOL),
     float: ("float64", FLOAT),
@@ -69,8 +70,8 @@ UUID_TYPE = gob_type("binary", "UUID")
 
 @functools.lru_cache(maxsize=256)
 def elements_of(go_type: str) -> tuple[str, str]:
-    """The Go types of a map's keys and elements, or twice that of a slice's or an
-    array's elements, as far as the name says; else "".
+    """Return the names of the Go types of a map's keys and elements. For a slice or
+    an array, both are the type of its elements. "" stands for an unknown type.
     """
     name = go_type.lstrip("*")
     if not name.startswith(("[", "map[")):
@@ -86,8 +87,9 @@ def elements_of(go_type: str) -> tuple[str, str]:
 
 
 def find_registered(registry: Registry, go_type: str) -> Registered | None:
-    """The class that stands for a Go struct. The name may lack the path of its
-    package, or the package, as those of types inside others do.
+    """Return the class that stands for a Go struct, if exactly one does.
+
+    :param go_type: the struct's name, in any of the forms that Go sends.
     """
     if not registry.by_go_name or not go_type:
         return None
@@ -98,35 +100,36 @@ def find_registered(registry: Registry, go_type: str) -> Registered | None:
     found = [
         entry
         for name, entry in registry.by_go_name.items()
-        if _is_tail(wanted, name.lstrip("*"))
+        if wanted in _spellings(name)
     ]
     return found[0] if len({entry.cls for entry in found}) == 1 else None
 
 
-def _is_tail(name: str, whole: str) -> bool:
-    if name == whole:
-        return True
-    if "/" in name:
-        return False
-    return whole.endswith(f"/{name}" if "." in name else f".{name}")
+@functools.lru_cache(maxsize=256)
+def _spellings(go_name: str) -> frozenset[str]:
+    """Return the names that Go sends a struct under. Go sends the package's path for
+    a struct in an interface, only the package's name for a pointer in an interface,
+    and no package for a struct that is part of another value.
+    """
+    full = go_name.lstrip("*")
+    return frozenset({full, full.rpartition("/")[2], full.rpartition(".")[2]})
 
 
 def folded(name: str) -> str:
+    """Return a field's name as it is compared: without case and underscores."""
     return name.replace("_", "").lower()
 
 
 @functools.lru_cache(maxsize=256)
 def python_fields(cls: type) -> dict[str, str]:
-    """The names of a dataclass's fields by those of Go's, without regard to case
-    and underscores.
-    """
+    """Return the names of a dataclass's fields by their folded Go names."""
     return {
         folded(field.metadata.get("go", field.name)): field.name
         for field in dataclasses.fields(cls)
     }
 
 
-# Go structs for dataclasses that Go has not sent one of yet
+# Structs for dataclasses that Go has not sent yet
 
 _KINDS: dict[t.Any, GobType] = {
     bool: BOOL,
@@ -146,7 +149,7 @@ _KINDS: dict[t.Any, GobType] = {
 
 
 def struct_type(cls: type, registry: Registry) -> GobType:
-    """The struct that a dataclass describes by its annotations.
+    """Return the struct that a dataclass's annotations describe.
 
     :raises ConversionError: a field's annotation has no Go type.
     """
@@ -165,8 +168,8 @@ def _struct_type(cls: type, registry: Registry, begun: dict[type, GobType]) -> G
         part = _annotated(hints[field.name], registry, begun)
         if part is None:
             raise ConversionError(
-                f"the field {field.name!r} of {cls.__name__} has no Go type that its"
-                " annotation could name: let Go send one first"
+                f"the annotation of the field {field.name!r} of {cls.__name__} names"
+                " no Go type: use another annotation, or let Go send the struct first"
             )
         parts.append(part)
     go_name = registry.by_class[cls].go_name or cls.__name__

@@ -9,17 +9,17 @@ from ..errors import SessionTypeError
 
 _YEAR_1 = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 
-# Version 1: seconds since the year 1, nanoseconds, minutes east of UTC. Version 2
-# has seconds of the offset too.
+# Version 1 holds seconds since the year 1, nanoseconds, and minutes east of UTC.
+# Version 2 adds the seconds of the offset.
 _MOMENT = struct.Struct(">BqIh")
 
 
 def time_from(data: bytes) -> dt.datetime | None:
-    """The time in Go's form; None if datetime has no such time."""
+    """Return the time of Go's bytes, or None if datetime has no such time."""
     if len(data) not in (15, 16) or data[0] != len(data) - 14:
         return None
     _, seconds, nanoseconds, minutes = _MOMENT.unpack(data[:15])
-    # -1 is UTC itself, which has no name otherwise.
+    # Go writes -1 for UTC itself.
     offset = 0 if minutes == -1 else minutes * 60
     offset += sum(struct.unpack("b", data[15:])) if len(data) == 16 else 0
     try:
@@ -32,13 +32,20 @@ def time_from(data: bytes) -> dt.datetime | None:
 
 
 def time_to(value: dt.datetime, path: object) -> bytes:
+    """Return Go's bytes of a time.
+
+    :param path: where the time is, for the error message.
+    :raises SessionTypeError: the time has no zone, or an offset that Go lacks.
+    """
     offset = value.utcoffset()
     if offset is None:
         raise SessionTypeError(
-            str(path), "a Go time has a zone: use datetime.now(UTC) or the like"
+            str(path), "Go's time needs a time zone: use datetime.now(UTC)"
         )
     if offset.microseconds or offset == dt.timedelta(minutes=-1):
-        raise SessionTypeError(str(path), "Go's time has no such offset from UTC")
+        raise SessionTypeError(
+            str(path), "Go's time has no such offset from UTC: use another zone"
+        )
     since = value.replace(tzinfo=dt.UTC) - offset - _YEAR_1
     minutes, rest = divmod(offset.days * 86400 + offset.seconds, 60)
     return _MOMENT.pack(

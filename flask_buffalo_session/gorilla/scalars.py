@@ -1,4 +1,10 @@
-"""Single values of Go's types, made of Python's."""
+"""Python's single values as wire values of a given Go type.
+
+Each function takes the Go type as it goes over the wire, the value, the Go type's
+name, the wire value that was there before, and the value's path. Each raises
+:class:`MismatchError` for a value of another type, and SessionTypeError for a value
+that the Go type cannot hold.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +26,11 @@ from .moments import time_from, time_to
 
 
 class MismatchError(SessionTypeError):
-    """A value is of another type than the Go type it should become."""
+    """A value does not fit the type of the Go value it should become."""
 
 
 def mismatch(path: ValuePath, value: object, go_type: str) -> MismatchError:
+    """Return the error for a value that does not fit a Go type."""
     name = type(value).__name__
     return MismatchError(str(path), f"a {name} cannot be Go's {go_type or 'struct'}")
 
@@ -42,7 +49,7 @@ def encode_int(
     if type(value) is not int:
         raise mismatch(path, value, go_type or kind.kind)
     low, high = RANGES.get(go_type) or RANGES[f"{kind.kind}64"]
-    # What was there stays, even where Go would not have sent it.
+    # The number that was there stays, even if Go would not have sent it.
     if value != old and not low <= value <= high:
         raise SessionTypeError(
             str(path), f"the number does not fit into Go's {go_type or kind.kind}"
@@ -57,7 +64,7 @@ def encode_float(
         value = float(value)
     if type(value) is not float:
         raise mismatch(path, value, go_type or kind.kind)
-    # What was there stays, as above.
+    # The number that was there stays, as above.
     if go_type != "float32" or same(value, old):
         return value
     return _shortened(value, path)
@@ -103,7 +110,7 @@ def encode_opaque(
         return value.bytes
     if type(value) is dt.datetime and kind.name == TIME.name:
         was = None if old is None else time_from(old)
-        # It may have had nanoseconds.
+        # Go's time may have nanoseconds, which datetime drops.
         if same(was, value) and value.utcoffset() is not None:
             return t.cast(bytes, old)
         return time_to(value, path)
@@ -111,9 +118,9 @@ def encode_opaque(
 
 
 def is_text(value: object) -> bool:
-    """Whether a value stands for a str: a Markup, which Go has no type for and
-    which comes back as a str that is escaped, or a translation that waits for the
-    language to be known, such as Babel's lazy strings.
+    """Return whether Go gets a value as a string: a str, a lazy string, or a
+    Markup. Go has no type for Markup, so it comes back as a str, and templates
+    escape it.
     """
     if isinstance(value, str):
         return type(value) in (str, Markup)
@@ -121,11 +128,17 @@ def is_text(value: object) -> bool:
 
 
 def alike(one: GobType, other: GobType) -> bool:
+    """Return whether two opaque types are the same, as far as the wire shows."""
     return (one.kind, one.name) == (other.kind, other.name)
 
 
+def is_zero(kind: GobType, wire: t.Any) -> bool:
+    """Return whether Go leaves a field out of a struct for its value."""
+    return kind.kind not in ("struct", "array", *OPAQUE) and not wire
+
+
 def _shortened(value: float, path: ValuePath) -> float:
-    """What is left of a float64 in a float32."""
+    """Return a number with the precision of Go's float32."""
     try:
         return t.cast(float, struct.unpack("<f", struct.pack("<f", value))[0])
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The seal of Go's gorilla/securecookie: authenticated, encrypted on demand.
+"""The seal of Go's gorilla/securecookie: authenticated, and encrypted on demand.
 
 The text is base64 of ``timestamp|base64(value)|mac``, as gorilla writes it.
 """
@@ -21,7 +21,7 @@ from ..seal import Ticket, base64_decode, check_age, check_secrets
 #: The longest text, in bytes, that gorilla/securecookie makes or reads.
 MAX_LENGTH = 4096
 
-#: A hash key, and a block key where values are encrypted.
+#: A hash key, and a block key if values are encrypted.
 KeyPair: t.TypeAlias = tuple[bytes, bytes | None]
 
 _MAC_BYTES = 32
@@ -29,13 +29,14 @@ _IV_BYTES = 16
 
 
 class GorillaSeal:
-    """
-    :param pairs: newest first. The first seals, all of them unseal.
+    """Protects tokens as gorilla/securecookie does.
+
+    :param pairs: newest first. The first pair seals, and all of them unseal.
     :param name: the cookie's name. Another cookie's text does not verify.
-    :param sound: whether a token is one. Asked only where pairs share a hash key
-        but not a block key, when the MAC does not say which pair it was.
-    :raises SessionConfigError: a hash key is empty, a block key is of a wrong
-        length, or cryptography is not installed where there is a block key.
+    :param sound: returns whether bytes are a token. If pairs share a hash key but not
+        a block key, the MAC does not show which pair sealed a text; `sound` does.
+    :raises SessionConfigError: a hash key is empty, a block key has a wrong length,
+        or there is a block key and cryptography is not installed.
     """
 
     def __init__(
@@ -55,14 +56,18 @@ class GorillaSeal:
         self._sound = sound
 
     def seal(self, token: str, *, permanent: bool) -> str:
-        """The text for the cookie. It has no mark for a permanent session.
+        """Return the text for the cookie. It does not show `permanent`.
 
         :raises SessionTooLargeError: gorilla would not read the text.
         """
         return self.seal_at(int(time.time()), token)
 
     def seal_at(self, issued: int, token: str) -> str:
-        """The same, as if it were another second since the epoch."""
+        """Return the text for the cookie, as if it had been sealed earlier.
+
+        :param issued: when, in seconds since the epoch.
+        :raises SessionTooLargeError: gorilla would not read the text.
+        """
         pair = self._pairs[0]
         body = _wrapped(token)
         if pair.cipher is not None:
@@ -75,15 +80,19 @@ class GorillaSeal:
         return text.decode("ascii")
 
     def unseal(self, text: str, *, max_age: int) -> Ticket:
-        """What the text says, except whether the session is permanent."""
+        """Return what the text carries. It does not show whether the session is
+        permanent.
+
+        :raises RejectedError: the text does not verify, is too old or is malformed.
+        """
         if len(text) > MAX_LENGTH:
-            raise RejectedError("bad-signature", "longer than gorilla makes them")
+            raise RejectedError("bad-signature", "longer than gorilla's cookies")
         try:
             sealed = _decoded(text.encode("ascii"))
         except (Base64Error, UnicodeEncodeError):
             raise RejectedError("bad-signature", "not a gorilla cookie") from None
         value, mac = sealed[: -_MAC_BYTES - 1], sealed[-_MAC_BYTES - 1 :]
-        # All are compared, so that the time tells nothing of which it was.
+        # All pairs are compared, so that the time does not reveal the matching one.
         pairs = [
             pair
             for pair in self._pairs
@@ -122,16 +131,16 @@ class GorillaSeal:
         raise RejectedError("corrupt", "it does not decrypt")
 
 
-# A store's token, such as the ids that gorilla makes. A record is none, as there are
-# other bytes in it.
+# A store's token, such as the ids that gorilla makes. No record matches, because a
+# record has other bytes too.
 _ID = re.compile(r"[A-Za-z0-9_-]{16,120}")
 
-# What a gob of such a string begins with, after its length: the number of its type.
+# The number of a string's type, which follows the length in a gob of a string.
 _STRING = b"\x0c\x00"
 
 
 def _wrapped(token: str) -> bytes:
-    """What gorilla seals: a session, or a gob of the id of one in a store."""
+    """Return what gorilla seals: a session, or a gob of the id of a stored session."""
     body = token.encode("latin-1")
     if not is_id(token):
         return body
@@ -144,12 +153,12 @@ def _unwrapped(body: bytes) -> str:
 
 
 def is_id(token: str) -> bool:
-    """Whether this is a store's token, and not a session itself."""
+    """Return whether a token is an id in a store, and not a session itself."""
     return _ID.fullmatch(token) is not None
 
 
 def is_wrapped_id(body: bytes) -> bool:
-    """Whether this is a gob of an id."""
+    """Return whether bytes are a gob of an id."""
     text = body[4:].decode("latin-1")
     return is_id(text) and _wrapped(text) == body
 
@@ -161,11 +170,11 @@ class _Pair(t.NamedTuple):
 
 
 def _cipher(block_key: bytes | None) -> c.Callable[[bytes, bytes], bytes] | None:
-    """AES in counter mode, where encrypting and decrypting are the same."""
+    """Return AES in counter mode, where one function encrypts and decrypts."""
     if block_key is None:
         return None
     if len(block_key) not in (16, 24, 32):
-        raise SessionConfigError("A gorilla block key has to be of 16, 24 or 32 bytes.")
+        raise SessionConfigError("A gorilla block key must have 16, 24 or 32 bytes.")
     try:
         from cryptography.hazmat.primitives.ciphers import Cipher
         from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -184,9 +193,10 @@ def _cipher(block_key: bytes | None) -> c.Callable[[bytes, bytes], bytes] | None
 
 
 def _decoded(data: bytes) -> bytes:
-    """
-    :raises binascii.Error: it is not what base64 makes of any bytes. Go ignores
-        line breaks and stray bits, so it reads several texts as the same bytes.
+    """Decode base64 that only one text stands for. Go ignores line breaks and stray
+    bits, and so reads several texts as the same bytes.
+
+    :raises binascii.Error: base64 makes this text of no bytes.
     """
     decoded = base64_decode(data)
     if urlsafe_b64encode(decoded) != data:
@@ -195,7 +205,7 @@ def _decoded(data: bytes) -> bytes:
 
 
 def _seconds(timestamp: bytes) -> int:
-    # Nineteen digits are what an int64 has.
+    # An int64 has at most nineteen digits.
     if not timestamp.isdigit() or len(timestamp) > 19:
         raise RejectedError("corrupt", "the timestamp is malformed")
     return int(timestamp)

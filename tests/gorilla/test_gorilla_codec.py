@@ -8,6 +8,7 @@ import copy
 import datetime as dt
 import itertools
 import json
+import struct as struct_module
 import time
 import tracemalloc
 import typing as t
@@ -703,7 +704,7 @@ def test_dataclasses_that_do_not_fit() -> None:
         size: Decimal
 
     register_type(Odd, go_name="main.Odd")
-    with pytest.raises(SessionTypeError, match="the field 'size' of Odd"):
+    with pytest.raises(SessionTypeError, match="of the field 'size' of Odd"):
         GorillaCodec(["main.Odd"]).encode(Odd(Decimal(1)), "n")
     struct = gob_type("struct", "Odd", (INT,), ("Other",))
     with pytest.raises(SessionTypeError, match="holds a main"):
@@ -721,9 +722,23 @@ def test_dataclasses_that_do_not_fit() -> None:
 def test_a_part_of_a_struct_cannot_stand_alone() -> None:
     """Nobody here knows its package."""
     person = values(gob("registered struct"))["person"]
-    with pytest.raises(SessionTypeError, match="part of another value"):
+    with pytest.raises(SessionTypeError, match="was part of another value"):
         CODEC.encode(person.Home, "home")
     assert CODEC.decode(CODEC.encode(person, "other"), "other") == person
+
+
+def test_structs_beside_a_deleted_one_keep_their_types() -> None:
+    """The encoder finds them again, so their times keep the nanoseconds that Python
+    drops.
+    """
+    struct = gob_type("struct", "P", (gob_type("gob", "Time"),), ("At",))
+    kind = gob_type("slice", "", (struct,))
+    times = [struct_module.pack(">BqIh", 1, 2**36 + n, 1, -1) for n in range(3)]
+    raw = entry(kind, "[]main.P", [{"At": time} for time in times])
+    value = CODEC.decode(raw, "n")
+    del value[0]
+    expected = entry(kind, "[]main.P", [{"At": time} for time in times[1:]])
+    assert CODEC.encode(value, "n", raw) == expected
 
 
 # Flash messages

@@ -508,9 +508,9 @@ BAD: list[tuple[tuple[t.Any, ...], dict[str, t.Any], str]] = [
     ((Money,), {}, r"Money.*encode= and decode="),
     ((Abstract,), {}, r"Abstract.*encode= and decode="),
     ((dict,), {}, r"dict.*encode= and decode="),
-    ((Money,), {"encode": str}, "go together"),
-    ((Money,), {"decode": Money}, "go together"),
-    ((Item,), {"encode": str}, "go together"),
+    ((Money,), {"encode": str}, "both encode= and decode="),
+    ((Money,), {"decode": Money}, "both encode= and decode="),
+    ((Item,), {"encode": str}, "both encode= and decode="),
     ((Money,), {"encode": "cents", "decode": Money}, "functions"),
     ((Money,), {"encode": str, "decode": 5}, "functions"),
     ((Item("tea"),), {}, "not a class"),
@@ -562,7 +562,7 @@ def test_a_go_name_has_to_be_one(go_name: t.Any) -> None:
 
 def test_a_go_name_is_for_dataclasses_and_belongs_to_one(registry: Registry) -> None:
     """Their fields are what a Go struct has."""
-    with pytest.raises(SessionConfigError, match="for dataclasses"):
+    with pytest.raises(SessionConfigError, match="needs a dataclass"):
         register_type(Plain, go_name="main.Plain")
     with pytest.raises(SessionConfigError, match="without encode="):
         register_type(Person, go_name="main.P", encode=str, decode=lambda _: Person(""))

@@ -1,4 +1,4 @@
-"""Reading gob."""
+"""Reads Go values from gob's bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from .types import (
     BASIC,
     FIRST_ID,
     FLOAT64,
+    INTERFACE,
     LONGEST_NAME,
     MAX_DEPTH,
     MOST_TYPES,
@@ -23,11 +24,12 @@ from .types import (
 
 
 class Boxed:
-    """What an interface holds: a value that brings its type along.
+    """What an interface holds: a value together with its type.
 
-    :param name: what the type is registered as in Go.
-    :param data: the value as it was sent. Read when it is asked for.
-    :param depth: how deep it was found.
+    :param name: the name that the type is registered under in Go.
+    :param value: the wire value, if it has been read.
+    :param data: the bytes of the value, if it has not. They are read on demand.
+    :param depth: how many values there are around this one.
     """
 
     __slots__ = ("_value", "data", "depth", "name", "type")
@@ -48,7 +50,8 @@ class Boxed:
 
     @property
     def value(self) -> t.Any:
-        """
+        """The wire value.
+
         :raises GobError: the bytes are no value of the type.
         """
         if self._value is None:
@@ -56,8 +59,9 @@ class Boxed:
         return self._value
 
     def read(self) -> None:
-        """
-        :raises GobError: as above.
+        """Read the value, whether or not it is needed.
+
+        :raises GobError: the bytes are no value of the type.
         """
         if self.data is not None:
             reader = Reader(self.data)
@@ -65,14 +69,44 @@ class Boxed:
             reader.finish()
 
 
-class Reader:
-    """Reads values one after the other. Whatever the bytes claim, it takes no
-    more memory than a multiple of their number, and no deeper stack than
-    MAX_DEPTH asks for.
+def in_interface(kind: GobType, go_type: str, wire: t.Any) -> Boxed | None:
+    """Return a wire value as an interface would hold it."""
+    if kind is INTERFACE:
+        return t.cast("Boxed | None", wire)
+    return Boxed(go_type, kind, wire)
 
-    A message's length is of no use to who has all of them, so it is only checked;
-    the value inside an interface then reads as one piece, which Go may have split
-    into messages with definitions of types between them.
+
+def add_type_names(kind: GobType, wire: t.Any, names: set[str]) -> None:
+    """Add the names of the types that interfaces inside a wire value name."""
+    if kind is INTERFACE:
+        if wire is not None:
+            names.add(wire.name)
+            if wire.type.mixed:
+                add_type_names(wire.type, wire.value, names)
+    elif kind.kind in ("slice", "array"):
+        for item in wire:
+            add_type_names(kind.parts[0], item, names)
+    elif kind.kind == "map":
+        for key, item in wire:
+            add_type_names(kind.parts[0], key, names)
+            add_type_names(kind.parts[1], item, names)
+    elif kind.kind == "struct":
+        for name, part in zip(kind.fields, kind.parts, strict=True):
+            if name in wire:
+                add_type_names(part, wire[name], names)
+
+
+class Reader:
+    """Reads values one after the other. The memory it takes is at most a multiple of
+    the bytes it is given, and MAX_DEPTH bounds its stack, whatever the bytes claim.
+
+    Go may split the value inside an interface into several messages, with
+    definitions of types between them. The reader has all the bytes, so it checks
+    the messages' lengths and reads the value in one piece.
+
+    :param data: the bytes.
+    :param position: where to start.
+    :param types: the types that were defined elsewhere, by number.
     """
 
     def __init__(
@@ -84,19 +118,20 @@ class Reader:
         self._definitions: dict[int, dict[str, t.Any]] = {}
 
     def finish(self) -> None:
-        """
-        :raises GobError: there is something left.
+        """Check that all bytes were read.
+
+        :raises GobError: there are more.
         """
         if self.position != len(self.data):
-            raise GobError("there is more than the value")
+            raise GobError("there are bytes after the value")
 
     def message(self) -> GobType:
-        """The type of the one value in a stream, which comes next."""
+        """Read up to the one value in a stream, and return its type."""
         self.length()
         return self._announced()
 
     def definitions(self) -> dict[int, GobType]:
-        """Nothing but definitions, up to the end."""
+        """Read definitions of types up to the end, and return the types by number."""
         while self.position < len(self.data):
             self._define(-self.signed())
         return {number: self._type(number, 0) for number in self._definitions}
@@ -115,10 +150,10 @@ class Reader:
         return ~(number >> 1) if number & 1 else number >> 1
 
     def length(self) -> int:
-        """A number of bytes that follow, or of elements, none of which is empty."""
+        """Read how many bytes or elements follow. Each element takes a byte."""
         length = self.unsigned()
         if length > len(self.data) - self.position:
-            raise GobError("there is less than announced")
+            raise GobError("there are fewer bytes than announced")
         return length
 
     def take(self, size: int) -> bytes:
@@ -130,7 +165,7 @@ class Reader:
         return taken
 
     def top(self, kind: GobType, depth: int = 0) -> t.Any:
-        """A value that is not inside another, or only in an interface."""
+        """Read a value that stands alone or in an interface."""
         if kind.kind != "struct" and self._byte() != 0:
             raise GobError("a value is not where it should be")
         return self.value(kind, depth)
@@ -141,7 +176,7 @@ class Reader:
         return _READERS[kind.kind](self, kind, depth + 1)
 
     def boxed(self, depth: int = 0) -> Boxed | None:
-        """An interface's value. Left as it is where it can be taken whole."""
+        """Read an interface's value. A value without interfaces inside stays unread."""
         name = self.take(self.length())
         if not name:
             return None
@@ -236,7 +271,7 @@ class Reader:
         while delta := self.unsigned():
             index += delta
             if index >= len(kind.fields):
-                raise GobError("a struct has a field that its type has not")
+                raise GobError("a struct has a field that its type lacks")
             values[kind.fields[index]] = self.value(kind.parts[index], depth)
         return values
 

@@ -13,18 +13,18 @@ import weakref
 #: How deeply values, and types, may be nested.
 MAX_DEPTH = 64
 
-# Go refuses longer ones.
+#: The longest name of a type that Go reads.
 LONGEST_NAME = 1024
 
-# The ids below are those of Go's own types.
+#: The first number for a program's own types. Go's types have those below.
 FIRST_ID = 65
 
-#: More in one session than any program has; each costs time.
+#: The most types in one session. Each costs time, and no program has as many.
 MOST_TYPES = 128
 
 
 class GobError(ValueError):
-    """The bytes are no gob."""
+    """Invalid gob data."""
 
 
 class GobType:
@@ -36,12 +36,12 @@ class GobType:
         or of a struct's fields.
     :param fields: the names of a struct's fields.
     :param length: of an array.
-    :param id: of a type that every program has, else 0.
-    :ivar digest: of what it is made of, if that is itself or a type that holds
-        itself; else None.
+    :param id: the number of a type that every program has, else 0.
+    :ivar digest: identifies a type that holds itself, or that is part of such a
+        type. None for all others.
     """
 
-    # Compared by identity, as types can hold themselves.
+    # Types are compared by identity, because a type can hold itself.
     __slots__ = (
         *("_mixed", "digest", "fields", "id", "kind", "length", "name", "parts"),
         "__weakref__",
@@ -67,7 +67,7 @@ class GobType:
 
     @property
     def mixed(self) -> bool:
-        """Whether there may be interface values inside, which name types."""
+        """Whether values of the type may hold interfaces, which name more types."""
         if self._mixed is None:
             self._mixed = any(part.kind == "interface" for part in closure([self]))
         return self._mixed
@@ -88,7 +88,7 @@ BASIC = {
 #: How Go lays out a float64. gob sends the bytes as a number, in reverse.
 FLOAT64 = struct.Struct(">d")
 
-#: The kinds whose values have a form of their own.
+#: The kinds whose bytes only the Go type itself can read.
 OPAQUE = frozenset({"gob", "binary", "text"})
 
 
@@ -99,11 +99,13 @@ def gob_type(
     fields: tuple[str, ...] = (),
     length: int = 0,
 ) -> GobType:
-    """A type. The same one if asked again, so that it is sent once."""
+    """Return the type of these parts: the same object each time, so that a stream
+    defines it once.
+    """
     return _made(kind, name, parts, fields, length)
 
 
-# Keeps those in use lately, and those that anybody still has are never made again.
+# The cache keeps the types of late, and _alive those that are still in use.
 @functools.lru_cache(maxsize=256)
 def _made(*parsed: t.Any) -> GobType:
     return _alive.setdefault(parsed, GobType(*parsed))
@@ -115,7 +117,7 @@ _alive: weakref.WeakValueDictionary[tuple[t.Any, ...], GobType] = (
 
 
 def closure(types: c.Iterable[GobType]) -> list[GobType]:
-    """The types and all that they are made of, each once."""
+    """Return the types and all their parts, each once."""
     found = dict.fromkeys(types)
     waiting = list(found)
     for kind in waiting:
@@ -126,13 +128,12 @@ def closure(types: c.Iterable[GobType]) -> list[GobType]:
     return waiting
 
 
-# Types that hold themselves cannot be found by their parts, as those of gob_type() are.
-# Each would be defined once for every value of it, which may be more than are read.
-
-
 def shared(types: c.Iterable[GobType]) -> dict[GobType, GobType]:
-    """Those of the types, and of all that they are made of, that hold themselves or a
-    type that does: for each the one that stands for all that are just the same.
+    """Return the shared type for each of the types and their parts that holds itself,
+    or holds a type that does.
+
+    :func:`gob_type` cannot find such a type by its parts. Without a shared object a
+    record would define the type again for each of its values.
     """
     inside = {kind: dict.fromkeys(closure(kind.parts)) for kind in closure(types)}
     circular = {kind for kind, parts in inside.items() if kind in parts}
@@ -153,14 +154,14 @@ def shared(types: c.Iterable[GobType]) -> dict[GobType, GobType]:
     fewer = set(known.values())
     if len(fewer) == len(known):
         return known
-    # Some have turned out to be the same, and so those that hold them may be.
+    # Some types were the same, so the types that hold them may be the same too.
     again = shared(fewer)
     return {kind: again[one] for kind, one in known.items()}
 
 
 @functools.lru_cache(maxsize=256)
 def _known(digest: bytes) -> GobType:
-    """The type of a digest. Of no kind yet, the first time."""
+    """Return the shared type for a digest, empty until it is filled in."""
     kind = GobType("")
     kind.digest = digest
     return kind
@@ -170,6 +171,7 @@ _sharing = threading.Lock()
 
 
 def digest_of(kind: GobType) -> bytes:
+    """Return a hash of a type with all its parts."""
     types = closure([kind])
     places = {part: place for place, part in enumerate(types)}
     graph = [_label(part) + str([places[p] for p in part.parts]) for part in types]
@@ -178,11 +180,11 @@ def digest_of(kind: GobType) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _label(kind: GobType) -> str:
-    """What a type says of itself, without its parts."""
+    """Describe a type without its parts."""
     return ascii((kind.kind, kind.name, kind.fields, kind.length, kind.id))
 
 
-# How a type itself is written: as a Go struct, of these types.
+# gob sends a type as a Go struct of these types.
 _COMMON = gob_type("struct", "CommonType", (STRING, INT), ("Name", "Id"))
 _FIELD = gob_type("struct", "fieldType", (STRING, INT), ("Name", "Id"))
 _SHAPES: dict[str, tuple[tuple[str, ...], tuple[GobType, ...]]] = {
@@ -206,8 +208,11 @@ WIRE_TYPE = gob_type(
 
 
 class Resolver:
-    """Makes types of their definitions, which name each other by number, in any
-    order and in circles.
+    """Makes types of their definitions. Definitions refer to each other by number, in
+    any order and in circles.
+
+    :param definitions: the definitions by number.
+    :param types: the types by number, which the resolver adds to.
     """
 
     def __init__(
@@ -215,13 +220,18 @@ class Resolver:
     ) -> None:
         self._definitions = definitions
         self._types = types
-        # Those whose parts are being looked for; a GobType where one is needed for
-        # one of its own parts.
+        # The types whose parts are being resolved. One that is part of itself has a
+        # GobType here, which is filled in last.
         self._begun: dict[int, GobType | None] = {}
-        #: Whether there was such a circle.
+        #: Whether a type was part of itself.
         self.circular = False
 
     def type(self, number: int, depth: int) -> GobType:
+        """Return the type of a number.
+
+        :param depth: how many types there are around this one.
+        :raises GobError: a definition is missing, malformed or nested too deeply.
+        """
         known = BASIC.get(number) or self._types.get(number)
         if known is not None:
             return known

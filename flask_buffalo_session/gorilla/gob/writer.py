@@ -1,4 +1,4 @@
-"""Writing gob."""
+"""Writes Go values as gob's bytes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .types import (
 
 
 class TypeTable:
-    """Numbers for the types of one stream, in the order they are needed in.
+    """Numbers the types of one stream, in the order that the stream needs them.
 
-    :param first: types that are needed before all others.
+    :param first: the types that the stream needs first.
     """
 
     def __init__(self, first: tuple[GobType, ...] = ()) -> None:
@@ -41,11 +41,11 @@ class TypeTable:
         return self._numbers[kind]
 
     def definitions(self) -> c.Sequence[bytes]:
-        """What has to be sent before a value of these types."""
+        """Return the messages that define the types. They come before any value."""
         if not self._numbers:
             return ()
-        # What the first type needs has the same numbers in every stream, and mostly
-        # there is no more.
+        # The types that the first one needs have the same numbers in every stream, so
+        # their definitions are cached. Most streams need no others.
         first = _first_definitions(self._first)
         others = list(self._numbers)[len(first) :]
         return [*first, *map(self.definition, others)]
@@ -78,10 +78,10 @@ class TypeTable:
 
 @functools.lru_cache(maxsize=256)
 def _defined(kind: GobType) -> tuple[GobType, ...]:
-    """The types to define before a value of this one."""
+    """Return the types to define before a value of this type."""
     types = [part for part in closure([kind]) if not part.id]
     if kind.digest is not None:
-        # The same for all types in a circle, so that they are defined only once.
+        # All types of a circle get one order, so that each is defined once.
         types.sort(key=lambda part: part.digest or digest_of(part))
     return tuple(types)
 
@@ -94,7 +94,7 @@ def _first_definitions(defined: tuple[GobType, ...]) -> tuple[bytes, ...]:
 class Writer:
     """Writes values one after the other, as Go writes them.
 
-    :param types: where to find the numbers of the types in interfaces.
+    :param types: numbers the types of the values in interfaces.
     """
 
     def __init__(self, types: TypeTable) -> None:
