@@ -1,4 +1,4 @@
-"""Opens and saves sessions for Flask: the cookie, ``Vary`` and the error path."""
+"""Open and save sessions for Flask, and answer requests whose save fails."""
 
 from __future__ import annotations
 
@@ -10,22 +10,16 @@ import flask
 from blinker import NamedSignal
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface
-from werkzeug.http import dump_cookie, http_date
 
 from . import signals
 from .codec import Codec
-from .config import DEVELOPMENT_SECRET, Config, find_secrets
-from .doctor import (
-    Finding,
-    check_secrets,
-    check_settings,
-    examine,
-    one_line,
-    stores_of,
-)
+from .config import Config
+from .cookies import SessionCookie, forbid_caching_cookie, vary_on_cookie
+from .doctor.settings import check_secrets
 from .errors import (
     Reason,
     RejectedError,
+    SessionConfigError,
     SessionError,
     SessionSecretError,
     SessionTooLargeError,
@@ -33,20 +27,20 @@ from .errors import (
 from .owners import Owners
 from .revocation import RevocationList
 from .seal import MAX_TOKEN, Seal, Ticket
+from .secret import DEVELOPMENT_SECRET, find_secrets
 from .sessions import Opened, Session
+from .startup import StartupCheck
 from .stores.base import Store
 from .stores.null import NullStore
 
-# A tenth of a lifetime is what a session's last use may be known too late by,
-# against not having to save it on every request.
+# A session that is in use is saved only once a tenth of its lifetime has passed, so
+# the last use is known to within that tenth.
 _RENEWALS_IN_A_LIFETIME = 10
 
-_EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
-
 _NOT_PROTECTED = (
-    "The session cannot be written: there is no secret to protect it with. Make one"
-    " with `python -c 'import secrets; print(secrets.token_hex(32))'` and set it as"
-    " SESSION_SECRET, in the environment or in app.config."
+    "The session cannot be written, because there is no secret to protect it. Make"
+    " one with `python -m flask_buffalo_session secret` and set it as SESSION_SECRET,"
+    " in the environment or in app.config."
 )
 
 
@@ -71,19 +65,23 @@ class BuffaloInterface(SessionInterface):
         self._seal: Seal | None = None
         self._development_seal: Seal | None = None
         self._serving = False
-        self._examined = False
-        # What our cookie begins with, and what follows in a permanent one.
-        self._mark = f"{config.name}="
-        self._permanent_sign = config.format.permanent_mark
-        self._permanent_mark = self._mark + self._permanent_sign
+        self._startup = StartupCheck(app, config)
+        self._cookie = SessionCookie(
+            config.name,
+            permanent_sign=config.format.permanent_mark,
+            lifetime=config.permanent_lifetime,
+            domain=config.cookie_domain,
+            path=config.cookie_path,
+            httponly=config.cookie_httponly,
+            samesite=config.cookie_samesite,
+            partitioned=config.cookie_partitioned,
+        )
+        # Every request reads it, so it is an attribute of the interface as well.
+        self._permanent_sign = self._cookie.permanent_sign
         permanent_lifetime = min(config.idle_timeout, config.permanent_lifetime)
         self._renewed_after = {
             False: config.idle_timeout / _RENEWALS_IN_A_LIFETIME,
             True: permanent_lifetime / _RENEWALS_IN_A_LIFETIME,
-        }
-        # For each answer to "is it Secure?", what follows the cookie's value.
-        self._attributes = {
-            secure: self._render_attributes(secure) for secure in (False, True)
         }
         if not config.null:
             self._find_secret()
@@ -126,10 +124,14 @@ class BuffaloInterface(SessionInterface):
         else:
             if not session.loaded:
                 self._renew_untouched(session, request.environ.get("HTTP_COOKIE", ""))
-            if not self._examined and session.answered:
-                self._examine_store()
+            if (
+                self._startup.store_is_due
+                and session.answered
+                and self._seal is not None
+            ):
+                self._startup.check_store()
         session.closed = True
-        _vary_on_cookie(response)
+        vary_on_cookie(response)
         if session.cookie is not None:
             self._set_cookie(response, session, request)
         if response.is_streamed:
@@ -176,7 +178,7 @@ class BuffaloInterface(SessionInterface):
             # The format's own limit may be the wider one.
             allowed = min(error.limit, limit or error.limit)
             raise SessionTooLargeError(error.size, allowed, _largest(values)) from None
-        size = len(self._render_cookie(text, permanent=permanent, secure=True))
+        size = len(self._cookie.render(text, permanent=permanent, secure=True))
         if limit and size > limit:
             raise SessionTooLargeError(size, limit, _largest(values))
         return text
@@ -210,15 +212,11 @@ class BuffaloInterface(SessionInterface):
         self, seal: Seal, request: Request
     ) -> tuple[Ticket | None, Reason | None]:
         """The first of the cookies that verifies, or why the first one does not."""
-        header = request.environ.get("HTTP_COOKIE", "")
         rejected = None
-        # Of several cookies with the same name the first that verifies counts.
-        for pair in header.split(";"):
-            name, _, text = pair.partition("=")
-            if name.strip() != self.config.name:
-                continue
+        header = request.environ.get("HTTP_COOKIE", "")
+        for text in self._cookie.candidates(header):
             try:
-                return seal.unseal(text.strip(), max_age=self.idle_timeout), None
+                return seal.unseal(text, max_age=self.idle_timeout), None
             except RejectedError as error:
                 rejected = rejected or error.reason
         return None, rejected
@@ -229,18 +227,13 @@ class BuffaloInterface(SessionInterface):
 
         :param header: the cookies of the request.
         """
-        start = header.find(self._permanent_mark)
-        while start > 0 and header[start - 1] not in "; \t":
-            # The end of another cookie's name.
-            start = header.find(self._permanent_mark, start + 1)
-        if start < 0:
+        text = self._cookie.permanent_text(header)
+        if text is None:
             return False
         seal = self._seal or self._seal_in_force()
         if seal is None or not self.config.refresh_each_request:
             return False
-        end = header.find(";", start)
-        start += len(self._mark)
-        issued = seal.issued(header[start:end] if end > 0 else header[start:])
+        issued = seal.issued(text)
         if issued is None or not self.due(issued, permanent=True):
             return False
         try:
@@ -266,36 +259,13 @@ class BuffaloInterface(SessionInterface):
             request.is_secure and not self._app.debug and not self._app.testing
         )
         if session.cookie:
-            cookie = self._render_cookie(
+            cookie = self._cookie.render(
                 session.cookie, permanent=session.cookie_permanent, secure=secure
             )
         else:
-            cookie = (
-                f"{self._mark}; Expires={_EPOCH}; Max-Age=0{self._attributes[secure]}"
-            )
+            cookie = self._cookie.expire(secure=secure)
         response.headers.add("Set-Cookie", cookie)
-        _forbid_caching_cookie(response)
-
-    def _render_cookie(self, text: str, *, permanent: bool, secure: bool) -> str:
-        expires = ""
-        if permanent:
-            end = time.time() + self.config.permanent_lifetime
-            expires = f"; Expires={http_date(end)}"
-        return f"{self._mark}{text}{expires}{self._attributes[secure]}"
-
-    def _render_attributes(self, secure: bool) -> str:
-        config = self.config
-        empty = dump_cookie(
-            config.name,
-            "",
-            domain=config.cookie_domain,
-            path=config.cookie_path,
-            secure=secure,
-            httponly=config.cookie_httponly,
-            samesite=config.cookie_samesite,
-            partitioned=config.cookie_partitioned,
-        )
-        return empty[len(self._mark) :]
+        forbid_caching_cookie(response)
 
     # A save that fails
 
@@ -316,60 +286,24 @@ class BuffaloInterface(SessionInterface):
         self._app.logger.warning("The session could not be saved: %s", error)
         _replace(response, self._app.process_response(answer))
 
-    # What is said once
+    # The start of serving
 
     def _begin_serving(self, request: Request) -> None:
-        """Say what is wrong with the settings, now that it is known whether this is
-        a test or a debugging session.
-        """
         self._serving = True
         if self.config.null:
             return
         if self._seal is None:
             self._find_secret()
-        if not self._app.debug and not self._app.testing:
-            self._warn(
-                *self._secret_findings,
-                *check_settings(
-                    self._app,
-                    self.config,
-                    secure=self.config.cookie_secure or request.is_secure,
-                    alone=not request.environ.get("wsgi.multiprocess"),
-                ),
-            )
-        elif self._seal is None:
-            self._app.logger.info(
-                "There is no SESSION_SECRET: sessions use the development secret."
-            )
-
-    def _examine_store(self) -> None:
-        """Ask how the store is, once it has been used: other requests are not to
-        wait for it.
-        """
-        if self._seal is None or self._app.debug or self._app.testing:
-            return
-        self._examined = True
-        try:
-            for about, store in stores_of(self.config).items():
-                self._warn(*examine(about, store))
-        except Exception as error:  # noqa: BLE001 - of a store of one's own, say
-            self._app.logger.warning(
-                "It is not known how the session's store is: %s.", one_line(error)
-            )
-
-    def _warn(self, *findings: Finding) -> None:
-        problems = [f"\n{finding}" for finding in findings if not finding.note]
-        if problems:
-            self._app.logger.warning(
-                "Sessions have problems here; `flask session doctor` tells more.%s",
-                "".join(problems),
-            )
+        self._startup.check_settings(
+            request, self._secret_findings, sealed=self._seal is not None
+        )
 
     # The secret
 
     def _find_secret(self) -> None:
-        secrets = self.config.format.secrets or find_secrets(self._app)
-        self._secret_findings = list(check_secrets(self._app, self.config, secrets))
+        settings = self._app.config
+        secrets = self.config.format.secrets or find_secrets(settings)
+        self._secret_findings = list(check_secrets(settings, self.config, secrets))
         if secrets:
             self._seal = self._make_seal(secrets)
 
@@ -393,35 +327,6 @@ def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int
     return sorted(sizes, key=lambda pair: pair[1], reverse=True)[:3]
 
 
-def _vary_on_cookie(response: Response) -> None:
-    # The header is mostly not there, and then this is the cheapest way.
-    if response.headers.getlist("Vary"):
-        response.vary.add("Cookie")
-    else:
-        response.headers.add("Vary", "Cookie")
-
-
-def _forbid_caching_cookie(response: Response) -> None:
-    # RFC 9111, section 5.2.2.4: a shared cache must not hand the field to others.
-    if not response.headers.getlist("Cache-Control"):
-        response.headers.add("Cache-Control", 'no-cache="Set-Cookie"')
-        return
-    control = response.cache_control
-    # With a value, those two are about the fields that it names.
-    if control.no_store or control.private is True or control.no_cache is True:
-        return
-    fields = [field for field in str(control.no_cache or "").split(",") if field]
-    if "set-cookie" in (field.strip().lower() for field in fields):
-        return
-    # Written by hand, as Werkzeug leaves out the quotes, which belong here.
-    others = response.headers.getlist("Cache-Control")
-    if fields:
-        control.no_cache = None
-        others = [control.to_header()] if control else []
-    named = ", ".join([*fields, "Set-Cookie"])
-    response.headers["Cache-Control"] = ", ".join([*others, f'no-cache="{named}"'])
-
-
 def _replace(response: Response, answer: Response) -> None:
     """Turn a response, which Flask holds on to, into another one."""
     close = getattr(response.response, "close", None)
@@ -432,3 +337,17 @@ def _replace(response: Response, answer: Response) -> None:
     response.headers = answer.headers
     response.direct_passthrough = answer.direct_passthrough
     response.call_on_close(answer.close)
+
+
+def current_interface() -> BuffaloInterface:
+    """Return the session interface of the current application.
+
+    :raises SessionConfigError: the application has no BuffaloSession.
+    """
+    interface = flask.current_app.session_interface
+    if not isinstance(interface, BuffaloInterface):
+        raise SessionConfigError(
+            "This application has no BuffaloSession: call BuffaloSession(app) or"
+            " init_app(app) first."
+        )
+    return interface

@@ -89,7 +89,7 @@ class SignedSeal:
     """
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
-        check_secrets(secrets)
+        require_secrets(secrets)
         self._signer = _Signer(secrets, salt=_purpose("sign", name))
 
     def seal(self, token: str, *, permanent: bool) -> str:
@@ -141,7 +141,7 @@ class EncryptedSeal:
     """
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
-        check_secrets(secrets)
+        require_secrets(secrets)
         try:
             from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -246,7 +246,7 @@ def _purpose(use: str, name: str) -> bytes:
     return f"flask-buffalo-session.v1.{use}.{name}".encode()
 
 
-def check_secrets(secrets: c.Sequence[bytes]) -> None:
+def require_secrets(secrets: c.Sequence[bytes]) -> None:
     """
     :raises SessionConfigError: there is none, or one that is none.
     """

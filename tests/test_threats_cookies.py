@@ -475,7 +475,7 @@ class TestSecrets:
         """Outside debug and testing mode, without showing it."""
         target = Target(store, formatting, secret)
         target.send(target.cookie)
-        (record,) = told(caplog, "short or well known: sessions can be forged")
+        (record,) = told(caplog, "can guess it and forge sessions")
         assert record.levelno == logging.WARNING
         caplog.clear()
         modes: list[dict[str, t.Any]] = [{"TESTING": True}, {"DEBUG": True}]
@@ -590,7 +590,7 @@ def signed_with_nothing(formatting: Formatting, monkeypatch: pytest.MonkeyPatch)
     """A cookie as the empty key would make it, were it not refused."""
     with monkeypatch.context() as allowing:
         for place in ("seal", "gorilla.securecookie"):
-            name = f"flask_buffalo_session.{place}.check_secrets"
+            name = f"flask_buffalo_session.{place}.require_secrets"
             allowing.setattr(name, lambda secrets: None)
         token = record_of(formatting.make().codec).decode("latin-1")
         return formatting.seal("").seal(token, permanent=False)

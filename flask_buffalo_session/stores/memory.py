@@ -20,6 +20,9 @@ class MemoryStore:
     the process, and not shared by several workers. Safe between threads.
     """
 
+    #: Whether one process alone has the records.
+    in_memory = True
+
     def __init__(self) -> None:
         self._records: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         # Whose a record is and when it was noted, and an owner's records.
