@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-if importlib.util.find_spec("sqlalchemy") is None:
+if not t.TYPE_CHECKING and importlib.util.find_spec("sqlalchemy") is None:
     # A star import asks for every name, and must work without the extra "sql".
     __all__.remove("SQLStore")
 

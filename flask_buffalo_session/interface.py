@@ -45,9 +45,9 @@ _NOT_PROTECTED = (
 
 
 class BuffaloInterface(SessionInterface):
-    """One application's session interface, and the backing of its sessions.
+    """The session interface of one application.
 
-    :param exempt: says whether the route that was matched has no session.
+    :param exempt: returns whether the matched route has no session.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class BuffaloInterface(SessionInterface):
 
     def save_session(self, app: Flask, session: t.Any, response: Response) -> None:
         if not session.accessed:
-            # Every request comes by here, so nothing is called that need not be, and
-            # the cookie only glanced at before there is a reason to verify it.
+            # Every request runs this code, so it calls as little as possible. It
+            # verifies the cookie only if the cookie may need to be refreshed.
             header = session.source.environ.get("HTTP_COOKIE")
             if (
                 header is None
@@ -135,18 +135,19 @@ class BuffaloInterface(SessionInterface):
         if session.cookie is not None:
             self._set_cookie(response, session, request)
         if response.is_streamed:
-            # What is written while streaming comes too late to be saved.
+            # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
 
     @property
     def register(self) -> Store | RevocationList:
-        """Where it is known which sessions there are, or which have ended."""
+        """The store or the revocation list that manages the ids of sessions."""
         return self.config.revocations or self.config.store
 
     def owners(self, session: Session | None = None) -> Owners:
-        """
-        :param session: the request's own, if there is one.
-        :raises SessionUnsupportedError: the store does not know owners.
+        """Return access to the sessions of owners.
+
+        :param session: the session of the current request, if there is one.
+        :raises SessionUnsupportedError: the store does not support owners.
         """
         return Owners(self.register, self, session)
 
@@ -274,13 +275,13 @@ class BuffaloInterface(SessionInterface):
     ) -> None:
         """Let the application's error handlers answer instead of the view.
 
-        Flask itself would only do so for errors raised before the response was
-        there. Without a handler the error goes on, to the handler for 500.
+        Flask calls error handlers only for errors before the response was made.
+        Without a handler the error reaches Flask's handler for 500.
         """
         if not flask.has_request_context() or (
             flask.session._get_current_object() is not session  # type: ignore[attr-defined]
         ):
-            # A test's session_transaction(), which there is no response for.
+            # The client's session_transaction() has no response to replace.
             raise error
         answer = self._app.make_response(self._app.handle_user_exception(error))
         self._app.logger.warning("The session could not be saved: %s", error)
@@ -328,7 +329,7 @@ def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int
 
 
 def _replace(response: Response, answer: Response) -> None:
-    """Turn a response, which Flask holds on to, into another one."""
+    """Replace a response in place, because Flask keeps a reference to it."""
     close = getattr(response.response, "close", None)
     if close is not None:
         close()

@@ -209,6 +209,13 @@ class TestNotSignedHere:
         ):
             assert target.ask(header).text == expected
 
+    def test_at_most_eight_cookies_are_verified(self, target: Target) -> None:
+        """A header full of cookies must not keep the server busy."""
+        bad, good = [f"{NAME}=bad"], f"{NAME}={target.cookie}"
+        others = ["other=1"] * 20
+        assert target.ask("; ".join([*others, *bad * 7, good])).text != "{}"
+        assert target.ask("; ".join([*others, *bad * 8, good])).text == "{}"
+
     def test_a_forged_host_prefix_is_not_taken_for_the_cookie(
         self, store: Store, formatting: Formatting
     ) -> None:
