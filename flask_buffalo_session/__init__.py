@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import typing as t
 
 from . import errors, signals
@@ -39,8 +40,13 @@ __all__ = [
 ]
 
 
+if not t.TYPE_CHECKING and importlib.util.find_spec("sqlalchemy") is None:
+    # A star import asks for every name, and must work without the extra "sql".
+    __all__.remove("SQLStore")
+
+
 def __getattr__(name: str) -> t.Any:
-    # SQLAlchemy is loaded by those who use it only.
+    # Only applications that use SQLStore load SQLAlchemy.
     if name != "SQLStore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,38 +1,37 @@
-"""Everything that can go wrong, and what each error carries.
+"""The errors of this package, and what each error carries.
 
-All errors derive from :class:`SessionError`, so one ``@app.errorhandler``
-answers for the whole extension. No message ever holds a secret, a cookie, an
-id or a stored value.
+Every error derives from :class:`SessionError`, so one ``@app.errorhandler`` handles
+them all. A message never contains a secret, a cookie, an id or a stored value.
 """
 
 from __future__ import annotations
 
+import difflib
 import typing as t
 
 
 class SessionError(Exception):
-    """Base of every error this package raises."""
+    """Base class of every error that this package raises."""
 
 
 class SessionConfigError(SessionError, ValueError):
-    """A setting is wrong. Raised by ``init_app`` and naming the setting, what
-    kind of value was found and what is allowed.
+    """A setting is wrong. ``init_app`` raises this error. The message names the
+    setting, the type of the value that was found, and the values that are allowed.
     """
 
 
 class SessionSecretError(SessionError, RuntimeError):
-    """Something was written to the session, but there is no secret to protect
-    it with. Raised by the first write of a request.
+    """The application wrote to the session, but no secret is set to protect it.
+    The first write of a request raises this error.
     """
 
 
 class SessionStoreError(SessionError):
     """A store cannot answer: it is unreachable, full or refuses the operation.
-    Never raised for a record that is missing. ``__cause__`` is the client's
-    own error.
+    A missing record is never this error. ``__cause__`` is the client's own error.
 
     :param store: the store's name, kept as :attr:`store`.
-    :param problem: what could not be done.
+    :param problem: what the store could not do.
     """
 
     def __init__(self, store: str, problem: str) -> None:
@@ -41,19 +40,19 @@ class SessionStoreError(SessionError):
 
 
 class SessionConflictError(SessionError):
-    """The stored record is not the one that was expected. A store raises it
-    from ``save``; the session then merges and tries again, and lets it through
-    only when it has lost too many times in a row.
+    """The stored record is not the expected one. The ``save`` of a store raises this
+    error, and the session then merges and tries again. The session passes the error
+    on only after it has lost too many attempts in a row.
     """
 
 
 class SessionTooLargeError(SessionError):
-    """The cookie would be larger than browsers keep, so they would drop it
-    without a word.
+    """The cookie would exceed the size that browsers keep. Browsers drop such a
+    cookie silently.
 
     :param size: bytes of the whole ``Set-Cookie`` value, kept as :attr:`size`.
     :param limit: bytes allowed, kept as :attr:`limit`.
-    :param largest: the largest names with the bytes each value takes before
+    :param largest: the largest names with the bytes of each value before
         compression, largest first, kept as :attr:`largest`.
     """
 
@@ -62,8 +61,8 @@ class SessionTooLargeError(SessionError):
     ) -> None:
         names = ", ".join(f"{shown(name)} ({length} bytes)" for name, length in largest)
         super().__init__(
-            f"The session needs {size} bytes in the cookie and {limit} are allowed."
-            f" The largest values: {names or 'none'}."
+            f"The session needs {size} bytes in the cookie, but only {limit} are"
+            f" allowed. The largest values: {names or 'none'}."
             " Keep less in the session or choose a server-side SESSION_STORE."
         )
         self.size = size
@@ -72,12 +71,12 @@ class SessionTooLargeError(SessionError):
 
 
 class SessionTypeError(SessionError, TypeError):
-    """A value that the session cannot store, or one that it cannot read back
-    because its type is not registered here.
+    """The session cannot store a value, or cannot read a value back because its
+    type is not registered here.
 
     :param path: where the value is, as ``session['cart'][0]``, kept as
         :attr:`path`.
-    :param problem: what is wrong and what would mend it.
+    :param problem: what is wrong and how to fix it.
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -87,21 +86,21 @@ class SessionTypeError(SessionError, TypeError):
 
 
 class SessionClosedError(SessionError, RuntimeError):
-    """The session was changed after its response had been made, when the
-    change can no longer be saved.
+    """The application changed the session after its response was made. The change
+    can no longer be saved.
     """
 
 
 class SessionUnsupportedError(SessionError, NotImplementedError):
-    """The store in use has no such ability."""
+    """The store in use does not support the operation."""
 
 
 class RejectedError(SessionError):
-    """What came in is not a session: raised by a seal for a cookie and by a
-    codec for a record. The request goes on with a fresh session.
+    """The incoming data is no valid session. A seal raises this error for a cookie,
+    a codec for a record. The request continues with a fresh session.
 
     :param reason: one of the :data:`REASONS`, kept as :attr:`reason`.
-    :param detail: for the log; never anything taken from the input.
+    :param detail: text for the log; never taken from the input.
     :ivar session_id: the hash of the session's id, where it is known.
     """
 
@@ -115,14 +114,48 @@ class RejectedError(SessionError):
 
 Reason = t.Literal["bad-signature", "expired", "corrupt", "unknown"]
 
-#: Why a cookie or a record is rejected, as logs and ``session_rejected`` say it.
+#: Why a cookie or a record is rejected, as in logs and ``session_rejected``.
 REASONS: tuple[Reason, ...] = t.get_args(Reason)
 
 
 def shown(name: object) -> str:
-    """A name or a key, for an error message."""
+    """Return a name or a key for an error message, at most 40 characters long."""
     try:
         text = repr(name)
-    except Exception:  # noqa: BLE001 - an int can be too long for it, for one
+    except Exception:  # noqa: BLE001 - an int can have too many digits for repr()
         text = f"<{type(name).__name__}>"
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def wrong_setting(
+    key: str, value: object, allowed: str, words: t.Sequence[str] = ()
+) -> SessionConfigError:
+    """Return the error for a setting. Its message contains the type of the value and
+    never the value itself, which may be a secret.
+
+    :param allowed: the allowed values, after "must be".
+    :param words: the allowed words. The message suggests the closest one.
+    """
+    return SessionConfigError(
+        f"{key} must be {allowed}, not {kind_of(value)}{suggestion(value, words)}."
+    )
+
+
+def kind_of(value: object) -> str:
+    """Return the type of a value, with an article, for an error message."""
+    kind = type(value).__name__
+    if isinstance(value, str | bytes) and not value:
+        kind = f"empty {kind}"
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def suggestion(value: object, words: t.Sequence[str]) -> str:
+    """Return a hint at the word that is closest to a value, in parentheses. Of a URL
+    only the scheme counts. The hint is empty if no word is close.
+    """
+    if not isinstance(value, str):
+        return ""
+    typed = "".join(value.partition(":")[:2]).lower()
+    lower = {word.lower(): word for word in words}
+    close = difflib.get_close_matches(typed, lower, n=1)
+    return f" (did you mean '{lower[close[0]]}'?)" if close else ""

@@ -6,12 +6,12 @@ import typing as t
 import weakref
 
 import flask
-from flask import Blueprint, Flask, Request, current_app, has_request_context
+from flask import Blueprint, Flask, Request, has_request_context
 
 from .cli import session_cli
 from .config import Config
-from .errors import SessionConfigError
-from .interface import BuffaloInterface
+from .errors import SessionConfigError, SessionTypeError, kind_of
+from .interface import BuffaloInterface, current_interface
 from .owners import Owners, SessionInfo
 from .sessions import Session
 
@@ -22,7 +22,7 @@ _EXEMPT = "_buffalo_session_exempt"
 
 
 class BuffaloSession:
-    """Gives Flask applications Buffalo's session::
+    """Give Flask applications Buffalo's session::
 
         app = Flask(__name__)
         BuffaloSession(app)
@@ -32,10 +32,11 @@ class BuffaloSession:
 
     :param app: the application, if there is only one.
     :param name: the cookie's name, the ``SESSION_NAME`` setting.
-    :param store: where sessions are kept, ``SESSION_STORE``.
-    :param format: what they look like, ``SESSION_FORMAT``.
-    :param api: no sessions at all, ``SESSION_API``.
+    :param store: where sessions are kept, the ``SESSION_STORE`` setting.
+    :param format: how sessions are written, the ``SESSION_FORMAT`` setting.
+    :param api: whether the application has no sessions, the ``SESSION_API`` setting.
     :raises SessionConfigError: a setting is wrong.
+    :raises TypeError: `app` is not a Flask application.
     """
 
     def __init__(
@@ -61,24 +62,30 @@ class BuffaloSession:
     def init_app(self, app: Flask) -> None:
         """Read the application's settings and replace its session interface.
 
-        :raises SessionConfigError: a setting is wrong, or the application has
-            such a session already.
+        :raises SessionConfigError: a setting is wrong, or the application already
+            has a BuffaloSession.
+        :raises TypeError: `app` is not a Flask application.
         """
+        if not isinstance(app, Flask):
+            raise TypeError(
+                f"BuffaloSession needs a Flask application, not {kind_of(app)}: call"
+                " BuffaloSession(app). The cookie's name is the argument name=."
+            )
         if _KEY in app.extensions:
             raise SessionConfigError(
-                "This application has a BuffaloSession already: call init_app once."
+                "This application already has a BuffaloSession: call init_app once."
             )
         config = Config.of(app, **self._arguments)
         app.session_interface = BuffaloInterface(app, config, self._is_exempt)
         app.extensions[_KEY] = self
         app.cli.add_command(session_cli)
-        # The one place where Flask, its test client and other extensions look.
+        # Flask, its test client and other extensions read the name from this setting.
         app.config["SESSION_COOKIE_NAME"] = config.name
 
     def exempt(self, target: T) -> T:
         """Give a view or a blueprint no session, as ``SESSION_API`` does for a
-        whole application: it finds nothing, keeps nothing, and neither reads
-        nor sets a cookie. Decided by the route that was matched::
+        whole application. The session is empty, is not saved, and neither reads nor
+        sets a cookie. The matched route decides::
 
             api = buffalo.exempt(Blueprint("api", __name__))
 
@@ -87,46 +94,54 @@ class BuffaloSession:
             def health(): ...
 
         :param target: a view function, a view class or a blueprint.
-        :returns: the same.
+        :returns: the target.
         """
         self._any_exempt = True
         if isinstance(target, Blueprint):
             self._exempt_blueprints.add(target)
         else:
-            # Kept on the view, so that decorators put around it carry it on.
+            # functools.wraps copies the view's attributes to a decorated view.
             setattr(target, _EXEMPT, True)
         return target
 
     def sessions_of(self, owner: str) -> list[SessionInfo]:
-        """The live sessions that were bound to an owner with ``session.bind``, the
-        one used last first. Needs an application context, as the methods below do.
+        """Return the live sessions of an owner, the last used first. A session
+        belongs to the owner that ``session.bind`` was called with. This method and
+        the methods below need an application context.
 
-        :raises SessionTypeError: `owner` is no str, or empty.
-        :raises SessionUnsupportedError: the store does not know owners.
+        :raises SessionTypeError: `owner` is not a str, or is empty.
+        :raises SessionUnsupportedError: the store does not support owners.
         :raises SessionStoreError: the store cannot answer.
         """
         return _owners().sessions_of(owner)
 
     def revoke(self, session_id: str) -> bool:
-        """End a session, wherever it is in use.
+        """End a session.
 
-        :param session_id: what :attr:`Session.id` is in it.
-        :returns: whether there was such a session; of one that lives in a cookie,
-            whether it had not been ended before.
-        :raises SessionUnsupportedError: the store does not know owners.
+        :param session_id: the :attr:`Session.id` of the session.
+        :returns: whether the session existed. For a session in a cookie: whether
+            nobody had ended it before.
+        :raises SessionTypeError: `session_id` is not a str.
+        :raises SessionUnsupportedError: the store does not support owners.
         :raises SessionStoreError: the store cannot answer.
         """
+        if not isinstance(session_id, str):
+            raise SessionTypeError(
+                "revoke()",
+                f"the session id must be a str, not {kind_of(session_id)}. session.id"
+                " is None before the first save and on a cookie store.",
+            )
         return _owners().revoke(session_id)
 
     def revoke_all(self, owner: str, keep: str | None = None) -> int:
-        """End all sessions of an owner, but for one::
+        """End all sessions of an owner, except one::
 
             buffalo.revoke_all(session.owner, keep=session.id)
 
-        :param keep: the id of the session to go on.
-        :returns: how many were ended.
-        :raises SessionTypeError: `owner` is no str, or empty.
-        :raises SessionUnsupportedError: the store does not know owners.
+        :param keep: the id of the session that continues.
+        :returns: how many sessions ended.
+        :raises SessionTypeError: `owner` is not a str, or is empty.
+        :raises SessionUnsupportedError: the store does not support owners.
         :raises SessionStoreError: the store cannot answer.
         """
         return _owners().revoke_all(owner, keep)
@@ -149,6 +164,5 @@ class BuffaloSession:
 
 
 def _owners() -> Owners:
-    interface = t.cast(BuffaloInterface, current_app.session_interface)
     session = flask.session if has_request_context() else None
-    return interface.owners(session if isinstance(session, Session) else None)
+    return current_interface().owners(session if isinstance(session, Session) else None)

@@ -1,7 +1,7 @@
-"""What protects a token on its way through the browser.
+"""Protect a token on its way through the browser.
 
-A seal turns a token into the text of a cookie and back. Signing, encryption,
-rotation of secrets and age are here and nowhere else. ``docs/formats.md``
+A seal turns a token into the text of a cookie and back. This module alone signs and
+encrypts, rotates secrets and checks the age of a cookie. ``docs/formats.md``
 describes the text byte by byte.
 """
 
@@ -24,11 +24,11 @@ from .errors import RejectedError, SessionConfigError
 
 
 class Ticket(t.NamedTuple):
-    """What a cookie that verifies says.
+    """The content of a cookie that verifies.
 
-    :param issued: when it was sealed, in seconds since the epoch.
-    :param permanent: whether the browser was told to keep it; None where the
-        cookie does not say, and only the session in it does.
+    :param issued: when the cookie was sealed, in seconds since the epoch.
+    :param permanent: whether the cookie belongs to a permanent session; None if only
+        the session itself contains that.
     """
 
     token: str
@@ -40,56 +40,59 @@ class Seal(t.Protocol):
     """Protects tokens, for one cookie name."""
 
     def seal(self, token: str, *, permanent: bool) -> str:
-        """The text for the cookie, of characters that need no quoting.
+        """Return the text for the cookie, in characters that need no quoting.
 
-        :raises SessionTooLargeError: there is no text of that length.
+        :raises SessionTooLargeError: the format does not allow a text of that length.
         """
 
     def unseal(self, text: str, *, max_age: int) -> Ticket:
-        """
-        :param text: whatever a client sent.
-        :param max_age: seconds after which a text is no longer accepted.
+        """Return the content of a cookie.
+
+        :param text: the text that a client sent.
+        :param max_age: seconds after which a text expires.
         :raises RejectedError: with the reason ``bad-signature``, ``expired``
             or, for a text with a good signature, ``corrupt``.
         """
 
     def issued(self, text: str) -> int | None:
-        """When the text says it was sealed, in seconds since the epoch. Cheap,
-        unverified, and None where it does not say.
+        """Return when a text was sealed, in seconds since the epoch. The time is not
+        verified.
+
+        :returns: None if the text contains no time.
         """
 
 
-# Compressing less than this costs more time than it saves bytes.
+# Bytes. Compressing a shorter body is not worth the time.
 _WORTH_COMPRESSING = 1024
 
-#: The largest token in bytes. More could not be inflated again: a small cookie
-#: must not be able to fill the memory.
+#: The largest token in bytes. ``unseal`` inflates no more than this, so that a small
+#: cookie cannot fill the memory.
 MAX_TOKEN = 1024 * 1024
 
-# In bytes. An int of many more cannot be compared with a float.
+# Bytes. A much longer int cannot be compared with a float.
 _LONGEST_TIMESTAMP = 8
 
-#: What the text of a permanent session's cookie begins with. Rare in cookies, and
-#: not in ours elsewhere, so that most requests are found to have none at once.
+#: The first character of a permanent session's cookie. The character is rare in other
+#: cookies, so a search for it finds nothing in most requests.
 PERMANENT_MARK = "~"
 
-# The first character of a text: is the cookie permanent? The second: is the
-# token compressed?
+# The first character of a text says whether the session is permanent, the second one
+# whether the token is compressed.
 _PERMANENT, _BROWSER = PERMANENT_MARK.encode(), b"b"
 _DEFLATED, _RAW = b"z", b"r"
 
 
 class SignedSeal:
-    """Signed with HMAC-SHA-256, by itsdangerous: can be read by who has the
-    cookie, but not changed.
+    """Signs tokens with HMAC-SHA-256, by itsdangerous. The owner of the cookie can
+    read the token but cannot change it.
 
-    :param secrets: newest first. The first signs, all of them verify.
+    :param secrets: newest first. The first secret signs, all of them verify.
     :param name: the cookie's name. Another cookie's text does not verify.
-    :raises SessionConfigError: there is no secret or an empty one.
+    :raises SessionConfigError: there is no secret, or a secret is empty.
     """
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
-        check_secrets(secrets)
+        require_secrets(secrets)
         self._signer = _Signer(secrets, salt=_purpose("sign", name))
 
     def seal(self, token: str, *, permanent: bool) -> str:
@@ -116,7 +119,7 @@ class SignedSeal:
             if value[1:2] == _DEFLATED:
                 body = _inflate(body)
             elif value[1:2] != _RAW:
-                raise RejectedError("corrupt", "an unknown kind of payload")
+                raise RejectedError("corrupt", "the kind of the payload is unknown")
         except (Base64Error, zlib.error):
             raise RejectedError("corrupt", "the payload is malformed") from None
         return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
@@ -127,21 +130,21 @@ class SignedSeal:
 
 
 class EncryptedSeal:
-    """Encrypted and authenticated with AES-256-GCM, by cryptography: can
-    neither be read nor changed. Not compressed, as the length of compressed
-    text gives away what is in it.
+    """Encrypts and authenticates tokens with AES-256-GCM, by cryptography. The owner
+    of the cookie can neither read nor change the token. The seal does not compress,
+    because the length of a compressed text reveals something about its content.
 
-    A secret must be replaced before it has sealed 2**32 cookies, the bound
-    NIST SP 800-38D sets for random nonces.
+    Replace a secret before it has sealed 2**32 cookies, the limit that NIST SP 800-38D
+    sets for random nonces.
 
-    :param secrets: newest first. The first encrypts, all of them decrypt.
+    :param secrets: newest first. The first secret encrypts, all of them decrypt.
     :param name: the cookie's name. Another cookie's text does not verify.
-    :raises SessionConfigError: there is no secret or an empty one, or
-        cryptography is not installed.
+    :raises SessionConfigError: there is no secret, a secret is empty, or cryptography
+        is not installed.
     """
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
-        check_secrets(secrets)
+        require_secrets(secrets)
         try:
             from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -176,7 +179,7 @@ class EncryptedSeal:
         except (Base64Error, UnicodeEncodeError):
             raise RejectedError("bad-signature", "not an encrypted cookie") from None
         if base64_encode(sealed) != value[2:]:
-            raise RejectedError("bad-signature", "another text for the same bytes")
+            raise RejectedError("bad-signature", "not the canonical text for its bytes")
         body = self._decrypt(sealed[:12], sealed[12:], value[:2] + timestamp)
         issued = _timestamp(timestamp)
         check_age(issued, max_age)
@@ -195,14 +198,13 @@ class EncryptedSeal:
 
 
 class _Signer(Signer):
-    """itsdangerous' signer, except that each key is derived once instead of on
-    every use, and that there is one text for a signature. The timestamp that
-    its TimestampSigner adds is added by the seal, which checks it too.
+    """A signer of itsdangerous that derives each key only once and accepts only one
+    text for a signature. The seal adds and checks the timestamp.
     """
 
     def __init__(self, secrets: c.Sequence[bytes], salt: bytes) -> None:
         super().__init__(
-            list(reversed(secrets)),  # the newest is last here
+            list(reversed(secrets)),  # itsdangerous expects the newest last
             salt=salt,
             key_derivation="hmac",
             digest_method=hashlib.sha256,
@@ -213,7 +215,7 @@ class _Signer(Signer):
         return _signature(self._keys[0], t.cast(bytes, value))
 
     def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
-        # Compared as text, since several texts decode to the same signature.
+        # Several texts decode to the same signature, so the texts are compared.
         for key in self._keys:
             expected = _signature(key, t.cast(bytes, value))
             if hmac.compare_digest(expected, t.cast(bytes, sig)):
@@ -230,15 +232,16 @@ _FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
 def base64_encode(data: bytes) -> bytes:
-    """URL-safe and without padding, as in itsdangerous."""
+    """Return URL-safe Base64 without padding, as itsdangerous writes it."""
     return b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
 def base64_decode(data: bytes) -> bytes:
+    """Decode URL-safe Base64 without padding.
+
+    :raises binascii.Error: a character is missing.
     """
-    :raises binascii.Error: there is a character missing.
-    """
-    # More padding than needed is ignored.
+    # a2b_base64 ignores padding that it does not need.
     return a2b_base64(data.translate(_FROM_URL) + b"==")
 
 
@@ -246,11 +249,12 @@ def _purpose(use: str, name: str) -> bytes:
     return f"flask-buffalo-session.v1.{use}.{name}".encode()
 
 
-def check_secrets(secrets: c.Sequence[bytes]) -> None:
+def require_secrets(secrets: c.Sequence[bytes]) -> None:
+    """Check that there are secrets and that none is empty.
+
+    :raises SessionConfigError: there is no secret, or a secret is empty.
     """
-    :raises SessionConfigError: there is none, or one that is none.
-    """
-    # HMAC fills keys up with zero bytes, so such bytes alone are an empty key.
+    # HMAC pads keys with zero bytes, so a key of zero bytes equals the empty key.
     if not secrets or not all(secret.strip(b"\0") for secret in secrets):
         raise SessionConfigError("An empty secret cannot protect a session.")
 
@@ -270,17 +274,19 @@ def _timestamp(data: bytes) -> int:
 
 
 def check_age(issued: int, max_age: int) -> None:
+    """Check the age of a text.
+
+    :param issued: when the text was sealed, in seconds since the epoch.
+    :raises RejectedError: the text is too old.
     """
-    :raises RejectedError: a text sealed at that second is too old.
-    """
-    # A text from the future is not refused: clocks are set back at times, and
-    # only who has the secret could have made one.
+    # A time in the future is accepted: the clock may have been set back, and only
+    # the owner of the secret can seal a text.
     if time.time() - issued >= max_age + 1:
         raise RejectedError("expired", "the cookie is too old")
 
 
 def _glance(part: str) -> int | None:
-    # Longer than any timestamp would be a long number.
+    # Decoding a longer part would make a very large number.
     try:
         part = part[:16].replace("-", "+").replace("_", "/")
         return int.from_bytes(a2b_base64(part + "=="))

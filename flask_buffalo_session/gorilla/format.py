@@ -6,7 +6,7 @@ import collections.abc as c
 
 from ..codec import Codec
 from ..errors import SessionConfigError
-from ..seal import Seal, check_secrets
+from ..seal import Seal, require_secrets
 from .codec import GorillaCodec
 from .securecookie import GorillaSeal, KeyPair, is_wrapped_id
 
@@ -86,7 +86,7 @@ def _key(key: object) -> bytes | None:
 
 
 def _hash_key(key: bytes | None) -> bytes:
-    check_secrets([key or b""])
+    require_secrets([key or b""])
     return key or b""
 
 

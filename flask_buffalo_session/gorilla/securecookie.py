@@ -16,7 +16,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 
 from ..errors import RejectedError, SessionConfigError, SessionTooLargeError
-from ..seal import Ticket, base64_decode, check_age, check_secrets
+from ..seal import Ticket, base64_decode, check_age, require_secrets
 
 #: The longest text, in bytes, that gorilla/securecookie makes or reads.
 MAX_LENGTH = 4096
@@ -46,7 +46,7 @@ class GorillaSeal:
         *,
         sound: c.Callable[[bytes], bool],
     ) -> None:
-        check_secrets([hash_key for hash_key, _ in pairs])
+        require_secrets([hash_key for hash_key, _ in pairs])
         hash_keys = [hash_key for hash_key, _ in pairs]
         self._pairs = [
             _Pair(hash_key, _cipher(block_key), hash_keys.count(hash_key) > 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+import tomllib
 import typing as t
 from pathlib import Path
 
@@ -11,7 +14,8 @@ from click.testing import Result
 from flask import Flask
 
 from flask_buffalo_session import MemoryStore
-from flask_buffalo_session.config import is_weak
+from flask_buffalo_session.cli import session_cli
+from flask_buffalo_session.secret import weakness
 from tests.conftest import Desk, make_app, url
 from tests.support.servers import free_port
 
@@ -35,7 +39,66 @@ def test_a_secret_is_new_each_time_and_strong() -> None:
     app = make_app()
     printed = {run(app, "secret").output.strip() for _ in range(3)}
     assert len(printed) == 3
-    assert not any(is_weak(secret.encode()) for secret in printed)
+    assert not any(weakness(secret.encode()) for secret in printed)
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def printed_by(*arguments: str, folder: Path) -> str:
+    """What a command prints in a folder without an application."""
+    result = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env={"PYTHONPATH": f"{ROOT}:{folder}"},
+    )
+    assert result.stderr == ""
+    return result.stdout.strip()
+
+
+def test_python_makes_a_secret_without_an_application(tmp_path: Path) -> None:
+    """The line in the README needs nothing but the package."""
+    printed = printed_by("flask_buffalo_session", "secret", folder=tmp_path)
+    assert weakness(printed.encode()) is None
+
+
+def test_flask_makes_a_secret_without_an_application(tmp_path: Path) -> None:
+    """Flask finds the command by the entry point of the installed package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (entry,) = project["entry-points"]["flask.commands"].items()
+    installed = tmp_path / "flask_buffalo_session-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: flask_buffalo_session\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(
+        "[flask.commands]\n" + " = ".join(entry)
+    )
+    printed = printed_by("flask", "session", "secret", folder=tmp_path)
+    assert weakness(printed.encode()) is None
+
+
+@pytest.mark.parametrize(
+    "arguments", [["doctor"], ["purge"], ["list", "ann"], ["revoke", "--owner", "ann"]]
+)
+def test_an_application_without_the_extension_gets_a_clear_error(
+    arguments: list[str],
+) -> None:
+    """The installed package adds the commands to every Flask application."""
+    app = Flask("shop")
+    app.cli.add_command(session_cli)
+    result = run(app, *arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: This application has no BuffaloSession")
+
+
+@pytest.mark.parametrize("nonsense", ["nonsense", "", "A" * 64, "0" * 63])
+def test_ending_a_session_needs_a_session_id(nonsense: str) -> None:
+    """A typing error must not look like a session that has ended."""
+    result = run(make_app(MemoryStore()), "revoke", nonsense)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: This is not a session id")
 
 
 def test_purging_removes_the_expired(tmp_path: Path) -> None:
@@ -45,7 +108,7 @@ def test_purging_removes_the_expired(tmp_path: Path) -> None:
     store.save(None, b"short", expected=None, max_age=1)
     time.sleep(2.1)
     result = run(make_app(store), "purge")
-    assert (result.exit_code, result.output) == (0, "Expired sessions removed: 1.\n")
+    assert (result.exit_code, result.output) == (0, "Expired sessions deleted: 1.\n")
     assert store.load(live) == b"live"
 
 
@@ -53,7 +116,7 @@ def test_purging_where_there_is_nothing_to_purge() -> None:
     """A cookie expires in the browser."""
     result = run(make_app("cookie"), "purge")
     assert result.exit_code == 0
-    assert result.output == "A CookieStore has none to remove.\n"
+    assert result.output == "A CookieStore deletes expired sessions by itself.\n"
 
 
 def test_an_owners_sessions_are_listed_and_ended() -> None:
@@ -78,7 +141,7 @@ def test_what_to_end_has_to_be_said() -> None:
     for arguments in ([], ["an id", "--owner", "ann"]):
         result = run(app, "revoke", *arguments)
         assert result.exit_code == 2
-        assert "either an id or --owner" in result.output
+        assert "either a session id or --owner" in result.output
 
 
 @pytest.mark.parametrize(

@@ -107,24 +107,36 @@ class TestNothingFound:
         result = examined(make_app(SESSION_API=True, SESSION_SECRET=None))
         assert result.exit_code == 0
         assert result.output == (
-            "There are no sessions here, so there is nothing to check.\n"
+            "This application has no sessions, so there is nothing to check.\n"
         )
 
     def test_and_nothing_is_left_behind(self) -> None:
         """The record that tried out the store is deleted."""
-        store = MemoryStore()
+        tokens = set()
+
+        class Recording(MemoryStore):
+            def save(self, token: str | None, data: bytes, **how: t.Any) -> str:
+                tokens.add(saved := super().save(token, data, **how))
+                return saved
+
+        store = Recording()
         assert examined(sound_app(Counting(store))).exit_code == 0
-        assert store._records == {}
+        (token,) = tokens
+        assert store.load(token) is None
 
 
 #: What is set, what is said of which setting, and what mends it.
 SETTINGS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
     ({"SESSION_SECRET": None}, "SESSION_SECRET: there is none", {}),
-    ({"SESSION_SECRET": "x7Kq-Lm2_Zr9"}, "SESSION_SECRET: it is short", {}),
-    ({"SESSION_SECRET": "super secret key"}, "SESSION_SECRET: it is short or well", {}),
-    ({"SESSION_SECRET": "buffalo-secret"}, "SESSION_SECRET: it is short or well", {}),
-    ({"SESSION_SECRET": "password" * 4}, "SESSION_SECRET: it is made of the same", {}),
-    ({"SESSION_SECRET": "a1" + "b" * 30}, "SESSION_SECRET: it is made of the same", {}),
+    (
+        {"SESSION_SECRET": "x7Kq-Lm2_Zr9"},
+        "SESSION_SECRET: it is shorter than 16 bytes",
+        {},
+    ),
+    ({"SESSION_SECRET": "super secret key"}, "SESSION_SECRET: it is well known", {}),
+    ({"SESSION_SECRET": "buffalo-secret"}, "SESSION_SECRET: it is well known", {}),
+    ({"SESSION_SECRET": "password" * 4}, "SESSION_SECRET: it has too little", {}),
+    ({"SESSION_SECRET": "a1" + "b" * 30}, "SESSION_SECRET: it has too little", {}),
     (
         {"SESSION_SECRET": None, "SECRET_KEY": "dev"},
         "SECRET_KEY: it is short",
@@ -142,7 +154,7 @@ SETTINGS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
     ),
     (
         {"SESSION_SECRET_FALLBACKS": [OTHER_SECRET, OTHER_SECRET]},
-        "SESSION_SECRET_FALLBACKS, number 2: it is the same as another of them",
+        "SESSION_SECRET_FALLBACKS, number 2: it is the same as another fallback",
         {"SESSION_SECRET_FALLBACKS": []},
     ),
     (
@@ -171,7 +183,7 @@ SETTINGS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
     ),
     (
         {"SESSION_COOKIE_SAMESITE": "None", "SESSION_COOKIE_SECURE": False},
-        "SESSION_COOKIE_SAMESITE: browsers drop",
+        "SESSION_COOKIE_SAMESITE: it is 'None', and browsers drop",
         {"SESSION_COOKIE_SAMESITE": "Lax", "SESSION_COOKIE_SECURE": True},
     ),
     (
@@ -206,7 +218,7 @@ SETTINGS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
     ),
     (
         {"SESSION_STORE": "memory:"},
-        "SESSION_STORE: what it keeps is in the memory of one process",
+        "SESSION_STORE: sessions are in the memory of one process",
         {"SESSION_STORE": "cookie"},
     ),
 ]
@@ -268,7 +280,7 @@ class TestSettings:
         app = sound_app("memory:")
         for value, named in (("2", True), ("1", False), ("", False), ("many", False)):
             monkeypatch.setenv("WEB_CONCURRENCY", value)
-            assert (f"WEB_CONCURRENCY asks for {value}" in said(app)) is named
+            assert (f"WEB_CONCURRENCY is {value}" in said(app)) is named
 
     @pytest.mark.parametrize(("letters", "count"), [("abcde", 1), ("abcdef", 0)])
     def test_random_secrets_are_made_of_more_than_a_few_characters(
@@ -295,10 +307,55 @@ class TestSettings:
         app = sound_app(SESSION_SECRET=None)
         app.config["SECRET_KEY"] = 12345
         assert found(app) == ["problem  SESSION_SECRET"]
-        assert "SECRET_KEY is an int that cannot be used" in said(app)
+        assert "SECRET_KEY must be a str or bytes, not an int" in said(app)
         app.config["SECRET_KEY"] = "\0" * 20
         assert found(app) == ["problem  SESSION_SECRET"]
         app.config["SECRET_KEY"] = SECRET
+        assert found(app) == []
+
+
+class TestChangedLate:
+    """A setting that was changed after ``init_app`` has no effect."""
+
+    @pytest.mark.parametrize(
+        ("late", "value"),
+        [
+            ("SESSION_COOKIE_SECURE", False),
+            ("SESSION_COOKIE_NAME", "other"),
+            ("SESSION_NAME", "other"),
+            ("SESSION_STORE", "memory:"),
+            ("SESSION_IDLE_TIMEOUT", 60),
+            ("SESSION_REVOCATION", "memory:"),
+            ("SESSION_SECRET", OTHER_SECRET),
+            ("SESSION_SECRET_FALLBACKS", [OTHER_SECRET]),
+        ],
+    )
+    def test_is_a_problem_until_it_is_undone(
+        self, late: str, value: t.Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """In the doctor and in the warning at the start."""
+        app = sound_app()
+        before = app.config.get(late)
+        app.config[late] = value
+        about = "SESSION_SECRET" if "SECRET" in late else late
+        assert found(app) == [f"problem  {about}"]
+        assert f"{about}: it was changed after init_app" in said(app)
+        (warned,) = warnings_of(served(app), caplog)
+        assert f"{about}: it was changed after init_app" in warned
+        app.config[late] = before
+        assert found(app) == []
+
+    def test_is_not_judged_by_its_old_value(self) -> None:
+        """The developer sees the new value in ``app.config``."""
+        app = sound_app(SESSION_COOKIE_HTTPONLY=False)
+        app.config["SESSION_COOKIE_HTTPONLY"] = True
+        assert found(app) == ["problem  SESSION_COOKIE_HTTPONLY"]
+        assert "it is False" not in said(app)
+
+    def test_may_be_a_secret_if_there_was_none(self) -> None:
+        """The secret is looked for until there is one."""
+        app = sound_app(SESSION_SECRET=None)
+        app.config["SESSION_SECRET"] = SECRET
         assert found(app) == []
 
 
@@ -368,9 +425,9 @@ class TestMode:
             "note  SESSION_STORE",
         ]
         output = examined(app, debug=mode == "debug").output
-        assert output.startswith("Judged as development, in debug or testing mode")
+        assert output.startswith("Checked for development (debug or testing mode)")
         app.testing = False
-        assert examined(app).output.startswith("Judged as production")
+        assert examined(app).output.startswith("Checked for production")
         assert len([line for line in found(app) if line.startswith("problem")]) == 4
 
     def test_what_fails_there_too_is_a_problem_all_the_same(self) -> None:
@@ -473,15 +530,15 @@ class TestTryingOut:
     @pytest.mark.parametrize(
         ("broken", "told"),
         [
-            (Forgetful, "does not give back what was saved"),
-            (Stubborn, "does not keep what was saved over an older record"),
-            (LastWins, "saves whatever `expected` is"),
-            (NotEvenThere, "saves whatever `expected` is"),
-            (SavesAnyway, "saves whatever `expected` is"),
-            (Hoarder, "still has what was deleted"),
-            (Reviver, "brings back what was deleted"),
-            (Frightened, "raises SessionConflictError where it has no reason to"),
-            (Careless, "raises KeyError where it has no reason to"),
+            (Forgetful, "does not return what was saved"),
+            (Stubborn, "does not replace an older record"),
+            (LastWins, "ignores `expected` when it saves"),
+            (NotEvenThere, "ignores `expected` when it saves"),
+            (SavesAnyway, "ignores `expected` when it saves"),
+            (Hoarder, "does not delete"),
+            (Reviver, "saves over a deleted record"),
+            (Frightened, "raises an unexpected SessionConflictError"),
+            (Careless, "raises an unexpected KeyError"),
         ],
     )
     def test_a_store_that_breaks_a_promise_is_told(
@@ -550,10 +607,10 @@ class TestEviction:
             )
         app = sound_app(url(server.url.replace("//", "//shop:geheim@")))
         assert found(app) == ["note  SESSION_STORE"]
-        assert "does not tell its clock and whether it evicts (" in said(app)
+        assert "its clock and its eviction policy are unknown (" in said(app)
         assert "geheim" not in said(app)
         (warned,) = warnings_of(served(app), caplog)
-        assert "It is not known how the session's store is" in warned
+        assert "Could not check the session store" in warned
         server.stop()
 
     def test_by_memcached_is_told_when_it_has_happened(self, servers: Servers) -> None:

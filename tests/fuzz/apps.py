@@ -21,6 +21,7 @@ from flask_buffalo_session import (
 from flask_buffalo_session.errors import SessionTypeError
 from flask_buffalo_session.interface import BuffaloInterface
 from flask_buffalo_session.seal import Seal
+from flask_buffalo_session.secret import find_secrets
 
 SECRET = "a secret for the fuzzer, long enough"
 BLOCK_KEY = "a block key of 32 bytes, exactly"
@@ -90,7 +91,9 @@ class Shop:
         signals.session_rejected.connect(self._rejected, app)
         interface = t.cast(BuffaloInterface, app.session_interface)
         self.codec = interface.codec
-        self.seal = t.cast(Seal, interface._seal)
+        config = interface.config
+        secrets = config.format.secrets or find_secrets(app.config)
+        self.seal: Seal = config.format.seal(secrets, NAME, encrypt=config.encrypt)
         self.app = app
         self.logged: list[str] = []
         self._rejections: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import traceback
 import typing as t
 from decimal import Decimal
@@ -20,14 +21,14 @@ from flask_buffalo_session import (
     NullStore,
     Store,
 )
-from flask_buffalo_session.config import (
-    DEVELOPMENT_SECRET,
-    Config,
-    find_secrets,
-    is_weak,
-)
+from flask_buffalo_session.config import Config
 from flask_buffalo_session.errors import SessionConfigError
 from flask_buffalo_session.interface import BuffaloInterface
+from flask_buffalo_session.secret import (
+    DEVELOPMENT_SECRET,
+    find_secrets,
+    weakness,
+)
 from tests.support.ids import stable_repr
 
 SECRET = "correct horse battery staple"
@@ -70,10 +71,11 @@ def test_an_application_that_sets_nothing() -> None:
     assert type(found.store) is CookieStore
     assert type(found.format) is NativeFormat
     values = {name: getattr(found, name) for name in Config.__dataclass_fields__}
-    del values["store"], values["format"]
+    del values["store"], values["format"], values["as_read"]
     assert values == {
         "name": "_buffalo_session",
         "null": False,
+        "in_cookie": True,
         "encrypt": False,
         "idle_timeout": 31 * 24 * HOUR,
         "absolute_timeout": None,
@@ -115,7 +117,7 @@ def test_none_is_the_same_as_unset() -> None:
         "APPLICATION_ROOT",
     ]
     found, default = config(**dict.fromkeys(keys)), config()
-    for name in Config.__dataclass_fields__.keys() - {"store", "format"}:
+    for name in Config.__dataclass_fields__.keys() - {"store", "format", "as_read"}:
         assert getattr(found, name) == getattr(default, name), name
     assert type(found.store) is CookieStore
     assert config(MAX_COOKIE_SIZE=None).max_cookie_size == 0
@@ -345,8 +347,62 @@ def test_a_wrong_value_is_refused(key: str, value: t.Any, kind: str) -> None:
     """Naming the setting, the kind of value and what is allowed."""
     text = complaint(**{key: value})
     assert text.startswith(f"{key} ")
-    assert f" {kind} that cannot be used" in text
-    assert len(text.partition("it has to be ")[2]) > 10
+    assert len(text.partition(" must be ")[2]) > 10
+    if " cannot be used: " not in text:
+        assert re.search(rf", not an? {kind}( \(did you mean .*\?\))?\.$", text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [
+        ("SESSION_COOKIE_SAMESITE", "lax", "Lax"),
+        ("SESSION_COOKIE_SAMESITE", "Non", "None"),
+        ("SESSION_FORMAT", "nativ", "native"),
+        ("SESSION_FORMAT", "Gorila", "gorilla"),
+        ("SESSION_STORE", "cookies", "cookie"),
+        ("SESSION_STORE", "redis", "redis:"),
+        ("SESSION_STORE", "reddis://hunter2@host", "redis:"),
+        ("SESSION_REVOCATION", "sqllite:///x.db", "sqlite:"),
+    ],
+)
+def test_the_closest_allowed_word_is_suggested(
+    key: str, value: str, meant: str
+) -> None:
+    """The message suggests a word without quoting the value."""
+    text = complaint(**{key: value})
+    assert f"(did you mean '{meant}'?)" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("SESSION_COOKIE_SAMESITE", "everywhere"),
+        ("SESSION_FORMAT", 5),
+        ("SESSION_STORE", "hunter2"),
+    ],
+)
+def test_no_word_is_suggested_where_none_is_close(key: str, value: t.Any) -> None:
+    """A wrong suggestion would be worse than none."""
+    assert "did you mean" not in complaint(**{key: value})
+
+
+def test_a_config_does_not_show_secrets() -> None:
+    """It keeps the values that it read, and repr() ends up in logs."""
+    app = flask_app(SESSION_SECRET="hunter2" * 5, SESSION_STORE="memory:")
+    assert "hunter2" not in repr(Config.of(app))
+
+
+@pytest.mark.parametrize(
+    ("place", "in_cookie", "null"),
+    [("cookie", True, False), ("memory:", False, False), ("null", False, True)],
+)
+def test_the_config_knows_where_sessions_live(
+    place: str, in_cookie: bool, null: bool
+) -> None:
+    """In the cookie, on a server, or nowhere."""
+    chosen = config(SESSION_STORE=place)
+    assert (chosen.in_cookie, chosen.null) == (in_cookie, null)
 
 
 def test_a_wrong_store_url_shows_nothing_of_it() -> None:
@@ -489,7 +545,7 @@ def test_a_promise_in_flasks_setting_counts_too() -> None:
 
 
 def found(**settings: t.Any) -> tuple[bytes, ...]:
-    return find_secrets(flask_app(**settings))
+    return find_secrets(flask_app(**settings).config)
 
 
 def test_the_sources_of_the_secret_in_order(
@@ -580,7 +636,8 @@ def test_older_secrets_alone_are_none() -> None:
 def test_wrong_fallbacks_are_refused(key: str, value: t.Any, kind: str) -> None:
     """One string above all, which is no list of one-letter secrets."""
     text = complaint(SESSION_SECRET=None, SECRET_KEY=SECRET, **{key: value})
-    assert text.startswith(f"{key} is {kind} that cannot be used")
+    assert text.startswith(f"{key} must be a list of str or bytes")
+    assert text.endswith(f", not {kind}.")
     assert "hunter2" not in text
 
 
@@ -592,11 +649,11 @@ def test_a_wrong_secret_is_refused_and_not_shown(key: str, value: t.Any) -> None
     """Not in the message, and not in the error's chain."""
     settings = {"SESSION_SECRET": None, key: value}
     text = complaint(**settings)
-    assert text.startswith(f"{key} is ")
+    assert text.startswith(f"{key} must be a str or bytes")
     assert type(value).__name__ in text
     assert "hunter2" not in text
     with pytest.raises(SessionConfigError) as caught:
-        find_secrets(flask_app(**settings))
+        find_secrets(flask_app(**settings).config)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -618,15 +675,24 @@ def test_a_secret_file_that_cannot_be_read_is_an_error(
         (DEVELOPMENT_SECRET, True),
         (b"change-me-in-production", True),
         (b"this-is-a-secret-key", True),
+        (b"password" * 4, True),
         (SECRET.encode(), False),
     ],
 )
 def test_what_counts_as_weak(secret: bytes, weak: bool) -> None:
-    """Short, or in everybody's tutorial."""
-    assert is_weak(secret) is weak
+    """Secrets that are short, well known, or repeat themselves."""
+    assert (weakness(secret) is not None) is weak
 
 
 # Several applications
+
+
+@pytest.mark.parametrize("value", ["x", 5, object()], ids=repr)
+def test_only_an_application_can_be_registered(value: t.Any) -> None:
+    """A name instead of an application is a likely mistake."""
+    for register in (BuffaloSession, BuffaloSession().init_app):
+        with pytest.raises(TypeError, match=f"not an? {type(value).__name__}"):
+            register(value)
 
 
 def test_registering_twice_is_an_error() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import flask
@@ -74,6 +76,16 @@ def test_a_star_import_gives_them_all() -> None:
     namespace: dict[str, object] = {}
     exec("from flask_buffalo_session import *", namespace)
     assert namespace.keys() - {"__builtins__"} == NAMES
+
+
+@pytest.mark.parametrize("command", ["import *", "import BuffaloSession, session"])
+def test_imports_work_on_a_base_install(command: str) -> None:
+    """A star import must not ask for SQLAlchemy, which is an extra."""
+    blocked = "import sys; sys.modules['sqlalchemy'] = None"
+    code = f"{blocked}\nfrom flask_buffalo_session {command}\nprint(BuffaloSession)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert result.stderr == b""
+    assert b"BuffaloSession" in result.stdout
 
 
 def test_session_is_flasks() -> None:

@@ -81,20 +81,36 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         | {"tombstones", "work"},
         set(),
     ),
+    "secret": ({"errors"}, set()),
     "config": (
-        {"errors", "formats", "gorilla", "policy", "revocation", "stores"},
+        {"errors", "formats", "gorilla", "policy", "revocation", "secret", "stores"},
         {"flask", "cachelib"},
     ),
-    "doctor": ({"codec", "config", "errors", "stores"}, {"flask"}),
+    "doctor.__init__": ({"config", "doctor", "errors", "secret"}, {"flask"}),
+    "doctor.finding": (set(), set()),
+    "doctor.settings": (
+        {"config", "doctor.finding", "secret", "stores.base"},
+        {"flask"},
+    ),
+    "doctor.probe": ({"codec", "doctor.finding", "errors", "stores.base"}, set()),
+    "startup": ({"config", "doctor"}, {"flask"}),
+    "cookies": (set(), {"werkzeug"}),
+    "sealing": (
+        {"config", "cookies", "doctor", "errors", "seal", "secret"},
+        {"flask"},
+    ),
+    "failures": (set(), {"flask"}),
     "interface": (
         {
-            *{"backends", "codec", "config", "doctor", "errors", "owners"},
-            *{"revocation", "seal", "sessions", "signals", "stores", "work"},
+            *{"backends", "codec", "config", "cookies", "errors", "failures"},
+            *{"owners", "revocation", "sealing", "sessions", "signals", "startup"},
+            *{"stores.base", "work"},
         },
-        {"flask", "werkzeug", "blinker"},
+        {"flask", "blinker"},
     ),
     "extension": ({"*"}, {"flask"}),
     "cli": ({"*"}, {"flask", "click"}),
+    "__main__": ({"cli"}, {"click"}),
     "stores.__init__": (set(), set()),
     "stores.base": ({"errors"}, set()),
     "stores.url": ({"stores", "errors"}, {"pymemcache", "redis", "valkey"}),
@@ -178,9 +194,11 @@ class Imports:
                 self.at_once.add(parts[0])
             return
         for end in range(len(parts), 1, -1):
-            if ".".join(parts[1:end]) in PATHS:
-                self.inside.add(".".join(parts[1:end]))
-                return
+            name = ".".join(parts[1:end])
+            for found in (name, f"{name}.__init__"):
+                if found in PATHS:
+                    self.inside.add(found)
+                    return
         self.inside.add(".".join(parts[1:]))
 
 

@@ -21,6 +21,7 @@ from flask_buffalo_session import (
 from flask_buffalo_session.backends.base import OWNER_NAME
 from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import (
+    SessionConfigError,
     SessionConflictError,
     SessionStoreError,
     SessionTypeError,
@@ -333,6 +334,21 @@ class TestExtension:
         extension = use(app)
         with app.app_context():
             assert extension.revoke(text) is False
+
+    @pytest.mark.parametrize("nothing", [None, b"x", 5])
+    def test_an_id_must_be_text(self, app: Flask, nothing: t.Any) -> None:
+        """``session.id`` is None before the first save."""
+        extension = use(app)
+        with app.app_context(), pytest.raises(TypeError, match=r"revoke\(\).*not an? "):
+            extension.revoke(nothing)
+
+    def test_an_application_without_the_extension_is_named(self) -> None:
+        """``init_app`` was not called."""
+        with (
+            Flask("shop").app_context(),
+            pytest.raises(SessionConfigError, match="has no BuffaloSession"),
+        ):
+            BuffaloSession().sessions_of("ann")
 
     def test_the_absolute_timeout_counts(self, name: str, clock: Clock) -> None:
         """What is over is not listed, though its record is still there."""

@@ -576,7 +576,7 @@ class TestEntries:
         RevocationList(store, 1).revoke("0" * 64)
         clock.tick(2 * HOUR)
         result = app.test_cli_runner().invoke(args=["session", "purge"])
-        assert result.output == "Expired sessions removed: 1.\n"
+        assert result.output == "Expired sessions deleted: 1.\n"
 
 
 def test_redis_needs_no_purge(servers: Servers) -> None:
@@ -611,9 +611,9 @@ class TestSetting:
 
     def test_a_store_without_owners_is_refused(self, tmp_path: t.Any) -> None:
         """Ending all of an owner's sessions is a part of it."""
-        with pytest.raises(SessionConfigError, match="knows owners"):
+        with pytest.raises(SessionConfigError, match="supports owners"):
             make_app("cookie", SESSION_REVOCATION=f"file://{tmp_path}")
-        with pytest.raises(SessionConfigError, match="knows owners"):
+        with pytest.raises(SessionConfigError, match="supports owners"):
             make_app("cookie", SESSION_REVOCATION=NullStore())
 
     def test_a_format_that_has_no_ids_is_refused(self) -> None:

@@ -1,0 +1,128 @@
+"""The session's cookie: find it in the request's header, write it to the response."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import time
+
+from werkzeug.http import dump_cookie, http_date
+from werkzeug.wrappers import Response
+
+_EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+#: Verifying a cookie costs time, and a request's header may hold hundreds of cookies.
+MOST_CANDIDATES = 8
+
+
+class SessionCookie:
+    """The session's cookie in the headers of requests and responses.
+
+    :param name: the cookie's name.
+    :param permanent_sign: what the text of a permanent session's cookie begins with.
+    :param lifetime: seconds after which browsers drop a permanent session's cookie.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        permanent_sign: str,
+        lifetime: int,
+        domain: str | None,
+        path: str,
+        httponly: bool,
+        samesite: str,
+        partitioned: bool,
+    ) -> None:
+        self.permanent_sign = permanent_sign
+        self._name = name
+        self._lifetime = lifetime
+        self._start = f"{name}="
+        self._permanent_start = self._start + permanent_sign
+        # What follows the value, without and with the Secure attribute.
+        self._attributes = {
+            secure: dump_cookie(
+                name,
+                "",
+                domain=domain,
+                path=path,
+                secure=secure,
+                httponly=httponly,
+                samesite=samesite,
+                partitioned=partitioned,
+            ).removeprefix(self._start)
+            for secure in (False, True)
+        }
+
+    def candidates(self, header: str) -> c.Iterator[str]:
+        """Yield the texts of the cookies with the session's name, in their order.
+        There are at most :data:`MOST_CANDIDATES`.
+
+        :param header: the request's ``Cookie`` header.
+        """
+        found = 0
+        for pair in header.split(";"):
+            name, _, text = pair.partition("=")
+            if name.strip() == self._name:
+                yield text.strip()
+                found += 1
+                if found == MOST_CANDIDATES:
+                    return
+
+    def permanent_text(self, header: str) -> str | None:
+        """Return the text of a permanent session's cookie. The text is not verified.
+
+        :param header: the request's ``Cookie`` header.
+        """
+        start = header.find(self._permanent_start)
+        while start > 0 and header[start - 1] not in "; \t":
+            # This is the end of another cookie's name.
+            start = header.find(self._permanent_start, start + 1)
+        if start < 0:
+            return None
+        end = header.find(";", start)
+        start += len(self._start)
+        return header[start:end] if end > 0 else header[start:]
+
+    def render(self, text: str, *, permanent: bool, secure: bool) -> str:
+        """Return the ``Set-Cookie`` value for a sealed text."""
+        expires = ""
+        if permanent:
+            expires = f"; Expires={http_date(time.time() + self._lifetime)}"
+        return f"{self._start}{text}{expires}{self._attributes[secure]}"
+
+    def expire(self, *, secure: bool) -> str:
+        """Return the ``Set-Cookie`` value that removes the cookie."""
+        return f"{self._start}; Expires={_EPOCH}; Max-Age=0{self._attributes[secure]}"
+
+
+def vary_on_cookie(response: Response) -> None:
+    """Add ``Cookie`` to the ``Vary`` header."""
+    # Most responses have no Vary header, and adding one is faster than parsing it.
+    if response.headers.getlist("Vary"):
+        response.vary.add("Cookie")
+    else:
+        response.headers.add("Vary", "Cookie")
+
+
+def forbid_caching_cookie(response: Response) -> None:
+    """Forbid shared caches to store the ``Set-Cookie`` header (RFC 9111, section
+    5.2.2.4).
+    """
+    if not response.headers.getlist("Cache-Control"):
+        response.headers.add("Cache-Control", 'no-cache="Set-Cookie"')
+        return
+    control = response.cache_control
+    # If private and no-cache have a value, they concern only the fields it names.
+    if control.no_store or control.private is True or control.no_cache is True:
+        return
+    fields = [field for field in str(control.no_cache or "").split(",") if field]
+    if "set-cookie" in (field.strip().lower() for field in fields):
+        return
+    # Werkzeug would leave out the quotes, which a list of fields needs.
+    others = response.headers.getlist("Cache-Control")
+    if fields:
+        control.no_cache = None
+        others = [control.to_header()] if control else []
+    named = ", ".join([*fields, "Set-Cookie"])
+    response.headers["Cache-Control"] = ", ".join([*others, f'no-cache="{named}"'])

@@ -1,0 +1,55 @@
+"""Find settings and stores that are unsafe, for ``flask session doctor`` and for the
+warning when the application begins to serve.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+
+from flask import Flask
+
+from ..config import Config
+from ..errors import SessionConfigError
+from ..secret import find_secrets
+from .finding import Finding, one_line
+from .probe import diagnose_store
+from .settings import check_secrets, check_settings
+
+__all__ = ["Finding", "diagnose"]
+
+
+def diagnose(app: Flask, config: Config, *, lenient: bool) -> c.Iterator[Finding]:
+    """Check the settings and try out the stores.
+
+    :param lenient: whether the application is in debug or testing mode. What matters
+        only in production is a note then.
+    """
+    try:
+        yield from _diagnose_secrets(app, config, lenient=lenient)
+    except SessionConfigError as error:
+        problem = f"it cannot be used: {one_line(error)}"
+        yield Finding("SESSION_SECRET", problem, "Correct it.")
+    yield from check_settings(
+        app, config, secure=config.cookie_secure, alone=False, lenient=lenient
+    )
+    for about, store in config.stores.items():
+        in_cookie = config.in_cookie and about == "SESSION_STORE"
+        yield from diagnose_store(
+            about, store, config.format.codec, in_cookie=in_cookie, lenient=lenient
+        )
+
+
+def _diagnose_secrets(
+    app: Flask, config: Config, *, lenient: bool
+) -> c.Iterator[Finding]:
+    secrets = config.format.secrets or find_secrets(config.as_read)
+    if secrets:
+        read_late = False
+    else:
+        # The interface also looks for the secret again while none is found.
+        read_late = True
+        secrets = find_secrets(app.config)
+    if secrets:
+        config.format.seal(secrets, config.name, encrypt=config.encrypt)
+    settings = app.config if read_late else config.as_read
+    yield from check_secrets(settings, config, secrets, lenient=lenient)

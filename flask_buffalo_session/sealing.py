@@ -1,0 +1,109 @@
+"""Seal and open the session's cookies with the secret in force."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import typing as t
+
+from flask import Flask
+
+from .config import Config
+from .cookies import SessionCookie
+from .doctor.finding import Finding
+from .doctor.settings import check_secrets
+from .errors import Reason, RejectedError, SessionTooLargeError
+from .seal import MAX_TOKEN, Seal, Ticket
+from .secret import DEVELOPMENT_SECRET, find_secrets
+
+
+class CookieSealer:
+    """One application's secret, and the seal that it makes.
+
+    While there is no secret, each request looks for one again: applications set the
+    secret late.
+
+    :param cookie: how the cookie is sent, which decides how long it is.
+    """
+
+    def __init__(self, app: Flask, config: Config, cookie: SessionCookie) -> None:
+        self._app = app
+        self._config = config
+        self._cookie = cookie
+        self._development_seal: Seal | None = None
+        #: The seal of the application's secret; None until there is a secret.
+        self.seal: Seal | None = None
+        #: What is wrong with the secrets.
+        self.findings: list[Finding] = []
+
+    def find_secret(self) -> None:
+        """Look for the secret.
+
+        :raises SessionConfigError: a secret cannot be used.
+        """
+        settings = self._app.config
+        secrets = self._config.format.secrets or find_secrets(settings)
+        self.findings = list(check_secrets(settings, self._config, secrets))
+        if secrets:
+            self.seal = self._make_seal(secrets)
+
+    def in_force(self) -> Seal | None:
+        """Return the seal to use now: that of the application's secret, or in debug and
+        testing mode that of the development secret, or None.
+        """
+        if self.seal is None:
+            self.find_secret()
+        if self.seal is None and (self._app.debug or self._app.testing):
+            if self._development_seal is None:
+                self._development_seal = self._make_seal((DEVELOPMENT_SECRET,))
+            return self._development_seal
+        return self.seal
+
+    def unseal(
+        self, seal: Seal, header: str, *, max_age: int
+    ) -> tuple[Ticket | None, Reason | None]:
+        """Verify the cookies with the session's name.
+
+        :param header: the request's ``Cookie`` header.
+        :param max_age: seconds after which a cookie is too old.
+        :returns: the first cookie that verifies, or the reason why the first one does
+            not.
+        """
+        rejected = None
+        for text in self._cookie.candidates(header):
+            try:
+                return seal.unseal(text, max_age=max_age), None
+            except RejectedError as error:
+                rejected = rejected or error.reason
+        return None, rejected
+
+    def __call__(
+        self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
+    ) -> str:
+        """Return the cookie's text for a token.
+
+        :param values: the session's values, to name the largest in an error.
+        :raises SessionTooLargeError: browsers would drop the cookie.
+        """
+        seal = t.cast(Seal, self.in_force())
+        limit = self._config.max_cookie_size
+        if len(token) > MAX_TOKEN:
+            raise SessionTooLargeError(len(token), MAX_TOKEN, _largest(values))
+        try:
+            text = seal.seal(token, permanent=permanent)
+        except SessionTooLargeError as error:
+            # The format has a limit of its own. Name the smaller one.
+            allowed = min(error.limit, limit or error.limit)
+            raise SessionTooLargeError(error.size, allowed, _largest(values)) from None
+        size = len(self._cookie.render(text, permanent=permanent, secure=True))
+        if limit and size > limit:
+            raise SessionTooLargeError(size, limit, _largest(values))
+        return text
+
+    def _make_seal(self, secrets: c.Sequence[bytes]) -> Seal:
+        config = self._config
+        return config.format.seal(secrets, config.name, encrypt=config.encrypt)
+
+
+def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int]]:
+    sizes = [(name, len(value)) for name, value in values.items()]
+    return sorted(sizes, key=lambda pair: pair[1], reverse=True)[:3]
