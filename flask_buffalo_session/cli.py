@@ -81,7 +81,7 @@ def purge() -> None:
         count = store.prune()
     except SessionError as error:
         raise _Failure(error) from error
-    click.echo(f"Expired sessions deleted: {count}.")
+    click.echo(f"Expired sessions removed: {count}.")
 
 
 @session_cli.command("list")

@@ -42,7 +42,7 @@ def test_a_secret_is_new_each_time_and_strong() -> None:
     assert not any(weakness(secret.encode()) for secret in printed)
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def printed_by(*arguments: str, folder: Path) -> str:
@@ -108,7 +108,7 @@ def test_purging_removes_the_expired(tmp_path: Path) -> None:
     store.save(None, b"short", expected=None, max_age=1)
     time.sleep(2.1)
     result = run(make_app(store), "purge")
-    assert (result.exit_code, result.output) == (0, "Expired sessions deleted: 1.\n")
+    assert (result.exit_code, result.output) == (0, "Expired sessions removed: 1.\n")
     assert store.load(live) == b"live"
 
 

@@ -576,7 +576,7 @@ class TestEntries:
         RevocationList(store, 1).revoke("0" * 64)
         clock.tick(2 * HOUR)
         result = app.test_cli_runner().invoke(args=["session", "purge"])
-        assert result.output == "Expired sessions deleted: 1.\n"
+        assert result.output == "Expired sessions removed: 1.\n"
 
 
 def test_redis_needs_no_purge(servers: Servers) -> None:
