@@ -49,7 +49,7 @@ bench: $(VENV)/bench.stamp
 
 ## mutants: change the heart of it in small ways, and see that the tests notice
 mutants: $(VENV)/mutants.stamp
-	SESSION_STORE= $(BIN)/python tests/mutation/check.py $(MUTANTS)
+	SESSION_STORE= $(BIN)/python -m tests.mutation.check $(MUTANTS)
 
 ## fuzz: look for inputs that do harm, for $(FUZZ_SECONDS) seconds
 fuzz: $(VENV)/fuzz.stamp

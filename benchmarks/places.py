@@ -7,7 +7,6 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
-import sys
 import tempfile
 import typing as t
 from functools import cache
@@ -15,10 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 if t.TYPE_CHECKING:
-    from servers import PostgresServer, RedisServer, Servers
-
-# What starts servers is shared with the tests, which are not a package.
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+    from tests.support.servers import PostgresServer, RedisServer, Servers
 
 #: The tests' way to start servers needs it.
 _ALWAYS = ("pytest",)
@@ -55,7 +51,7 @@ def _missing_program(name: str) -> str | None:
 
 
 def _find(name: str) -> str:
-    import servers
+    from tests.support import servers
 
     if name == "redis":
         return servers.RedisServer(Path()).command()[0]
@@ -64,13 +60,13 @@ def _find(name: str) -> str:
 
 
 def redis() -> RedisServer:
-    from servers import RedisServer
+    from tests.support.servers import RedisServer
 
     return _servers().shared(RedisServer)
 
 
 def postgres() -> PostgresServer:
-    from servers import PostgresServer
+    from tests.support.servers import PostgresServer
 
     return _servers().shared(PostgresServer)
 
@@ -82,7 +78,7 @@ def folder(name: str) -> Path:
 
 @cache
 def _servers() -> Servers:
-    from servers import Servers
+    from tests.support.servers import Servers
 
     root = tempfile.TemporaryDirectory()
     numbers = itertools.count()

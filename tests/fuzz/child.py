@@ -1,6 +1,6 @@
 """One target under libFuzzer: ``python -m tests.fuzz.child TARGET FINDING [FLAG ...]``.
 
-FINDING is the file for an input that makes the target fail.
+The child writes an input that makes the target fail to the file FINDING.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["flask_buffalo_session"]):
-    from .seeds import SEEDS
+    from .seeds import seeds
     from .targets import TARGETS
 
 from .limits import LONGEST, cost, measured
@@ -25,8 +25,8 @@ class TooMuchError(Exception):
 
 def main() -> None:
     name, finding, *flags = sys.argv[1:]
-    # What is only slow the first time must not count.
-    for seed in SEEDS[name]():
+    # The first call of each kind is slow, and must not count.
+    for seed in seeds(name):
         TARGETS[name](seed)
 
     def run(data: bytes) -> None:
@@ -36,7 +36,7 @@ def main() -> None:
             Path(finding).write_bytes(data)
             raise
 
-    # In the place of a program's name, as libFuzzer starts itself again for a merge.
+    # libFuzzer starts this command again if it needs another process.
     again = shlex.join([sys.executable, "-m", "tests.fuzz.child", name, finding])
     atheris.Setup([again, *flags], run)
     atheris.Fuzz()

@@ -7,7 +7,6 @@ a fuzzer's instruments, which make everything slower and larger.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -69,7 +68,9 @@ def measured(name: str, path: Path) -> Cost:
 
 
 def _megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # getrusage() would begin with the peak of the process that has started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What the fuzzer begins with: ``python -m tests.fuzz.seeds`` writes it anew.
+"""The inputs that fuzzing begins with, and those for which a target once failed.
 
-An encoding of every kind of value and cookie, and every setting and scheme.
+The seeds are generated: an encoding of every kind of value and cookie, and every
+setting and scheme.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ from .targets import (
     sealed_text,
 )
 
-CORPUS = Path(__file__).parent / "corpus"
+#: One file for each input for which a target once failed, in a folder for each target.
+FOUND = Path(__file__).parent / "found"
+
+_VECTORS = Path(__file__).parents[1] / "gorilla/gorilla_vectors.json"
 
 _ZONES = [
     None,
@@ -73,7 +77,7 @@ FLASH = {"success": ["Saved"], "danger": ["<No>", "\u00fc"]}
 
 def _gorillas() -> c.Iterator[bytes]:
     """The sessions that Go has written."""
-    vectors = json.loads((CORPUS.parent.parent / "gorilla_vectors.json").read_text())
+    vectors = json.loads(_VECTORS.read_text())
     for vector in vectors:
         block_key = vector.get("block_key_base64")
         key = base64.b64decode(block_key) if block_key else None
@@ -254,7 +258,7 @@ def _settings() -> c.Iterator[bytes]:
         yield bytes([1, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 2, 0, 0, 0, keys, 4, 8, 65, 66])
 
 
-SEEDS: dict[str, c.Callable[[], c.Iterator[bytes]]] = {
+_SEEDS: dict[str, c.Callable[[], c.Iterator[bytes]]] = {
     "cookie": _cookies,
     "seal": _seal_texts,
     "sealed": _sealed,
@@ -271,15 +275,13 @@ SEEDS: dict[str, c.Callable[[], c.Iterator[bytes]]] = {
 }
 
 
-def main() -> None:
-    for name, make in SEEDS.items():
-        folder = CORPUS / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("seed-*"):
-            path.unlink()
-        for number, data in enumerate(dict.fromkeys(make())):
-            (folder / f"seed-{number:03}").write_bytes(data)
+def seeds(name: str) -> list[bytes]:
+    """Return the generated inputs of a target, each once and always the same."""
+    return list(dict.fromkeys(_SEEDS[name]()))
 
 
-if __name__ == "__main__":
-    main()
+def inputs(name: str) -> dict[str, bytes]:
+    """Return the seeds of a target and its stored inputs, by a name for each."""
+    generated = {f"seed-{number:03}": data for number, data in enumerate(seeds(name))}
+    stored = {path.name: path.read_bytes() for path in sorted(FOUND.glob(f"{name}/*"))}
+    return generated | stored

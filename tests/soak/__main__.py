@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from servers import Server, Servers
+
+from tests.support.servers import Server, Servers
 
 from .chaos import STORES, WORKERS, Chaos, Gunicorn
 from .fill import Population

@@ -13,7 +13,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from servers import (
+from tests.support.servers import (
     PersistentPostgresServer,
     PersistentRedisServer,
     Server,

@@ -10,13 +10,12 @@ import random
 import time
 import typing as t
 
-from servers import PostgresServer, RedisServer, Server
-
 from flask_buffalo_session import Store
 from flask_buffalo_session.codec import Record
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.stores.base import storage_key
 from flask_buffalo_session.stores.url import store_from_url
+from tests.support.servers import PostgresServer, RedisServer, Server
 
 from .actions import Values
 

@@ -1,0 +1,1069 @@
+"""Go's values: what they become, how they go back, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import copy
+import datetime as dt
+import itertools
+import json
+import struct as struct_module
+import time
+import tracemalloc
+import typing as t
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from flask_buffalo_session import GorillaFormat, MemoryStore, register_type
+from flask_buffalo_session.codec import Record, UnreadName
+from flask_buffalo_session.errors import RejectedError, SessionTypeError
+from flask_buffalo_session.gorilla import GoOpaque, GoStruct
+from flask_buffalo_session.gorilla.codec import GorillaCodec
+from flask_buffalo_session.gorilla.gob.reader import Boxed, Reader
+from flask_buffalo_session.gorilla.gob.types import (
+    BOOL,
+    BYTES,
+    COMPLEX,
+    FLOAT,
+    INT,
+    INTERFACE,
+    STRING,
+    GobType,
+    gob_type,
+)
+from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
+from flask_buffalo_session.gorilla.gotypes import LIST, LIST_NAME
+from flask_buffalo_session.registry import registry
+from tests.conftest import Desk
+from tests.support.ids import stable_repr
+
+VECTORS: list[dict[str, t.Any]] = json.loads(
+    (Path(__file__).parent / "gorilla_vectors.json").read_text()
+)
+WRITTEN = 1_795_440_300
+CODEC = GorillaCodec()
+
+
+@pytest.fixture
+def own_registry() -> t.Iterator[None]:
+    before = dict(registry.by_go_name), dict(registry.by_name), dict(registry.by_class)
+    yield
+    registry.by_go_name, registry.by_name, registry.by_class = before
+
+
+def data_of(vector: dict[str, t.Any]) -> bytes:
+    """The gob in a vector's cookie."""
+    block_key = vector.get("block_key_base64")
+    key = base64.b64decode(block_key) if block_key else None
+    seal = GorillaFormat(vector["secret"], key).seal(
+        [], vector["session_name"], encrypt=False
+    )
+    return seal.unseal(vector["cookie"], max_age=10**9).token.encode("latin-1")
+
+
+def gob(name: str) -> bytes:
+    return data_of(next(vector for vector in VECTORS if vector["name"] == name))
+
+
+def values(data: bytes, codec: GorillaCodec = CODEC) -> dict[t.Any, t.Any]:
+    record = codec.loads(data)
+    return {name: codec.decode(raw, name) for name, raw in record.values.items()}
+
+
+def dumped(**held: t.Any) -> bytes:
+    return CODEC.dumps(
+        Record(None, b"", {name: CODEC.encode(v, name) for name, v in held.items()})
+    )
+
+
+def types_of(data: bytes) -> dict[t.Any, str]:
+    """The Go type of each name."""
+    reader = Reader(data)
+    kind = reader.message()
+    pairs = reader.top(kind)
+    return {
+        key.value: value.name if value else "nil"
+        for key, value in pairs
+        if key is not None
+    }
+
+
+def entry(kind: GobType, go_type: str, plain: t.Any) -> bytes:
+    """The encoded value of a name, of any Go type."""
+    types = TypeTable()
+    writer = Writer(types)
+    writer.boxed(None)
+    writer.boxed(Boxed(go_type, kind, plain))
+    head = Writer(types)
+    head.chunk(b"".join(types.definitions()))
+    return bytes(head.data + writer.data)
+
+
+# What Go has written
+
+
+EXPECTED: dict[str, t.Any] = {
+    "current_user_id": (UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), 42),
+    "_flash_": ({"success": ["Welcome Back to Buffalo!"]},),
+    "when": (dt.datetime(2026, 3, 4, 5, 6, 7, 890123, dt.UTC),),
+    "zoned": (
+        dt.datetime(
+            1999, 12, 31, 23, 59, 59, 0, dt.timezone(-dt.timedelta(hours=5, minutes=30))
+        ),
+    ),
+    "l": (["x", 1, 2.5, None],),
+    "m": ({"q": 1, "r": ["z"]},),
+    "b": (b"\x00\x01\xff",),
+}
+
+
+def expected(value: dict[str, t.Any]) -> t.Any:
+    """What a vector says of a value, where JSON can say it."""
+    shown = value["value"]
+    if value["value_type"] == "*main.Person":
+        return json.loads(shown)
+    try:
+        return json.loads(shown)
+    except ValueError:
+        return NotImplemented
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_what_go_wrote_is_read(vector: dict[str, t.Any]) -> None:
+    """Each value of each vector, with its name's type and its own."""
+    found = values(data_of(vector))
+    listed = vector["values"] or []
+    assert len(found) == len(listed)
+    for value in listed:
+        name = json.loads(value["key"])
+        wanted = EXPECTED.get(name, (expected(value),))
+        read = found[name]
+        if isinstance(read, GoStruct):
+            read = json.loads(json.dumps(read, default=dict))
+        assert any((type(read), read) == (type(each), each) for each in wanted), name
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_what_go_wrote_is_not_changed_by_reading(vector: dict[str, t.Any]) -> None:
+    """Byte for byte, and the whole keeps names, types and values."""
+    data = data_of(vector)
+    record = CODEC.loads(data)
+    for name, raw in record.values.items():
+        assert CODEC.encode(CODEC.decode(raw, name), name, raw) == raw
+        again = copy.deepcopy(CODEC.decode(raw, name))
+        assert CODEC.encode(again, name, raw) == raw
+    written = CODEC.dumps(record)
+    assert types_of(written) == types_of(data)
+    again_loaded = CODEC.loads(written)
+    assert again_loaded.values == record.values
+    assert CODEC.dumps(again_loaded) == written
+
+
+def test_a_session_that_go_wrote_has_no_date() -> None:
+    """Go writes none, so nobody knows when the session began."""
+    record = CODEC.loads(gob("lists and maps"))
+    assert (record.created, record.rotated) == (None, 0)
+    assert not CODEC.stores_created
+
+
+def test_a_struct_knows_its_type_and_fields() -> None:
+    """Items and attributes, nested too; a nil pointer is None."""
+    person = values(gob("registered struct"))["person"]
+    assert person.go_type == "*main.Person"
+    assert (person.Name, person["Age"], person.Home.Zip) == ("Ann", 41, 90210)
+    assert person.Boss is None
+    assert list(person)[:3] == ["Name", "Age", "Tags"]
+    assert len(person) == 7
+    assert "main.Person" in repr(person)
+    assert person == values(gob("registered struct"))["person"]
+    with pytest.raises(AttributeError):
+        _ = person.Missing
+
+
+# The date, which only an absolute timeout needs
+
+
+def test_the_date_is_no_name_of_the_session() -> None:
+    """It comes back as the record's, and Go finds an int64 it need not know."""
+    record = Record(1_700_000_000, b"x", {"a": CODEC.encode(1, "a")})
+    data = CODEC.dumps(record)
+    assert types_of(data) == {"_flask_created": "int64", "a": "int"}
+    assert CODEC.loads(data) == Record(1_700_000_000, b"", record.values)
+    undated = CODEC.dumps(record._replace(created=None))
+    assert types_of(undated) == {"a": "int"}
+
+
+@pytest.mark.parametrize("value", [-1, 10**12, "x", None])
+def test_a_malformed_date_is_ignored(value: t.Any) -> None:
+    """Another program may keep a value of its own under that name."""
+    record = CODEC.loads(dumped(_flask_created=value))
+    assert record == Record(None, b"", {})
+
+
+def test_a_date_stays_over_two_saves() -> None:
+    """Where no absolute timeout needs it either: another application may have one."""
+    shop = desk()
+    data = CODEC.dumps(Record(1_700_000_000, b"", {}))
+    cookie = shop.store.save(None, data, expected=None, max_age=60)
+    session = shop.session(cookie)
+    for name in ("a", "b"):
+        session[name] = 1
+        session.save()
+    record = CODEC.loads(shop.store.load(cookie) or b"")
+    assert record.created == 1_700_000_000
+
+
+# Changes
+
+
+def test_maps_are_compared_without_their_order() -> None:
+    """Go writes them in another order each time, at every level."""
+    codec = GorillaCodec(["map[string]interface {}"])
+    was = codec.encode({"a": {"x": 1, "y": [2]}, "b": 3}, "n")
+    other = {"b": 3, "a": {"y": [2], "x": 1}}
+    assert codec.encode(other, "n", was) == was
+    assert codec.encode({**other, "b": 4}, "n", was) != was
+    assert codec.same({"a": 1, "b": [2]}, {"b": [2], "a": 1}, "n")
+
+
+DIFFERENT: list[t.Any] = [
+    0,
+    False,
+    0.0,
+    -0.0,
+    "",
+    b"",
+    None,
+    [],
+    1,
+    True,
+    "0",
+    [0],
+    [[]],
+]
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.permutations(DIFFERENT, 2)))
+def test_values_that_python_takes_for_equal_are_told_apart(
+    one: t.Any, other: t.Any
+) -> None:
+    """One for the other is a change."""
+    was = CODEC.encode(one, "n")
+    assert CODEC.encode(other, "n", was) != was
+    assert not CODEC.same(one, other, "n")
+    assert CODEC.encode(one, "n", was) == was
+
+
+def test_nan_is_no_change() -> None:
+    """Although it does not equal itself."""
+    was = CODEC.encode([float("nan")], "n")
+    assert CODEC.encode([float("nan")], "n", was) == was
+
+
+@pytest.mark.parametrize(
+    "key",
+    [Boxed("float32", FLOAT, float("nan")), Boxed("main.C", COMPLEX, complex("nanj"))],
+)
+def test_nan_as_a_key_keeps_its_place_and_type(key: Boxed) -> None:
+    """Though it is not equal to itself."""
+    kind = gob_type("map", "", (INTERFACE, INT))
+    raw = entry(kind, "main.M", [(key, 5), (Boxed("int8", INT, 1), 6)])
+    value = CODEC.decode(raw, "n")
+    assert CODEC.encode(value, "n", raw) == raw
+    twice = entry(kind, "main.M", [(key, 5), (key, 6)])
+    with pytest.raises(SessionTypeError, match="the same in Python"):
+        CODEC.decode(twice, "n")
+
+
+def test_a_tuple_is_a_list() -> None:
+    """It comes back as one, so putting it there again is no change."""
+    was = CODEC.encode((1, (2,)), "n")
+    assert CODEC.decode(was, "n") == [1, [2]]
+    assert CODEC.encode((1, (2,)), "n", was) == was
+
+
+def test_a_number_that_does_not_fit_is_refused() -> None:
+    """Go could not read it, and would start a new session."""
+    kinds = {
+        "uint8": (256, -1),
+        "int8": (128, -129),
+        "int": (2**63,),
+        "main.L": (2**63,),
+    }
+    for go_type, wrong in kinds.items():
+        kind = GobType("uint", id=3) if go_type == "uint8" else INT
+        was = entry(kind, go_type, 1)
+        for value in wrong:
+            with pytest.raises(
+                SessionTypeError, match=f"does not fit into Go's {go_type}"
+            ):
+                CODEC.encode(value, "n", was)
+    was = entry(gob_type("slice", "", (INT,)), "[]int8", [1])
+    with pytest.raises(SessionTypeError, match=r"session\['n'\]\[1\]: .*int8"):
+        CODEC.encode([1, 200], "n", was)
+    with pytest.raises(SessionTypeError, match="float32"):
+        CODEC.encode(1e300, "n", entry(GobType("float", id=4), "float32", 1.5))
+
+
+def test_a_malformed_value_leaves_the_others_alone() -> None:
+    """Reading it fails. The record around it loads and goes back unchanged."""
+    broken = CODEC.encode("ann", "user").replace(b"\x03ann", b"\x04ann")
+    held: dict[t.Hashable, bytes] = {"user": broken, "a": CODEC.encode(1, "a")}
+    data = CODEC.dumps(Record(None, b"", held))
+    record = CODEC.loads(data)
+    assert record.values == held
+    assert CODEC.decode(record.values["a"], "a") == 1
+    with pytest.raises(SessionTypeError, match="damaged"):
+        CODEC.decode(record.values["user"], "user")
+    assert CODEC.dumps(record) == data
+
+
+def test_a_malformed_key_leaves_no_record() -> None:
+    """A name that cannot be read is no name."""
+    data = CODEC.dumps(Record(None, b"", {"abc": CODEC.encode(1, "abc")}))
+    with pytest.raises(RejectedError, match="corrupt"):
+        CODEC.loads(data.replace(b"\x03abc", b"\x04abc"))
+
+
+def test_a_malformed_value_is_replaced_without_it() -> None:
+    """It is nothing to go by."""
+    broken = CODEC.encode("abc", "n")[:-1]
+    broken = broken[:-4] + bytes([3]) + broken[-3:]
+    with pytest.raises(SessionTypeError, match="damaged") as caught:
+        CODEC.decode(broken, "n")
+    assert caught.value.path == "session['n']"
+    assert CODEC.encode("x", "n", broken) == CODEC.encode("x", "n")
+
+
+# What is refused
+
+
+class Shade(Enum):
+    DARK = 1
+
+
+REFUSED: list[tuple[t.Any, str]] = [
+    ({"a": 1}, r"gob\.Register\(map\[string\]interface\{\}\{\}\)"),
+    ({1: 1}, r"gob\.Register\(map\[interface\{\}\]interface\{\}\{\}\)"),
+    ({}, r"registered=\['map\[string\]interface \{\}'\]"),
+    (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), r"gob\.Register\(time\.Time\{\}\)"),
+    (UUID(int=1), r"gob\.Register\(uuid\.UUID\{\}\)"),
+    (2**64, "does not fit into Go's int"),
+    (-(2**63) - 1, "does not fit into Go's int"),
+    ("\ud800", "surrogates"),
+    ({1, 2}, "set has no Go type"),
+    (frozenset(), "no Go type"),
+    (Decimal(1), "Decimal has no Go type"),
+    (dt.date(2026, 1, 1), "no Go type"),
+    (dt.timedelta(1), "no Go type"),
+    (bytearray(b"x"), "use bytes"),
+    (Shade.DARK, "Shade has no Go type"),
+    (object(), "no Go type"),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"), REFUSED, ids=lambda part: stable_repr(part)[:30]
+)
+def test_what_go_could_not_read_is_refused(value: t.Any, problem: str) -> None:
+    """With the path to it, the reason, and the line to add in Go."""
+    with pytest.raises(SessionTypeError, match=problem) as caught:
+        CODEC.encode(value, "cart")
+    assert caught.value.path == "session['cart']"
+    with pytest.raises(SessionTypeError, match=problem) as caught:
+        CODEC.encode([1, [value]], "cart")
+    assert caught.value.path == "session['cart'][1][0]"
+
+
+def test_registered_types_are_not_refused() -> None:
+    """Nor what a name already holds, since Go knows that type."""
+    uuid_type = "github.com/google/uuid.UUID"
+    codec = GorillaCodec(["map[string]interface {}", "time.Time", uuid_type])
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    held = {"a": now, "b": UUID(int=1), "c": {"d": 1}}
+    raw = codec.encode(held, "n")
+    assert codec.decode(raw, "n") == held
+    assert codec.dumps(Record(None, b"", {"n": raw})).count(uuid_type.encode()) == 1
+    # The bare one, along what is there.
+    held["e"] = {"f": UUID(int=2)}
+    assert CODEC.decode(CODEC.encode(held, "n", raw), "n") == held
+    with pytest.raises(SessionTypeError):
+        CODEC.encode(held, "other")
+
+
+def test_times_without_a_zone_are_refused() -> None:
+    """Go's always have one."""
+    codec = GorillaCodec(["time.Time"])
+    for zone, problem in (
+        (None, "zone"),
+        (dt.timezone(-dt.timedelta(minutes=1)), "offset"),
+        (dt.timezone(dt.timedelta(microseconds=1)), "offset"),
+    ):
+        with pytest.raises(SessionTypeError, match=problem):
+            codec.encode(dt.datetime(2026, 1, 1, tzinfo=zone), "n")
+
+
+def test_nesting_has_an_end() -> None:
+    """As deep as can be read again, and no deeper; a list in itself is too deep."""
+    codec = GorillaCodec(["map[string]interface {}"])
+    for wrap in (lambda v: [v], lambda v: {"a": v}):
+        value: t.Any = 1
+        for _ in range(31):
+            value = wrap(value)
+        raw = codec.encode(value, "n")
+        record = Record(None, b"", {"n": raw})
+        assert codec.loads(codec.dumps(record)).values == {"n": raw}
+        assert codec.decode(raw, "n") == value
+        with pytest.raises(SessionTypeError, match="too deeply"):
+            codec.encode(wrap(value), "n")
+    circle: list[t.Any] = []
+    circle.append(circle)
+    with pytest.raises(SessionTypeError, match="too deeply"):
+        codec.encode(circle, "n")
+
+
+def test_what_go_has_nested_deeply_goes_back() -> None:
+    """Structs in structs are nested as deeply as they can be read."""
+    chain = GobType("struct")
+    GobType.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+    plain: dict[str, t.Any] = {"N": 63}
+    for number in range(62, 0, -1):
+        plain = {"N": number, "Next": plain}
+    raw = entry(chain, "main.Chain", plain)
+    value = CODEC.decode(raw, "n")
+    assert CODEC.encode(value, "n", raw) == raw
+    value["N"] = 5
+    assert CODEC.decode(CODEC.encode(value, "n", raw), "n") == value
+    with pytest.raises(SessionTypeError, match="damaged"):
+        CODEC.decode(entry(chain, "main.Chain", {"Next": plain}), "n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "number"),
+    [
+        (FLOAT, "float32", 0.1),
+        (FLOAT, "float32", 1e300),
+        (FLOAT, "float32", float("nan")),
+        (COMPLEX, "complex64", 0.1 + 1e300j),
+        (INT, "int8", 1000),
+    ],
+)
+def test_a_number_that_go_would_not_have_sent_stays(
+    kind: GobType, name: str, number: t.Any
+) -> None:
+    """It is in a type too small for it, but nobody has changed it."""
+    raw = entry(kind, name, number)
+    assert CODEC.encode(CODEC.decode(raw, "n"), "n", raw) == raw
+
+
+def test_text_that_is_no_plain_str_is_stored_as_one() -> None:
+    """A Markup loses its mark, so what a template shows is escaped."""
+
+    class Lazy:
+        def __getattr__(self, name: str) -> t.Any:
+            return getattr("hello", name)
+
+        def __str__(self) -> str:
+            return "hello"
+
+    assert CODEC.decode(CODEC.encode(Lazy(), "n"), "n") == "hello"
+    read = CODEC.decode(CODEC.encode(Markup("<b>"), "n"), "n")
+    assert (type(read), read) == (str, "<b>")
+    was = entry(STRING, "main.Color", "red")
+    assert CODEC.encode(Markup("x"), "n", was) == entry(STRING, "main.Color", "x")
+
+
+def test_a_go_string_may_hold_any_bytes() -> None:
+    """They go back as they were, in another place too."""
+    was = b"\0\0\x06string\x0c\x04\x00\x02\xff\xfe"
+    read = CODEC.decode(was, "n")
+    assert read == "\udcff\udcfe"
+    assert CODEC.encode(read, "n", was) == CODEC.encode(read, "m") == was
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["", "a", 7, -1, True, 2.5, None, 2**63, 1 + 2j])
+def test_names_of_each_kind_come_back(name: t.Hashable) -> None:
+    """As Python's own."""
+    raw = CODEC.encode("x", name)
+    record = CODEC.loads(CODEC.dumps(Record(None, b"", {name: raw})))
+    ((read, value),) = record.values.items()
+    assert (type(read), read, value) == (type(name), name, raw)
+
+
+@pytest.mark.parametrize("name", [b"x", (1,), "\ud800", UUID(int=1), Decimal(1)])
+def test_names_that_go_has_not_are_refused(name: t.Hashable) -> None:
+    """Bytes are a slice in Go, and no key."""
+    with pytest.raises(SessionTypeError):
+        CODEC.dumps(Record(None, b"", {name: CODEC.encode("x", name)}))
+
+
+def session_of(pairs: t.Sequence[tuple[t.Any, t.Any]]) -> bytes:
+    """A gob with these keys and values."""
+    types = TypeTable()
+    kind = gob_type("map", "", (INTERFACE, INTERFACE))
+    body = Writer(types)
+    body.signed(types.number(kind))
+    body.top(kind, list(pairs))
+    stream = Writer(types)
+    for definition in types.definitions():
+        stream.chunk(definition)
+    stream.chunk(body.data)
+    return bytes(stream.data)
+
+
+def test_names_that_are_one_in_python_are_both_kept() -> None:
+    """The second cannot be reached, but goes back. So do those with another type."""
+    point = gob_type("struct", "Point", (INT,), ("X",))
+    keys = [
+        Boxed("int", INT, 1),
+        Boxed("int64", INT, 1),
+        Boxed("bool", BOOL, True),
+        Boxed("main.Kind", STRING, "k"),
+        Boxed("main.Point", point, {"X": 1}),
+        Boxed("time.Time", gob_type("gob", "Time"), b"\x01" + bytes(14)),
+        None,
+    ]
+    data = session_of([(key, Boxed("int", INT, n)) for n, key in enumerate(keys)])
+    record = CODEC.loads(data)
+    assert len(record.values) == 7
+    readable = {name for name in record.values if type(name) is not UnreadName}
+    assert readable == {1, "k", dt.datetime(1, 1, 1, tzinfo=dt.UTC), None}
+    record.values["k"] = CODEC.encode(30, "k", record.values["k"])
+    written = CODEC.dumps(record)
+    again = CODEC.loads(written)
+    assert again.values == record.values
+    assert b"main.Kind" in written
+
+
+def test_a_plain_name_is_found_whatever_comes_before_it() -> None:
+    """A Go map has another order each time it is written."""
+    keys = [Boxed("main.Color", STRING, "a"), Boxed("string", STRING, "a")]
+    for first, second in (keys, keys[::-1]):
+        data = session_of([(first, first), (second, second)])
+        record = CODEC.loads(data)
+        assert CODEC.encode("a", "a") == record.values["a"]
+        assert len(record.values) == 2
+        assert CODEC.loads(CODEC.dumps(record)) == record
+
+
+# Types
+
+
+def test_types_that_hold_themselves_are_read() -> None:
+    """A list of pointers to itself, as linked nodes are."""
+    chain = GobType("struct")
+    GobType.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+    raw = entry(chain, "*main.Chain", {"N": 1, "Next": {"N": 2, "Next": {}}})
+    record = CODEC.loads(CODEC.dumps(Record(None, b"", {"a": raw, "b": raw})))
+    assert record.values == {"a": raw, "b": raw}
+    read = CODEC.decode(raw, "a")
+    assert (read.Next.N, read.Next.Next.N, read.Next.Next.Next) == (2, 0, None)
+    read.Next.Next = None
+    shorter = entry(chain, "*main.Chain", {"N": 1, "Next": {"N": 2}})
+    assert CODEC.encode(read, "a", raw) == shorter
+
+
+def test_types_that_hold_each_other_are_defined_once() -> None:
+    """In a session with a value of each, or there would be more than can be read."""
+    hub = GobType("struct")
+    lists = [gob_type("slice", f"List{number}", (hub,)) for number in range(15)]
+    fields = tuple(kind.name for kind in lists)
+    GobType.__init__(hub, "struct", "Hub", tuple(lists), fields)
+    held: dict[t.Hashable, bytes] = {
+        kind.name: entry(kind, f"main.{kind.name}", [{kind.name: [{}]}])
+        for kind in lists
+    }
+    data = CODEC.dumps(Record(None, b"", held))
+    assert data.count(b"Hub") == 1
+    record = CODEC.loads(data)
+    assert CODEC.dumps(record) == data
+    for name, raw in record.values.items():
+        assert CODEC.encode(CODEC.decode(raw, name), name, raw) == raw
+
+
+def test_more_types_than_can_be_read_are_not_written() -> None:
+    """The session as it was stays."""
+    kinds = [gob_type("slice", f"List{number}", (INT,)) for number in range(128)]
+    held: dict[t.Hashable, bytes] = {
+        kind.name: entry(kind, "main.List", []) for kind in kinds
+    }
+    with pytest.raises(SessionTypeError, match="too many Go types"):
+        CODEC.dumps(Record(None, b"", held))
+    del held["List0"]
+    data = CODEC.dumps(Record(None, b"", held))
+    assert CODEC.loads(data).values == held
+
+
+def test_types_that_are_the_same_are_taken_for_one() -> None:
+    """Two linked lists that differ only by their packages, which gob does not tell."""
+    chains = GobType("struct"), GobType("struct")
+    for chain in chains:
+        GobType.__init__(chain, "struct", "Chain", (INT, chain), ("N", "Next"))
+    raw = entry(
+        gob_type("struct", "Both", chains, ("A", "B")),
+        "main.Both",
+        {"A": {"N": 1}, "B": {"N": 2, "Next": {"N": 3}}},
+    )
+    value = CODEC.decode(raw, "n")
+    once = CODEC.encode(value, "n", raw)
+    assert once.count(b"Chain") == 1
+    assert CODEC.decode(once, "n").B.Next.N == 3
+    assert CODEC.encode(CODEC.decode(once, "n"), "n", once) == once
+
+
+@pytest.mark.parametrize("kind", ["gob", "binary", "text"])
+def test_types_with_bytes_of_their_own_are_kept(kind: str) -> None:
+    """Shown as what they are, compared by their bytes, and movable."""
+    raw = entry(gob_type(kind, "Money"), "main.Money", b"500")
+    read = CODEC.decode(raw, "n")
+    assert isinstance(read, GoOpaque)
+    assert (read.go_type, read.data) == ("main.Money", b"500")
+    assert CODEC.encode(read, "n", raw) == CODEC.encode(read, "other") == raw
+    assert CODEC.decode(CODEC.encode([read], "n"), "n") == [read]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x01", b"\x01" + bytes(13), b"\x03" + bytes(14), b"\x02" + bytes(14)],
+)
+def test_what_is_only_called_a_time_is_no_time(data: bytes) -> None:
+    """Another type of that name, or one that datetime has not."""
+    for name in ("Time", "UUID"):
+        raw = entry(gob_type("gob", name), f"main.{name}", data)
+        assert isinstance(CODEC.decode(raw, "n"), GoOpaque)
+    late = b"\x01" + (2**62).to_bytes(8) + bytes(6)
+    assert isinstance(
+        CODEC.decode(entry(gob_type("gob", "Time"), "t", late), "n"), GoOpaque
+    )
+
+
+def test_a_map_with_keys_that_python_has_not_stays() -> None:
+    """It cannot be read, and goes back."""
+    for key_kind, keys in (
+        (gob_type("struct", "Point", (INT,), ("X",)), [{"X": 1}]),
+        (INTERFACE, [Boxed("int", INT, 1), Boxed("bool", BOOL, True)]),
+    ):
+        kind = gob_type("map", "", (key_kind, INT))
+        raw = entry(kind, "main.M", [(key, 5) for key in keys])
+        with pytest.raises(SessionTypeError, match="holds a map"):
+            CODEC.decode(raw, "n")
+        record = Record(None, b"", {"n": raw})
+        assert CODEC.loads(CODEC.dumps(record)).values == {"n": raw}
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_dataclasses_stand_for_structs() -> None:
+    """By the full name, by a pointer's, and by the short one of a part."""
+
+    @dataclass
+    class Street:
+        name: str
+        house_no: int
+        floors: list[int] = field(default_factory=list, metadata={"go": "Levels"})
+        moved: dt.datetime | None = None
+        tags: dict[str, str] = field(default_factory=dict)
+        next: Street | None = None
+
+    Street.__annotations__["next"] = Street | None
+    register_type(Street, go_name="example.org/shop/models.Street")
+    names = ["example.org/shop/models.Street", "*example.org/shop/models.Street"]
+    street = Street("Main", 5, [1, 2], None, {"a": "b"}, Street("Side", 0))
+    for name in names:
+        raw = GorillaCodec([name]).encode(street, "n")
+        assert name.encode() in raw
+        assert CODEC.decode(raw, "n") == street
+        assert CODEC.encode(street, "n", raw) == raw
+        # Along what is there it needs no registration.
+        assert CODEC.encode(Street("x", 1), "n", raw) != raw
+    for go_type in ("models.Street", "*models.Street", names[0], "main.Street"):
+        struct = gob_type("struct", "Street", (STRING, INT), ("Name", "HouseNo"))
+        read = CODEC.decode(entry(struct, go_type, {"Name": "Main"}), "n")
+        assert isinstance(read, Street) is (go_type != "main.Street")
+    with pytest.raises(SessionTypeError, match=r"gob\.Register\(example"):
+        CODEC.encode(street, "n")
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_dataclasses_that_do_not_fit() -> None:
+    """Said with the reason."""
+
+    @dataclass
+    class Odd:
+        size: Decimal
+
+    register_type(Odd, go_name="main.Odd")
+    with pytest.raises(SessionTypeError, match="of the field 'size' of Odd"):
+        GorillaCodec(["main.Odd"]).encode(Odd(Decimal(1)), "n")
+    struct = gob_type("struct", "Odd", (INT,), ("Other",))
+    with pytest.raises(SessionTypeError, match="holds a main"):
+        CODEC.decode(entry(struct, "main.Odd", {}), "n")
+
+    @register_type
+    @dataclass
+    class Nameless:
+        a: int
+
+    with pytest.raises(SessionTypeError, match="go_name="):
+        CODEC.encode(Nameless(1), "n")
+
+
+def test_a_part_of_a_struct_cannot_stand_alone() -> None:
+    """Nobody here knows its package."""
+    person = values(gob("registered struct"))["person"]
+    with pytest.raises(SessionTypeError, match="was part of another value"):
+        CODEC.encode(person.Home, "home")
+    assert CODEC.decode(CODEC.encode(person, "other"), "other") == person
+
+
+def test_structs_beside_a_deleted_one_keep_their_types() -> None:
+    """The encoder finds them again, so their times keep the nanoseconds that Python
+    drops.
+    """
+    struct = gob_type("struct", "P", (gob_type("gob", "Time"),), ("At",))
+    kind = gob_type("slice", "", (struct,))
+    times = [struct_module.pack(">BqIh", 1, 2**36 + n, 1, -1) for n in range(3)]
+    raw = entry(kind, "[]main.P", [{"At": time} for time in times])
+    value = CODEC.decode(raw, "n")
+    del value[0]
+    expected = entry(kind, "[]main.P", [{"At": time} for time in times[1:]])
+    assert CODEC.encode(value, "n", raw) == expected
+
+
+# Flash messages
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"5",
+        b'"x"',
+        b'{"a": "b"}',
+        b'{"a": [1]}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"1" * 5000,
+        b"null",
+    ],
+)
+def test_flash_messages_that_are_none(raw: bytes) -> None:
+    """No messages, no exception, and left as they are until there are some."""
+    was = CODEC.encode(raw, "other")
+    assert CODEC.decode(was, "_flash_") == {}
+    assert CODEC.encode({}, "_flash_", was) == was
+    added = CODEC.encode({"a": ["b"]}, "_flash_", was)
+    assert CODEC.decode(added, "other") == b'{"a":["b"]}'
+    assert CODEC.decode(CODEC.encode(5, "_flash_"), "_flash_") == {}
+
+
+def test_flash_messages_are_written_as_go_does() -> None:
+    """Sorted, compact, and safe inside HTML. An absent list is an empty one."""
+    raw = CODEC.encode({"b": ["<&>\u2028\n\b"], "a": [Markup("x")]}, "_flash_")
+    assert CODEC.decode(raw, "x") == (
+        b'{"a":["x"],"b":["\\u003c\\u0026\\u003e\\u2028\\n\\u0008"]}'
+    )
+    null = CODEC.encode(b'{"a":null}', "x")
+    assert CODEC.decode(null, "_flash_") == {"a": []}
+    lone = CODEC.encode(b'{"\\udfff":["x\\ud800"],"b":["\\ud83d\\ude00"]}', "x")
+    read = {"\ufffd": ["x\ufffd"], "b": ["\U0001f600"]}
+    assert CODEC.decode(lone, "_flash_") == read
+    assert CODEC.encode(read, "_flash_", lone) == lone
+    with pytest.raises(SessionTypeError, match="surrogates"):
+        CODEC.encode({"a": ["\ud800"]}, "_flash_")
+
+
+# Two requests at once
+
+
+def desk(*registered: str) -> Desk:
+    made_desk = Desk(MemoryStore())
+    made_desk.codec = GorillaCodec(registered)
+    return made_desk
+
+
+def test_changes_of_two_requests_are_merged() -> None:
+    """Lists both appended to, flash messages, dicts by key."""
+    shop = desk("map[string]interface {}")
+    cookie = shop.stored(a=[1], d={"x": {"y": 1}})
+    one, two = shop.session(cookie), shop.session(cookie)
+    for session, word in ((one, "one"), (two, "two")):
+        session["a"].append(word)
+        session["d"]["x"][word] = 1
+        session.flash.add("info", word)
+        session[word] = True
+    one.save()
+    two.save()
+    assert shop.values(cookie) == {
+        "a": [1, "one", "two"],
+        "d": {"x": {"y": 1, "one": 1, "two": 1}},
+        "_flash_": {"info": ["one", "two"]},
+        "one": True,
+        "two": True,
+    }
+    # Its own list and messages lack the other's.
+    two["a"].append("more")
+    two.flash.add("info", "more")
+    two.save()
+    found = shop.values(cookie)
+    assert found["a"] == [1, "one", "two", "more"]
+    assert found["_flash_"] == {"info": ["one", "two", "more"]}
+
+
+def test_a_list_that_is_added_to_gos_is_of_the_same_type() -> None:
+    """And stays so: what was not changed since it was written is not written again,
+    however many other types there have been.
+    """
+    raw = entry(LIST, LIST_NAME, [Boxed("string", STRING, "x")])
+    for again in range(2):
+        value = CODEC.decode(raw, "name")
+        value.append(["y"])
+        written = CODEC.encode(value, "name", raw)
+        assert written.count(b"\x02\x01\x02") == 1
+        assert CODEC.encode(CODEC.decode(written, "name"), "name", written) == written
+        if not again:
+            kept = [gob_type("struct", f"T{number}") for number in range(300)]
+            assert kept[0] is gob_type("struct", "T0")
+
+
+def test_what_cannot_be_compared_is_not_merged() -> None:
+    """Here a map with a key that no Go program has: the later save wins."""
+    shop = desk()
+    kind = gob_type("map", "", (INTERFACE, INT))
+    raw = entry(kind, "main.M", [(Boxed("[]uint8", BYTES, b"k"), 1)])
+    data = CODEC.dumps(Record(None, b"", {"m": raw}))
+    token = shop.store.save(None, data, expected=None, max_age=60)
+    first, second = shop.session(token), shop.session(token)
+    first["m"][b"k"] = 2
+    second["m"][b"k"] = 3
+    first.save()
+    second.save()
+    assert shop.values(token) == {"m": {b"k": 3}}
+
+
+def test_merging_keeps_go_types() -> None:
+    """Of a container that Python could not have made."""
+    shop = desk()
+    kind = gob_type("map", "", (STRING, INT))
+    raw = entry(kind, "map[string]int8", [("a", 1)])
+    data = shop.codec.dumps(Record(None, b"", {"m": raw}))
+    cookie = shop.store.save(None, data, expected=None, max_age=60)
+    one, two = shop.session(cookie), shop.session(cookie)
+    one["m"]["b"] = 2
+    two["m"]["a"] = 3
+    one.save()
+    two.save()
+    stored = shop.codec.loads(shop.store.load(cookie) or b"").values["m"]
+    assert stored == entry(kind, "map[string]int8", [("a", 3), ("b", 2)])
+
+
+def test_a_session_that_is_only_read_is_not_written() -> None:
+    """Whatever order Go wrote it in, and whatever it holds."""
+    for vector in VECTORS:
+        shop = desk()
+        cookie = shop.store.save(None, data_of(vector), expected=None, max_age=60)
+        session = shop.session(cookie)
+        for name in session:
+            session[name] = session[name]
+        assert not session.modified
+        session.save()
+        assert shop.store.load(cookie) == data_of(vector)
+
+
+# Hostile bytes
+
+
+def check_harmless(data: bytes) -> None:
+    """It is a record or rejected, each value read or refused; quickly."""
+    begun = time.perf_counter()
+    try:
+        record = CODEC.loads(data)
+    except RejectedError as error:
+        assert error.reason == "corrupt"
+        return
+    for name, raw in record.values.items():
+        try:
+            value = CODEC.decode(raw, name)
+        except SessionTypeError:
+            continue
+        CODEC.encode(value, name, raw)
+    CODEC.dumps(record)
+    assert time.perf_counter() - begun < 1
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_a_gob_that_is_cut_off_is_rejected(vector: dict[str, t.Any]) -> None:
+    """After every byte; and one with something behind it."""
+    data = data_of(vector)
+    for end in range(len(data)):
+        with pytest.raises(RejectedError, match="corrupt"):
+            CODEC.loads(data[:end])
+    with pytest.raises(RejectedError):
+        CODEC.loads(data + b"\0")
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_a_gob_with_any_byte_changed_is_harmless(vector: dict[str, t.Any]) -> None:
+    """A record of other values, or none."""
+    data = data_of(vector)
+    for place in range(len(data)):
+        for byte in (0, 1, 2, 0x7F, 0x80, 0xF8, 0xFF, data[place] ^ 1, data[place] + 2):
+            check_harmless(data[:place] + bytes([byte & 0xFF]) + data[place + 1 :])
+
+
+@settings(max_examples=300)
+@given(data=st.binary(max_size=200), start=st.integers(0, 60))
+def test_any_bytes_are_harmless(data: bytes, start: int) -> None:
+    """Behind the beginning of a good one, too."""
+    check_harmless(data)
+    check_harmless(gob("lists and maps")[:start] + data)
+
+
+HEAD = session_of([])[:-5]
+
+
+def unsigned(number: int) -> bytes:
+    writer = Writer(TypeTable())
+    writer.unsigned(number)
+    return bytes(writer.data)
+
+
+def definition(number: int, kind: bytes) -> bytes:
+    """A message that defines a type."""
+    body = unsigned(2 * number - 1) + kind
+    return unsigned(len(body)) + body
+
+
+def slice_definition(number: int, element: int) -> bytes:
+    return definition(number, b"\x02\x01\x00\x01" + unsigned(2 * element) + b"\0\0")
+
+
+def record_with(definitions: bytes, value: bytes) -> bytes:
+    """A session's gob with one value, of bytes that need not make sense."""
+    body = b"\xff\x82\x00\x01" + b"\x06string\x0c\x03\x00\x01a" + value
+    return HEAD + definitions + unsigned(len(body)) + body
+
+
+def nested(levels: int) -> bytes:
+    value = b"\x03int\x04\x02\x00\x02"
+    for _ in range(levels):
+        inner = b"\x00\x01" + value
+        value = b"\x0e[]interface {}" + b"\xff\x84" + unsigned(len(inner)) + inner
+    return value
+
+
+LISTS = slice_definition(66, 8)
+
+BOMBS = {
+    "a long name": record_with(b"", b"\xf8" + b"\xff" * 8),
+    "a name of 2 GB": record_with(b"", b"\xfc\x80\0\0\0"),
+    "a huge string": record_with(b"", b"\x06string\x0c\x09\x00\xfc\x7f\xff\xff\xffx"),
+    "a huge list": record_with(LISTS, b"\x01x\xff\x84\x06\x00\xfc\x7f\xff\xff\xff"),
+    "an undefined type": record_with(b"", b"\x01x\xff\x90\x02\x00\x00"),
+    "a reserved type": record_with(b"", b"\x01x\x20\x02\x00\x00"),
+    "type 0": record_with(b"", b"\x01x\x00\x02\x00\x00"),
+    "a type defined twice": record_with(LISTS + LISTS, b"\x00"),
+    "a basic type redefined": record_with(slice_definition(6, 8), b"\x00"),
+    "a slice of itself": record_with(
+        slice_definition(66, 66),
+        b"\x01x\xff\x84" + unsigned(2001) + b"\0" + b"\1" * 2000,
+    ),
+    "lists too deep": record_with(LISTS, nested(60)),
+    "lists far too deep": record_with(LISTS, nested(190)),
+    "a chain of types": record_with(
+        b"".join(slice_definition(n, n + 1) for n in range(66, 190)),
+        b"\x01x\xff\x84\x02\x00\x00",
+    ),
+    "many types": record_with(
+        b"".join(slice_definition(n, 8) for n in range(66, 400)), b"\x00"
+    ),
+    "many empty structs": record_with(
+        definition(66, b"\x03\0\0") + slice_definition(67, 66),
+        b"\x01x\xff\x86" + unsigned(3004) + b"\x00\xfe\x0b\xb8" + bytes(3000),
+    ),
+    "a type of no kind": record_with(definition(66, b"\0"), b"\x01x\xff\x84\x01\x00"),
+    "a type of two kinds": record_with(
+        definition(66, b"\x02\0\x01\0\0"), b"\x01x\xff\x84\x01\x00"
+    ),
+    "a struct with a field twice": record_with(
+        definition(66, b"\x03\x02\x02\x01\x01a\x01\x04\0\x01\x01a\x01\x04\0\0\0"),
+        b"\x01x\xff\x84\x01\x00",
+    ),
+    "an array of another length": record_with(
+        definition(66, b"\x01\x02\x04\x01\xf8" + b"\xff" * 8 + b"\0\0"),
+        b"\x01x\xff\x84\x03\x00\x01\x02",
+    ),
+    "more values than there are": HEAD + b"\x08\xff\x82\x00\xfc\x7f\xff\xff\xff",
+    "another type": b"\x03\x04\x00\x02",
+    "no value": HEAD,
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_do_no_harm(name: str) -> None:
+    """Bounded time and memory, whatever they claim."""
+    data = BOMBS[name]
+    assert len(data) <= 8192
+    check_harmless(data)
+    tracemalloc.start()
+    try:
+        check_harmless(data)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+    check = time.perf_counter()
+    with contextlib.suppress(RejectedError):
+        CODEC.loads(data[:4096])
+    assert time.perf_counter() - check < 0.5
+
+
+def test_the_bombs_are_bombs() -> None:
+    """Those that are not rejected as a whole have values that are."""
+    sound = {
+        "many empty structs",
+    }
+    for name, data in BOMBS.items():
+        try:
+            for key, raw in CODEC.loads(data).values.items():
+                CODEC.decode(raw, key)
+        except (RejectedError, SessionTypeError):
+            assert name not in sound
+        else:
+            assert name in sound, name
+
+
+def test_types_shared_by_many_names_cost_little() -> None:
+    """Each name has its own definitions, and many names could have many."""
+    types = b"".join(slice_definition(n, n + 1) for n in range(66, 126))
+    types += slice_definition(126, 8)
+    body = b""
+    count = 0
+    while len(body) + len(types) < 3900:
+        inner = b"\x01x" + unsigned(2 * (66 + count % 60)) + b"\x02\x00\x00"
+        body += b"\x06string\x0c\x04\x00\x02" + b"%02x" % count + inner
+        count += 1
+    body = b"\xff\x82\x00" + unsigned(count) + body
+    data = HEAD + types + unsigned(len(body)) + body
+    best = min(_seconds_to_load(data) for _ in range(5))
+    assert len(CODEC.loads(data).values) == count
+    assert best < 0.25
+
+
+def _seconds_to_load(data: bytes) -> float:
+    begun = time.perf_counter()
+    CODEC.loads(data)
+    return time.perf_counter() - begun

@@ -1,0 +1,260 @@
+"""The examples do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.conftest import SECRET
+from tests.support.servers import RedisServer, Servers, free_port
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str) -> Flask:
+    """The application of a single-file example."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    app: Flask = module.app
+    return app
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSION_SECRET", SECRET)
+
+
+def test_hello() -> None:
+    """A login and a flash that is shown once, in 20 lines."""
+    assert len((EXAMPLES / "hello.py").read_text().splitlines()) <= 20
+    client = example("hello").test_client()
+    assert client.get("/").json == {"flash": None, "user": None}
+    client.get("/login/ann")
+    assert client.get("/").json == {"flash": "Welcome, ann!", "user": "ann"}
+    assert client.get("/").json == {"flash": None, "user": "ann"}
+
+
+def test_api() -> None:
+    """The page counts, the API has no session, no cookie and no ``Vary``."""
+    client = example("api").test_client()
+    client.get("/")
+    assert "Visit 2" in client.get("/").text
+    response = client.get("/api/status")
+    assert response.json == {"status": "ok", "visits": 0}
+    assert "Vary" not in response.headers
+    assert "Set-Cookie" not in response.headers
+
+
+@pytest.fixture(params=["cookie", "memory:", "sqlite", "redis"])
+def setting(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/sessions.db"
+    if request.param == "redis":
+        return servers.shared(RedisServer).url
+    return str(request.param)
+
+
+@pytest.fixture
+def shop(setting: str, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    monkeypatch.syspath_prepend(EXAMPLES.parent)
+    from examples.shop.app import create_app
+
+    return create_app(setting).test_client()
+
+
+def panel(client: FlaskClient) -> dict[str, str]:
+    """What the page shows of the session and of the request before."""
+    rows = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", client.get("/").text)
+    return {re.sub("<.*?>", "", k): re.sub("<.*?>", "", v) for k, v in rows}
+
+
+class TestShop:
+    def test_from_login_to_logout(self, shop: FlaskClient) -> None:
+        """The cart survives the login, each flash is shown once."""
+        shop.post("/cart/bell")
+        shop.post("/cart/bell")
+        response = shop.post("/login", data={"name": "Ann"}, follow_redirects=True)
+        assert "Welcome, Ann!" in response.text
+        page = shop.get("/").text
+        assert "Welcome, Ann!" not in page
+        assert 'id="count-bell">2<' in page
+        shop.post("/cart/bell", data={"change": "less"})
+        assert 'id="count-bell">1<' in shop.get("/").text
+        response = shop.post("/logout", follow_redirects=True)
+        assert "Goodbye" in response.text
+        page = shop.get("/").text
+        assert "Goodbye" not in page
+        assert "count-bell" not in page
+        assert 'id="user"' not in page
+
+    @pytest.mark.parametrize("name", ["cart", "saved", "user_id", "flash", "_flash_"])
+    def test_nobody_is_locked_out_by_what_is_set(
+        self, shop: FlaskClient, name: str
+    ) -> None:
+        """Whatever name is chosen, the shop goes on."""
+        data = {"name": name, "value": "<b>x</b>"}
+        for path in ("/session/set", "/session/save", "/cart/bell"):
+            assert shop.post(path, data=data).status_code == 303
+            response = shop.get("/")
+            assert response.status_code == 200
+            assert "<b>" not in response.text
+
+    def test_the_panel_shows_what_the_last_request_cost(
+        self, shop: FlaskClient, setting: str
+    ) -> None:
+        """A read costs a look-up, a change a save; a cookie only where due."""
+        shop.post("/cart/hay")
+        shown = panel(shop)
+        assert shown["request"] == "POST /cart/hay"
+        assert shown["saved"] == "yes"
+        assert shown["store calls"] == "save"
+        assert shown["cookie set"].endswith("bytes")
+        assert shown["cart"] == "{&#39;hay&#39;: {&#39;count&#39;: 1}}"
+        assert (shown["id"] == "none") == (setting == "cookie")
+        panel(shop)
+        shown = panel(shop)
+        assert shown["request"] == "GET /"
+        assert shown["store calls"] == "load"
+        assert shown["saved"] == "no"
+        assert shown["cookie set"] == "no"
+
+    def test_the_methods(self, shop: FlaskClient) -> None:
+        """Each button does what its name says."""
+
+        def use(action: str, **data: str) -> str:
+            response = shop.post(f"/session/{action}", data=data, follow_redirects=True)
+            flash = re.search(r'id="flash".*?>(.*?)<', response.text)
+            assert flash is not None
+            return flash[1].replace("&#39;", "'")
+
+        use("set", name="a", value="1")
+        assert use("get", name="a") == "get('a') gave '1'"
+        assert use("get_once", name="a") == "get_once('a') gave '1'"
+        assert use("get", name="a") == "get('a') gave None"
+        use("set", name="b", value="2")
+        before = panel(shop)
+        use("regenerate")
+        after = panel(shop)
+        assert after["b"] == "&#39;2&#39;"
+        assert before["id"] == after["id"] == "none" or before["id"] != after["id"]
+        use("delete", name="b")
+        assert "b" not in panel(shop)
+        assert use("save").startswith("save()")
+        assert panel(shop)["saved"] in ("yes", "no")
+        assert use("clear").startswith("clear()")
+        assert "saved()" not in panel(shop)
+
+    def test_where_one_is_logged_in(self, shop: FlaskClient, setting: str) -> None:
+        """On a store that knows: a list, and a button that ends the others."""
+        phone = shop.application.test_client()
+        for client in (shop, phone):
+            client.post("/login", data={"name": "Ann"})
+        page = shop.get("/").text
+        if setting == "cookie":
+            assert "Where you are logged in" not in page
+            return
+        assert page.count("since") == 2
+        assert page.count("<strong>here</strong>") == 1
+        response = shop.post("/logout-elsewhere", follow_redirects=True)
+        assert "Logged out elsewhere: 1." in response.text
+        assert response.text.count("since") == 1
+        assert 'id="user"' in shop.get("/").text
+        assert 'id="user"' not in phone.get("/").text
+
+    def test_too_large(self, shop: FlaskClient, setting: str) -> None:
+        """An error page over a cookie, no problem on a server; nothing is lost."""
+        shop.post("/cart/salt")
+        response = shop.post("/too-large")
+        if setting == "cookie":
+            assert response.status_code == 413
+            assert "Set-Cookie" not in response.headers
+            assert "too_large" in response.text
+            assert "4,093" in response.text
+        else:
+            assert response.status_code == 303
+        assert 'id="count-salt">1<' in shop.get("/").text
+
+
+def test_no_password_is_shown() -> None:
+    """The page names the store, not how to get in."""
+    sys.path.insert(0, str(EXAMPLES.parent))
+    from examples.shop.app import redacted
+
+    assert redacted("redis://:secret@localhost/0") == "redis://…@localhost/0"
+    assert redacted("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_a_store_that_does_not_exist_is_said_so() -> None:
+    """The demo ends with a sentence, not with a traceback."""
+    result = subprocess.run(
+        [sys.executable, "-m", "examples.shop"],
+        cwd=EXAMPLES.parent,
+        env={"SESSION_STORE": "nonsense:", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr == "SESSION_STORE: no such kind of store\n"
+
+
+def test_gunicorn(servers: Servers) -> None:
+    """Four workers on one Redis lose nothing of what comes at once."""
+    port = free_port()
+    environ = {
+        **os.environ,
+        "PORT": str(port),
+        "SESSION_STORE": servers.shared(RedisServer).url,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "app:app"],
+        cwd=EXAMPLES / "gunicorn",
+        env=environ,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            cookie = first_cookie(f"{address}/visit/first", process)
+
+            def visit(number: int) -> int:
+                request = Request(f"{address}/visit/{number}", b"", {"Cookie": cookie})
+                with urlopen(request, timeout=10) as response:
+                    return int(json.load(response)["worker"])
+
+            with ThreadPoolExecutor(16) as pool:
+                served_by = set(pool.map(visit, range(200)))
+            with urlopen(Request(address, headers={"Cookie": cookie})) as response:
+                visits = json.load(response)
+        finally:
+            process.terminate()
+    assert visits == {"first": 1, **{str(number): 1 for number in range(200)}}
+    assert len(served_by) > 1
+
+
+def first_cookie(address: str, process: subprocess.Popen[bytes]) -> str:
+    """The one that the server sets, once it is up."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            with urlopen(Request(address, b"")) as response:
+                return str(response.headers["Set-Cookie"]).partition(";")[0]
+        except URLError:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)

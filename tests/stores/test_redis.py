@@ -1,0 +1,339 @@
+"""What is particular to :class:`flask_buffalo_session.RedisStore`."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+from flask import session
+from redis.cluster import RedisCluster
+from valkey.cluster import ValkeyCluster
+
+from flask_buffalo_session import RedisStore
+from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
+from flask_buffalo_session.stores.base import storage_key
+from tests.conftest import Desk, make_app, url
+from tests.support.servers import (
+    ClusterNode,
+    RedisReplica,
+    RedisServer,
+    Sentinel,
+    Servers,
+    free_port,
+    require,
+)
+
+HOUR = 3600
+
+
+@pytest.fixture
+def client(servers: Servers) -> c.Iterator[t.Any]:
+    with redis.Redis(port=servers.shared(RedisServer).port) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "client", [None, 5, "localhost", object(), redis.Redis, redis.asyncio.Redis()]
+)
+def test_what_is_no_client_is_refused_at_once(client: object) -> None:
+    """Not at the first request; an asynchronous one is none either."""
+    with pytest.raises(SessionConfigError, match="needs a synchronous client"):
+        RedisStore(client)
+
+
+def test_a_request_costs_what_it_must(client: t.Any) -> None:
+    """At the server: nothing untouched, one command to read, two to write."""
+    app = make_app(RedisStore(client, prefix="cost:"))
+
+    @app.get("/write")
+    def write() -> str:
+        session["count"] = session.get("count", 0) + 1
+        return "written"
+
+    @app.get("/read")
+    def read() -> str:
+        return str(session.get("count"))
+
+    @app.get("/untouched")
+    def untouched() -> str:
+        return "untouched"
+
+    browser = app.test_client()
+    browser.get("/write")
+
+    def processed() -> int:
+        return int(client.info("stats")["total_commands_processed"])
+
+    def commands(path: str) -> int:
+        before = processed()
+        browser.get(path)
+        # One is the question itself.
+        return processed() - before - 1
+
+    assert commands("/untouched") == 0
+    assert commands("/read") == 1
+    # The script counts as one, and its two commands as well.
+    assert commands("/write") == 2 + 2
+
+
+def test_keys_begin_with_the_prefix_and_expire(client: t.Any) -> None:
+    """They hold the hash of a token, never the token."""
+    store = RedisStore(client, prefix="mine:")
+    token = store.save(None, b"data", expected=None, max_age=HOUR)
+    (key,) = client.keys("mine:*")
+    assert token.encode() not in key
+    assert 0 < client.ttl(key) <= HOUR
+    store.save(token, b"more", expected=b"data", max_age=2 * HOUR)
+    assert HOUR < client.ttl(key) <= 2 * HOUR
+
+
+def test_keys_begin_as_documented(client: t.Any) -> None:
+    """A server's access rules may name them."""
+    document = (Path(__file__).parents[2] / "docs/stores.md").read_text()
+    assert "keys that begin with `buffalo-session:`" in document
+    token = RedisStore(client).save(None, b"data", expected=None, max_age=HOUR)
+    assert client.get(f"buffalo-session:{storage_key(token)}") == b"data"
+
+
+def test_any_text_may_be_an_unhashed_token(client: t.Any) -> None:
+    """It finds nothing, as in any store."""
+    store = RedisStore(client, prefix="plain:", hashed=False)
+    assert store.load("\ud800") is None
+    store.save("\ud800", b"data", expected=None, max_age=HOUR)
+    assert client.keys("plain:*") == [b"plain:\xed\xa0\x80"]
+
+
+class Refusing:
+    """A client with a server that has one command answered by an error."""
+
+    def __init__(self, client: t.Any, refused: str) -> None:
+        self.client = client
+        self.refused = refused
+
+    def execute_command(self, name: str, *args: t.Any, **options: t.Any) -> t.Any:
+        if name == self.refused:
+            raise redis.ResponseError("not allowed")
+        return self.client.execute_command(name, *args, **options)
+
+
+@pytest.mark.parametrize(
+    ("refused", "doing", "ask"),
+    [
+        ("GET", "read", lambda store: store.load("token")),
+        (
+            "SET",
+            "write",
+            lambda store: store.save(None, b"data", expected=None, max_age=HOUR),
+        ),
+        ("DEL", "delete", lambda store: store.delete("token")),
+        ("EVAL", "delete", lambda store: store.revoke("id")),
+        ("HGETALL", "read", lambda store: store.owned("ann")),
+        ("EVAL", "write", lambda store: store.own("token", "ann", max_age=HOUR)),
+        ("HDEL", "write", lambda store: store.owned("ann")),
+        ("TIME", "report its state", lambda store: store.check_health()),
+    ],
+)
+def test_an_error_says_what_could_not_be_done(
+    client: t.Any, refused: str, doing: str, ask: c.Callable[[RedisStore], object]
+) -> None:
+    """And what the server said to it."""
+    # One of the owner's that is gone.
+    RedisStore(client, prefix="refusing:").own("gone", "ann", max_age=HOUR)
+    store = RedisStore(Refusing(client, refused), prefix="refusing:")
+    with pytest.raises(SessionStoreError, match=f"^Redis: cannot {doing}: not allowed"):
+        ask(store)
+
+
+def test_a_new_record_may_be_written_twice(client: t.Any) -> None:
+    """By a client that repeats by itself what got no answer: nobody else can have
+    written it.
+    """
+
+    class Repeating:
+        def execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
+            client.execute_command(*args, **options)
+            return client.execute_command(*args, **options)
+
+    store = RedisStore(Repeating())
+    token = store.save(None, b"data", expected=None, max_age=HOUR)
+    assert store.load(token) == b"data"
+
+
+def test_two_prefixes_do_not_meet(client: t.Any) -> None:
+    """Two applications on one server."""
+    one, two = RedisStore(client, prefix="one:"), RedisStore(client, prefix="two:")
+    token = one.save(None, b"data", expected=None, max_age=HOUR)
+    assert two.load(token) is None
+
+
+def test_a_key_of_another_type_is_an_error(client: t.Any) -> None:
+    """Something else uses the prefix: not an empty session."""
+    store = RedisStore(client, prefix="foreign:")
+    token = store.save(None, b"data", expected=None, max_age=HOUR)
+    (key,) = client.keys("foreign:*")
+    client.delete(key)
+    client.rpush(key, "a list")
+    with pytest.raises(SessionStoreError, match="WRONGTYPE"):
+        store.load(token)
+    with pytest.raises(SessionStoreError, match="WRONGTYPE"):
+        store.save(token, b"new", expected=b"data", max_age=HOUR)
+
+
+def test_a_server_that_is_full_is_an_error(servers: Servers) -> None:
+    """``noeviction``: what is there stays, and what does not fit is said so."""
+    server = servers.own(RedisServer)
+    with redis.Redis(port=server.port) as client:
+        store = RedisStore(client)
+        token = store.save(None, b"data", expected=None, max_age=HOUR)
+        client.config_set("maxmemory", "1mb")
+        with pytest.raises(SessionStoreError, match="maxmemory"):
+            for _ in range(100):
+                store.save(None, b"x" * 100_000, expected=None, max_age=HOUR)
+        assert store.load(token) == b"data"
+    server.stop()
+
+
+def test_a_password_is_not_in_the_error() -> None:
+    """When the server cannot be reached."""
+    store = url(f"redis://:geheim@127.0.0.1:{free_port()}/0")
+    with pytest.raises(SessionStoreError) as caught:
+        store.load("token")
+    assert "geheim" not in str(caught.value)
+
+
+def test_sessions_survive_the_death_of_the_master(servers: Servers) -> None:
+    """Three sentinels make the replica the master; no setting changes."""
+    master = servers.own(RedisServer)
+    servers.own(RedisReplica, master)
+    sentinels = [servers.own(Sentinel, master) for _ in range(3)]
+    with redis.Redis(port=sentinels[0].port) as sentinel:
+        wait_for(lambda: known(sentinel) == (1, 2), 30)
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
+        desk = Desk(url(f"redis+sentinel://{hosts}/shop/0"))
+        cookie = desk.stored(a=1)
+        with redis.Redis(port=master.port) as client:
+            assert client.wait(1, 5000) == 1
+        master.stop()
+        lost: list[float] = []
+
+        def answers() -> bool:
+            begun = time.monotonic()
+            try:
+                return desk.values(cookie) == {"a": 1}
+            except SessionStoreError:
+                lost.append(time.monotonic() - begun)
+                return False
+
+        wait_for(answers, 30)
+    assert lost
+    assert max(lost) < 8
+    session = desk.session(cookie)
+    session["b"] = 2
+    session.save()
+    assert desk.values(cookie) == {"a": 1, "b": 2}
+    for sentinel in sentinels:
+        sentinel.stop()
+
+
+def known(sentinel: t.Any) -> tuple[int, int]:
+    """How many replicas and other sentinels one knows."""
+    state = sentinel.execute_command("SENTINEL MASTER", "shop")
+    return int(state["num-slaves"]), int(state["num-other-sentinels"])
+
+
+@pytest.fixture(scope="module")
+def nodes(servers: Servers) -> list[ClusterNode]:
+    nodes = [servers.own(ClusterNode) for _ in range(3)]
+    addresses = [f"127.0.0.1:{node.port}" for node in nodes]
+    cli = require("redis-cli", "redis-tools")
+    subprocess.run(
+        [cli, "--cluster", "create", *addresses, "--cluster-yes"],
+        check=True,
+        capture_output=True,
+    )
+    for node in nodes:
+        with redis.Redis(port=node.port) as client:
+            wait_for(lambda: client.cluster("info")["cluster_state"] == "ok", 30)
+    return nodes
+
+
+@pytest.mark.parametrize("made", ["from a URL", "by hand", "decoding"])
+def test_a_cluster_keeps_sessions(nodes: list[ClusterNode], made: str) -> None:
+    """On all of its masters: values, conflicts, endings and owners."""
+    port = nodes[0].port
+    store = (
+        t.cast(RedisStore, url(f"redis+cluster://127.0.0.1:{port}"))
+        if made == "from a URL"
+        else RedisStore(
+            RedisCluster(
+                host="127.0.0.1", port=port, decode_responses=made == "decoding"
+            )
+        )
+    )
+    desk = Desk(store)
+    cookies = [desk.stored(number=number) for number in range(30)]
+    for number, cookie in enumerate(cookies):
+        first, second = desk.session(cookie), desk.session(cookie)
+        list(first), list(second)
+        first["a"] = 1
+        second["b"] = 2
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"number": number, "a": 1, "b": 2}
+        assert desk.session(cookie).get_once("number") == number
+    keys = [len(redis.Redis(port=node.port).keys()) for node in nodes]
+    assert all(keys)
+    owner = f"ann {made}"
+    for cookie in cookies[:3]:
+        bound = desk.session(cookie)
+        bound.bind(owner)
+        bound.save()
+    assert len(store.owned(owner)) == 3
+    ended = desk.session(cookies[0])
+    ended.destroy()
+    ended.save()
+    assert desk.values(cookies[0]) == {}
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [RedisCluster, ValkeyCluster, None],
+    ids=["redis", "valkey", "from a URL"],
+)
+def test_each_master_of_a_cluster_is_examined(
+    nodes: list[ClusterNode], cluster: t.Any
+) -> None:
+    """One that evicts is enough to lose sessions."""
+    port = nodes[0].port
+    store = t.cast(RedisStore, url(f"redis+cluster://127.0.0.1:{port}"))
+    if cluster is not None:
+        store = RedisStore(cluster(host="127.0.0.1", port=port))
+    for node in nodes:
+        with redis.Redis(port=node.port) as client:
+            health = store.check_health()
+            assert health.evicts is None
+            assert health.clock is not None
+            assert abs(health.clock - time.time()) < 5
+            client.config_set("maxmemory-policy", "volatile-ttl")
+            assert store.check_health().evicts == "its maxmemory-policy is volatile-ttl"
+            client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_cluster_that_is_away_is_an_error_when_it_is_used() -> None:
+    """The application starts without it."""
+    store = url(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+    with pytest.raises(SessionStoreError):
+        store.load("token")
+
+
+def wait_for(condition: c.Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)

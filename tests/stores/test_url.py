@@ -1,0 +1,335 @@
+"""What ``SESSION_STORE`` makes of a URL."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+import traceback
+import typing as t
+from pathlib import Path
+
+import pytest
+import redis
+import sqlalchemy as sa
+import valkey
+from flask import Flask
+
+from flask_buffalo_session import (
+    BuffaloSession,
+    MemoryStore,
+    RedisStore,
+    SQLStore,
+)
+from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
+from flask_buffalo_session.stores.base import StoreURLError
+from flask_buffalo_session.stores.engine import engine_from_url
+from flask_buffalo_session.stores.file import FileStore
+from flask_buffalo_session.stores.memcached import MemcachedStore
+from flask_buffalo_session.stores.url import SCHEMES, store_from_url
+from tests.conftest import make_app
+from tests.support.servers import require
+
+#: For each scheme a URL, whose server need not be there, and what it makes.
+GOOD: dict[str, tuple[str, type]] = {
+    "memory": ("memory:", MemoryStore),
+    "file": ("file:sessions", FileStore),
+    "sqlite": ("sqlite:///sessions.db", SQLStore),
+    "postgres": ("postgres://ann:x@db.example/shop", SQLStore),
+    "postgresql": ("postgresql://ann:x@db.example/shop", SQLStore),
+    "mysql": ("mysql://ann:x@db.example/shop", SQLStore),
+    "mariadb": ("mariadb://ann:x@db.example/shop", SQLStore),
+    "redis": ("redis://:x@cache.example:6380/3", RedisStore),
+    "rediss": ("rediss://cache.example/0", RedisStore),
+    "unix": ("unix:///run/redis.sock?db=1", RedisStore),
+    "valkey": ("valkey://cache.example/0", RedisStore),
+    "valkeys": ("valkeys://cache.example/0", RedisStore),
+    "redis+sentinel": ("redis+sentinel://:x@a:26379,b:26379/shop/2", RedisStore),
+    "redis+cluster": ("redis+cluster://:x@a:7000,b:7001", RedisStore),
+    "memcached": ("memcached://cache.example:11212", MemcachedStore),
+}
+
+
+def client_of(url: str) -> t.Any:
+    """The client that the store for a URL is given."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "flask_buffalo_session.stores.redis.RedisStore", lambda client: client
+        )
+        return store_from_url(url, "/nowhere")
+
+
+def engine_of(url: str, folder: str | Path = "/nowhere") -> sa.Engine:
+    return engine_from_url(url, Path(folder))
+
+
+def test_every_scheme_is_tested() -> None:
+    """A new one needs a line above, and one in the documentation."""
+    assert set(GOOD) == set(SCHEMES)
+    documented = (Path(__file__).parents[2] / "docs/stores.md").read_text()
+    for scheme in SCHEMES:
+        assert f"{scheme}:" in documented
+
+
+@pytest.mark.parametrize("scheme", GOOD)
+def test_a_url_makes_a_store(scheme: str, tmp_path: Path) -> None:
+    """Without connecting: the application starts before its servers do."""
+    url, kind = GOOD[scheme]
+    assert isinstance(store_from_url(url, tmp_path), kind)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("", "no such kind"),
+        ("nonsense", "no such kind"),
+        ("http://localhost", "no such kind"),
+        ("redis+nonsense://localhost", "no such kind"),
+        ("memory://shared", "nothing behind the colon"),
+        ("file:", "file:///folder"),
+        ("file://folder", "file:///folder"),
+        ("file:///folder?threshold=500", "no more"),
+        ("memcached:", "memcached://host:port"),
+        ("memcached://a:1,b:2", "of one server"),
+        ("memcached://localhost:1/x", "memcached://host:port"),
+        ("memcached://localhost?timeout=3", "memcached://host:port"),
+        ("sqlite://", "use memory:"),
+        ("sqlite:///:memory:", "use memory:"),
+        ("sqlite:nonsense", "SQLAlchemy cannot read it"),
+        ("redis+sentinel://a:1", "service/0"),
+        ("redis+sentinel://a:1/shop/x", "cannot be read"),
+        ("redis+sentinel://a:nonsense/shop/0", "cannot be read"),
+        ("redis+cluster://a:1/0", "redis+cluster://host:port"),
+        ("postgresql+nonsense://localhost/x", "SQLAlchemy cannot read it"),
+        ("sqlite:///x.db?plugin=geheim", "SQLAlchemy cannot read it"),
+        ("sqlite://:geheim@host/x.db?geheim=1", "SQLAlchemy cannot read it"),
+        ("postgresql://h/x?host=a:1&host=b&port=3", "SQLAlchemy cannot read it"),
+        ("redis://localhost?protocol=3&cache_config=geheim", "cannot be read"),
+        ("redis://:geheim/nis@localhost/0", "its login contains"),
+        ("redis+cluster://:geheim/nis@localhost", "its login contains"),
+        ("redis://:geh@eim@localhost/0", "its login contains"),
+        ("postgresql://ann:geh@eim@localhost/x", "its login contains"),
+        ("memcached://ann:geh@eim@localhost", "its login contains"),
+        ("redis+sentinel://:geh#eim@localhost/shop", "its login contains"),
+        ("redis://localhost/abc", "cannot be read"),
+        ("valkey://localhost/0/1", "cannot be read"),
+        ("redis://localhost/0?geheim=1", "cannot be read"),
+        ("valkey://localhost/0?geheim=1", "cannot be read"),
+        ("unix:///run/redis.sock?geheim=1", "cannot be read"),
+        ("postgresql://localhost/x?geheim=1", "does not know one of its options"),
+        ("mysql://localhost/x?geheim=1", "cannot be read"),
+        ("sqlite:///x.db?geheim=1", "SQLAlchemy cannot read it"),
+        ("redis://localhost:nonsense/0", "cannot be read"),
+    ],
+)
+def test_a_wrong_url_is_an_error_at_the_start(
+    url: str, problem: str, tmp_path: Path
+) -> None:
+    """Naming the setting, and what is wrong."""
+    with pytest.raises(StoreURLError, match=re.escape(problem)):
+        store_from_url(url, tmp_path)
+    with pytest.raises(SessionConfigError, match="SESSION_STORE") as caught:
+        make_app(url)
+    assert "geheim" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("url", ["file:notes/x", "file:" + "x" * 300, "sqlite:///x"])
+def test_a_place_where_nothing_can_be_is_an_error(url: str, tmp_path: Path) -> None:
+    """Which says why, and not where."""
+    (tmp_path / "notes").write_text("a file")
+    folder = tmp_path / "notes" if url.startswith("sqlite") else tmp_path
+    with pytest.raises(StoreURLError, match="its folder cannot be made: ") as caught:
+        store_from_url(url, folder)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert "notes" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "hidden", "extra"),
+    [
+        ("file:x", "portalocker", "file"),
+        ("sqlite:///x.db", "sqlalchemy", "sql"),
+        ("postgresql://localhost/x", "psycopg", "sql"),
+        ("mysql://localhost/x", "pymysql", "sql"),
+        ("redis://localhost", "redis", "redis"),
+        ("redis+cluster://localhost", "redis", "redis"),
+        ("redis+sentinel://localhost/x", "redis", "redis"),
+        ("valkey://localhost", "valkey", "valkey"),
+        ("memcached://localhost", "pymemcache", "memcached"),
+    ],
+)
+def test_a_missing_client_names_the_extra(url: str, hidden: str, extra: str) -> None:
+    """In a process of its own, in which it cannot be imported."""
+    code = (
+        f"import sys; sys.modules[{hidden!r}] = None\n"
+        "from flask import Flask\n"
+        "from flask_buffalo_session import BuffaloSession\n"
+        f"BuffaloSession(Flask('shop', instance_path='/tmp'), store={url!r})\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    last = result.stderr.splitlines()[-1]
+    assert "SessionConfigError" in last
+    assert f"install flask-buffalo-session[{extra}]" in last
+
+
+class TestPlaces:
+    @pytest.mark.parametrize("scheme", ["file:", "sqlite:///"])
+    def test_relative_paths_lie_under_the_instance_folder(
+        self, scheme: str, tmp_path: Path
+    ) -> None:
+        """Which is made, as is the folder."""
+        app = Flask("shop", instance_path=str(tmp_path / "instance"))
+        app.config.update(SESSION_SECRET="x" * 32, SESSION_STORE=f"{scheme}data")
+        BuffaloSession(app)
+
+        @app.get("/")
+        def write() -> str:
+            from flask import session
+
+            session["a"] = 1
+            return "written"
+
+        assert app.test_client().get("/").status_code == 200
+        assert (tmp_path / "instance/data").exists()
+
+    def test_absolute_paths_are_what_they_say(self, tmp_path: Path) -> None:
+        """And may hold any character."""
+        store_from_url(f"file://{tmp_path}/a%20b", "/nowhere")
+        assert (tmp_path / "a b").is_dir()
+        engine = engine_of(f"sqlite:///{tmp_path}/x.db")
+        assert engine.url.database == f"{tmp_path}/x.db"
+
+    def test_memory_is_one_store_for_each_application(self) -> None:
+        """Two applications in one process do not share it."""
+        configs = [t.cast(t.Any, make_app("memory:").session_interface).config]
+        configs += [t.cast(t.Any, make_app("memory:").session_interface).config]
+        assert configs[0].store is not configs[1].store
+
+
+class TestTimeouts:
+    """Two seconds, unless the URL says otherwise."""
+
+    @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "valkey", "valkeys"])
+    def test_of_redis(self, scheme: str) -> None:
+        """To connect and to answer; nothing is repeated behind our back."""
+        settings = client_of(GOOD[scheme][0]).connection_pool.connection_kwargs
+        assert settings["socket_timeout"] == 2
+        if scheme != "unix":
+            assert settings["socket_connect_timeout"] == 2
+        client: t.Any = valkey if scheme.startswith("valkey") else redis
+        attempts: list[None] = []
+
+        def fail() -> t.NoReturn:
+            attempts.append(None)
+            raise client.ConnectionError
+
+        with pytest.raises(client.ConnectionError):
+            settings["retry"].call_with_retry(fail, lambda error: None)
+        assert len(attempts) == 1
+        assert settings["db"] == {"redis": 3, "unix": 1}.get(scheme, 0)
+
+    def test_the_url_wins(self) -> None:
+        """As in the clients' own documentation."""
+        settings = client_of(
+            "redis://localhost/0?socket_timeout=7&protocol=3"
+        ).connection_pool.connection_kwargs
+        assert settings["socket_timeout"] == 7
+        assert str(settings["protocol"]) == "3"
+
+    def test_of_a_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No write is repeated, as it could find its own first attempt."""
+        seen: dict[str, t.Any] = {}
+
+        def connect(**settings: t.Any) -> t.NoReturn:
+            seen.update(settings)
+            raise ConnectionError
+
+        monkeypatch.setattr("redis.cluster.RedisCluster", connect)
+        with pytest.raises(SessionStoreError):
+            store_from_url("redis+cluster://:x@a:7000", "/nowhere").load("token")
+        assert seen["socket_timeout"] == seen["socket_connect_timeout"] == 2
+        assert seen["retry"].get_retries() == 0
+        assert seen["password"] == "x"
+
+    def test_of_sentinel(self) -> None:
+        """Of the sentinels and of the master they name, whose password it is."""
+        pool = client_of("redis+sentinel://ann:g%20h@a:1,b/shop/2").connection_pool
+        assert pool.service_name == "shop"
+        assert pool.connection_kwargs["socket_timeout"] == 2
+        assert pool.connection_kwargs["db"] == 2
+        assert pool.connection_kwargs["username"] == "ann"
+        assert pool.connection_kwargs["password"] == "g h"
+        sentinels = pool.sentinel_manager.sentinels
+        places = [s.connection_pool.connection_kwargs for s in sentinels]
+        assert [(p["host"], p["port"]) for p in places] == [("a", 1), ("b", 26379)]
+        assert {p["socket_timeout"] for p in places} == {2}
+        assert all("password" not in p or p["password"] is None for p in places)
+
+    @pytest.mark.parametrize(
+        ("url", "expected"),
+        [
+            ("postgresql://db.example/x", {"connect_timeout": 2}),
+            ("postgresql://db.example/x?connect_timeout=9", {"connect_timeout": "9"}),
+            ("mysql://db.example/x", {"connect_timeout": 2, "read_timeout": 2}),
+            ("mariadb://db.example/x", {"write_timeout": 2}),
+        ],
+    )
+    def test_of_databases(
+        self, url: str, expected: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the drivers' own names for it."""
+        seen: dict[str, t.Any] = {}
+
+        def noting(*args: t.Any, **settings: t.Any) -> None:
+            seen.update(settings)
+            raise RuntimeError("far enough")
+
+        engine = engine_of(url)
+        monkeypatch.setattr("psycopg.Connection.connect", noting)
+        monkeypatch.setattr("pymysql.connect", noting)
+        with pytest.raises(RuntimeError, match="far enough"):
+            engine.connect()
+        assert seen.items() >= expected.items()
+
+    def test_other_drivers_may_be_named(self) -> None:
+        """SQLAlchemy's way."""
+        assert engine_of("mysql+pymysql://localhost/x").driver == "pymysql"
+        assert engine_of("postgresql+psycopg://localhost/x").driver == "psycopg"
+
+    def test_sqlite_readers_do_not_wait(self, tmp_path: Path) -> None:
+        """Write-ahead logging, and 5 seconds of patience with other writers."""
+        engine = engine_of(f"sqlite:///{tmp_path}/x.db")
+        with engine.connect() as connection:
+            mode = connection.execute(sa.text("PRAGMA journal_mode")).scalar()
+            patience = connection.execute(sa.text("PRAGMA busy_timeout")).scalar()
+        engine.dispose()
+        assert (mode, patience) == ("wal", 5000)
+
+
+def test_a_socket_of_memcached(tmp_path: Path) -> None:
+    """By its path."""
+    program = require("memcached", "memcached")
+    path = tmp_path / "socket"
+    with subprocess.Popen([program, "-s", str(path), "-u", "root"]) as process:
+        try:
+            while not path.exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            store = store_from_url(f"memcached://{path}", "/nowhere")
+            token = store.save(None, b"data", expected=None, max_age=60)
+            assert store.load(token) == b"data"
+            t.cast(MemcachedStore, store).close()
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite"])
+def test_a_database_may_begin_in_a_new_folder(tmp_path: Path, scheme: str) -> None:
+    """As the instance folder is; with whatever driver SQLAlchemy knows for it."""
+    folder = tmp_path / "app/instance"
+    store = store_from_url(f"{scheme}:///sessions.db", folder)
+    store.save("token", b"data", expected=None, max_age=60)
+    assert (folder / "sessions.db").exists()

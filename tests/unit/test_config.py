@@ -1,0 +1,685 @@
+"""The settings: what each may be, what it is otherwise, and what is said of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import traceback
+import typing as t
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from flask import Flask, session
+
+from flask_buffalo_session import (
+    BuffaloSession,
+    CookieStore,
+    MemoryStore,
+    NativeFormat,
+    NullStore,
+    Store,
+)
+from flask_buffalo_session.config import (
+    DEVELOPMENT_SECRET,
+    Config,
+    find_secrets,
+    is_weak,
+)
+from flask_buffalo_session.errors import SessionConfigError
+from flask_buffalo_session.interface import BuffaloInterface
+from tests.support.ids import stable_repr
+
+SECRET = "correct horse battery staple"
+HOUR = 3600
+
+
+def flask_app(**settings: t.Any) -> Flask:
+    app = Flask("shop")
+    app.config.update(settings)
+    return app
+
+
+def config(**settings: t.Any) -> Config:
+    """What the settings amount to."""
+    return Config.of(flask_app(**settings))
+
+
+def complaint(**settings: t.Any) -> str:
+    """What is said about a wrong setting when the extension is registered."""
+    app = flask_app(**{"SESSION_SECRET": SECRET, **settings})
+    before = app.session_interface
+    with pytest.raises(SessionConfigError) as caught:
+        BuffaloSession(app)
+    assert app.session_interface is before, "it was registered all the same"
+    assert "buffalo_session" not in app.extensions
+    return str(caught.value)
+
+
+def interface(app: Flask) -> BuffaloInterface:
+    assert isinstance(app.session_interface, BuffaloInterface)
+    return app.session_interface
+
+
+# Defaults
+
+
+def test_an_application_that_sets_nothing() -> None:
+    """The defaults, as docs/settings.md has them."""
+    found = config()
+    assert type(found.store) is CookieStore
+    assert type(found.format) is NativeFormat
+    values = {name: getattr(found, name) for name in Config.__dataclass_fields__}
+    del values["store"], values["format"]
+    assert values == {
+        "name": "_buffalo_session",
+        "null": False,
+        "encrypt": False,
+        "idle_timeout": 31 * 24 * HOUR,
+        "absolute_timeout": None,
+        "renew_after": None,
+        "revocations": None,
+        "permanent_lifetime": 31 * 24 * HOUR,
+        "refresh_each_request": True,
+        "auth_names": ("user_id", "_user_id", "current_user_id"),
+        "cookie_domain": None,
+        "cookie_path": "/",
+        "cookie_httponly": True,
+        "cookie_secure": False,
+        "cookie_samesite": "Lax",
+        "cookie_partitioned": False,
+        "max_cookie_size": 4093,
+    }
+
+
+def test_none_is_the_same_as_unset() -> None:
+    """For every setting, Flask's own included."""
+    keys = [
+        "SESSION_NAME",
+        "SESSION_STORE",
+        "SESSION_FORMAT",
+        "SESSION_API",
+        "SESSION_SECRET",
+        "SESSION_SECRET_FALLBACKS",
+        "SESSION_ENCRYPT",
+        "SESSION_IDLE_TIMEOUT",
+        "SESSION_ABSOLUTE_TIMEOUT",
+        "SESSION_AUTH_NAMES",
+        "SESSION_COOKIE_NAME",
+        "SESSION_COOKIE_DOMAIN",
+        "SESSION_COOKIE_PATH",
+        "SESSION_COOKIE_SAMESITE",
+        "SESSION_COOKIE_SECURE",
+        "SESSION_COOKIE_PARTITIONED",
+        "PERMANENT_SESSION_LIFETIME",
+        "APPLICATION_ROOT",
+    ]
+    found, default = config(**dict.fromkeys(keys)), config()
+    for name in Config.__dataclass_fields__.keys() - {"store", "format"}:
+        assert getattr(found, name) == getattr(default, name), name
+    assert type(found.store) is CookieStore
+    assert config(MAX_COOKIE_SIZE=None).max_cookie_size == 0
+
+
+def test_a_config_does_not_change() -> None:
+    """It is read once; requests share it."""
+    with pytest.raises(AttributeError):
+        config().name = "other"  # type: ignore[misc]
+    app = flask_app(SESSION_SECRET=SECRET)
+    BuffaloSession(app)
+    app.config["SESSION_IDLE_TIMEOUT"] = 1
+    assert interface(app).config.idle_timeout == 31 * 24 * HOUR
+
+
+# Values that are right
+
+
+class OwnStore:
+    """A store by its methods alone."""
+
+    def load(self, token: str) -> bytes | None:
+        return None
+
+    def save(
+        self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
+    ) -> str:
+        return token or "token"
+
+    def delete(self, token: str) -> None:
+        pass
+
+
+class OwnFormat(NativeFormat):
+    pass
+
+
+OWN_STORE, OWN_FORMAT = OwnStore(), OwnFormat()
+
+RIGHT: list[tuple[str, t.Any, str, t.Any]] = [
+    ("SESSION_NAME", "sid", "name", "sid"),
+    ("SESSION_NAME", "!#$%&'*+-.^_`|~09AZaz", "name", "!#$%&'*+-.^_`|~09AZaz"),
+    ("SESSION_STORE", OWN_STORE, "store", OWN_STORE),
+    ("SESSION_FORMAT", OWN_FORMAT, "format", OWN_FORMAT),
+    ("SESSION_API", True, "null", True),
+    ("SESSION_API", False, "null", False),
+    ("SESSION_STORE", "null", "null", True),
+    ("SESSION_STORE", NullStore(), "null", True),
+    ("SESSION_ENCRYPT", True, "encrypt", True),
+    ("SESSION_IDLE_TIMEOUT", 60, "idle_timeout", 60),
+    ("SESSION_IDLE_TIMEOUT", 0.1, "idle_timeout", 1),
+    ("SESSION_IDLE_TIMEOUT", 59.5, "idle_timeout", 60),
+    ("SESSION_IDLE_TIMEOUT", dt.timedelta(minutes=1), "idle_timeout", 60),
+    ("SESSION_IDLE_TIMEOUT", dt.timedelta(milliseconds=1), "idle_timeout", 1),
+    (
+        "SESSION_IDLE_TIMEOUT",
+        dt.timedelta(days=365_000),
+        "idle_timeout",
+        31_536_000_000,
+    ),
+    ("PERMANENT_SESSION_LIFETIME", 60, "permanent_lifetime", 60),
+    ("PERMANENT_SESSION_LIFETIME", 60, "idle_timeout", 60),
+    ("SESSION_ABSOLUTE_TIMEOUT", 60, "absolute_timeout", 60),
+    ("SESSION_ABSOLUTE_TIMEOUT", 1.5, "absolute_timeout", 2),
+    ("SESSION_ABSOLUTE_TIMEOUT", dt.timedelta(hours=1), "absolute_timeout", HOUR),
+    ("SESSION_REFRESH_EACH_REQUEST", False, "refresh_each_request", False),
+    ("SESSION_AUTH_NAMES", ["uid", 7], "auth_names", ("uid", 7)),
+    ("SESSION_AUTH_NAMES", {"uid"}, "auth_names", ("uid",)),
+    ("SESSION_AUTH_NAMES", (), "auth_names", ()),
+    ("SESSION_COOKIE_DOMAIN", "example.com", "cookie_domain", "example.com"),
+    ("SESSION_COOKIE_PATH", "/shop", "cookie_path", "/shop"),
+    ("APPLICATION_ROOT", "/shop", "cookie_path", "/shop"),
+    ("SESSION_COOKIE_HTTPONLY", False, "cookie_httponly", False),
+    ("SESSION_COOKIE_SECURE", True, "cookie_secure", True),
+    ("SESSION_COOKIE_SAMESITE", "Lax", "cookie_samesite", "Lax"),
+    ("SESSION_COOKIE_SAMESITE", "Strict", "cookie_samesite", "Strict"),
+    ("SESSION_COOKIE_SAMESITE", "None", "cookie_samesite", "None"),
+    ("SESSION_COOKIE_PARTITIONED", True, "cookie_partitioned", True),
+    ("MAX_COOKIE_SIZE", 0, "max_cookie_size", 0),
+    ("MAX_COOKIE_SIZE", 10_000, "max_cookie_size", 10_000),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "name", "expected"), RIGHT, ids=stable_repr)
+def test_a_right_value_is_used(
+    key: str, value: t.Any, name: str, expected: t.Any
+) -> None:
+    """In seconds and bytes, whatever it was given as."""
+    assert getattr(config(**{key: value}), name) == expected
+    app = flask_app(SESSION_SECRET=SECRET, **{key: value})
+    BuffaloSession(app)
+    assert getattr(interface(app).config, name) == expected
+
+
+def test_one_path_wins_over_the_other() -> None:
+    """The cookie's own path over the application's."""
+    found = config(SESSION_COOKIE_PATH="/a", APPLICATION_ROOT="/b")
+    assert found.cookie_path == "/a"
+
+
+def test_an_idle_timeout_wins_over_the_lifetime() -> None:
+    """Which is only its default."""
+    found = config(SESSION_IDLE_TIMEOUT=60, PERMANENT_SESSION_LIFETIME=120)
+    assert (found.idle_timeout, found.permanent_lifetime) == (60, 120)
+
+
+# Values that are wrong
+
+
+class NoDelete:
+    def load(self, token: str) -> bytes | None: ...
+
+    def save(self, token: str | None, data: bytes) -> str:
+        return ""
+
+
+class NoCodec:
+    def seal(self, secrets: t.Any, name: str, *, encrypt: bool) -> t.Any: ...
+
+
+FLAGS = [
+    "SESSION_API",
+    "SESSION_ENCRYPT",
+    "SESSION_REFRESH_EACH_REQUEST",
+    "SESSION_COOKIE_HTTPONLY",
+    "SESSION_COOKIE_SECURE",
+    "SESSION_COOKIE_PARTITIONED",
+]
+TIMES = [
+    "SESSION_IDLE_TIMEOUT",
+    "SESSION_ABSOLUTE_TIMEOUT",
+    "PERMANENT_SESSION_LIFETIME",
+]
+WRONG: list[tuple[str, t.Any, str]] = [
+    *(
+        (key, value, kind)
+        for key in FLAGS
+        for value, kind in [("yes", "str"), (1, "int")]
+    ),
+    *((key, "", "empty str") for key in FLAGS),
+    *(
+        (key, value, kind)
+        for key in TIMES
+        for value, kind in [
+            (0, "int"),
+            (-1, "int"),
+            (True, "bool"),
+            ("3600", "str"),
+            (0.0, "float"),
+            (float("nan"), "float"),
+            (float("inf"), "float"),
+            (10**12, "int"),
+            (dt.timedelta(0), "timedelta"),
+            (dt.timedelta(days=-1), "timedelta"),
+            (dt.timedelta.max, "timedelta"),
+            (Decimal(5), "Decimal"),
+            (Fraction(5), "Fraction"),
+        ]
+    ),
+    *(
+        ("SESSION_NAME", value, kind)
+        for value, kind in [
+            ("", "empty str"),
+            ("a b", "str"),
+            ("a=b", "str"),
+            ("a;b", "str"),
+            ("a,b", "str"),
+            ('"a"', "str"),
+            ("a\n", "str"),
+            ("a/b", "str"),
+            ("a(b)", "str"),
+            ("a\0", "str"),
+            ("sitzung\u00fc", "str"),
+            (b"sid", "bytes"),
+            (5, "int"),
+            (["sid"], "list"),
+        ]
+    ),
+    ("SESSION_STORE", "", "str"),
+    ("SESSION_STORE", "cookies", "str"),
+    ("SESSION_STORE", "nosuch://host", "str"),
+    ("SESSION_STORE", "memory:shared", "str"),
+    ("SESSION_STORE", 5, "int"),
+    ("SESSION_STORE", b"cookie", "bytes"),
+    ("SESSION_STORE", {}, "dict"),
+    ("SESSION_STORE", NoDelete(), "NoDelete"),
+    ("SESSION_STORE", MemoryStore, "type"),
+    ("SESSION_FORMAT", "", "empty str"),
+    ("SESSION_FORMAT", "nativ", "str"),
+    ("SESSION_FORMAT", 5, "int"),
+    ("SESSION_FORMAT", NoCodec(), "NoCodec"),
+    ("SESSION_FORMAT", NativeFormat, "type"),
+    ("SESSION_AUTH_NAMES", "user_id", "str"),
+    ("SESSION_AUTH_NAMES", 5, "int"),
+    ("SESSION_AUTH_NAMES", [["user_id"]], "list"),
+    ("SESSION_AUTH_NAMES", [(["user_id"],)], "list"),
+    ("SESSION_COOKIE_DOMAIN", 5, "int"),
+    ("SESSION_COOKIE_DOMAIN", True, "bool"),
+    *(
+        ("SESSION_COOKIE_DOMAIN", value, "str")
+        for value in [
+            ".",
+            "a..b",
+            "a b",
+            "a\nb",
+            "a; Secure",
+            "a/b",
+            "\ud800",
+            "x" * 70,
+        ]
+    ),
+    ("SESSION_COOKIE_PATH", b"/", "bytes"),
+    ("SESSION_COOKIE_PATH", "/\ud800", "str"),
+    ("APPLICATION_ROOT", "/\ud800", "str"),
+    ("SESSION_COOKIE_SAMESITE", "lax", "str"),
+    ("SESSION_COOKIE_SAMESITE", "No", "str"),
+    ("SESSION_COOKIE_SAMESITE", True, "bool"),
+    ("MAX_COOKIE_SIZE", -1, "int"),
+    ("MAX_COOKIE_SIZE", "4093", "str"),
+    ("MAX_COOKIE_SIZE", 1.5, "float"),
+    ("MAX_COOKIE_SIZE", True, "bool"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "kind"), WRONG, ids=stable_repr)
+def test_a_wrong_value_is_refused(key: str, value: t.Any, kind: str) -> None:
+    """Naming the setting, the kind of value and what is allowed."""
+    text = complaint(**{key: value})
+    assert text.startswith(f"{key} ")
+    assert f" {kind} that cannot be used" in text
+    assert len(text.partition("it has to be ")[2]) > 10
+
+
+def test_a_wrong_store_url_shows_nothing_of_it() -> None:
+    """A URL may hold a password."""
+    text = complaint(SESSION_STORE="nosuch://user:hunter2@host/0")
+    assert "hunter2" not in text
+    assert "memory:" in text
+
+
+# The arguments
+
+
+def test_arguments_win_over_settings() -> None:
+    """All four of them."""
+    store, form = MemoryStore(), NativeFormat()
+    app = flask_app(
+        SESSION_SECRET=SECRET,
+        SESSION_NAME="other",
+        SESSION_STORE="null",
+        SESSION_FORMAT="nonsense",
+        SESSION_API=True,
+    )
+    BuffaloSession(app, name="mine", store=store, format=form, api=False)
+    found = interface(app).config
+    assert (found.name, found.null) == ("mine", False)
+    assert found.store is store
+    assert found.format is form
+    assert app.config["SESSION_COOKIE_NAME"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "key"),
+    [
+        ("name", "a b", "SESSION_NAME"),
+        ("name", "", "SESSION_NAME"),
+        ("store", object(), "SESSION_STORE"),
+        ("format", "nonsense", "SESSION_FORMAT"),
+        ("api", 1, "SESSION_API"),
+    ],
+)
+def test_arguments_are_checked_as_settings_are(
+    argument: str, value: t.Any, key: str
+) -> None:
+    """Under the setting's name."""
+    with pytest.raises(SessionConfigError, match=key):
+        BuffaloSession(flask_app(SESSION_SECRET=SECRET), **{argument: value})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"SESSION_API": True}, {"SESSION_STORE": "null"}], ids=repr
+)
+def test_null_mode_by_any_way_is_the_same(settings: dict[str, t.Any]) -> None:
+    """Buffalo's ``--api``, by setting or by store: no secret is asked for."""
+    app = flask_app(**settings)
+    BuffaloSession(app)
+    assert interface(app).config.null
+    assert type(interface(app).config.store) is NullStore
+
+
+def test_null_mode_by_argument() -> None:
+    """As a flag and as a store."""
+    for arguments in ({"api": True}, {"store": "null"}, {"store": NullStore()}):
+        app = flask_app(SESSION_STORE="memory:")
+        BuffaloSession(app, **t.cast(t.Any, arguments))
+        assert interface(app).config.null
+        assert type(interface(app).config.store) is NullStore
+
+
+# The cookie's name
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "_buffalo_session"),
+        ({"SESSION_NAME": "mine"}, "mine"),
+        ({"SESSION_COOKIE_NAME": "theirs"}, "theirs"),
+        ({"SESSION_COOKIE_NAME": "session"}, "_buffalo_session"),
+        ({"SESSION_NAME": "session"}, "session"),
+        ({"SESSION_NAME": "mine", "SESSION_COOKIE_NAME": "theirs"}, "mine"),
+    ],
+    ids=repr,
+)
+def test_the_name_in_force_is_known_to_flask(
+    settings: dict[str, str], expected: str
+) -> None:
+    """Found in either setting, and written to the one that others read."""
+    app = flask_app(SESSION_SECRET=SECRET, **settings)
+    app.add_url_rule("/", view_func=lambda: session.__setitem__("x", 1) or "")
+    BuffaloSession(app)
+    assert interface(app).config.name == expected
+    assert app.config["SESSION_COOKIE_NAME"] == expected
+    assert app.session_interface.get_cookie_name(app) == expected
+    answer = app.test_client().get("/")
+    assert answer.headers["Set-Cookie"].startswith(f"{expected}=")
+
+
+def test_a_name_that_flask_would_take_is_checked_too() -> None:
+    """It ends up in the same header."""
+    assert complaint(SESSION_COOKIE_NAME="a b").startswith("SESSION_NAME ")
+
+
+@pytest.mark.parametrize("name", ["__Host-sid", "__host-sid", "__HOST-SID"])
+def test_a_host_name_needs_what_it_promises(name: str) -> None:
+    """Secure, the root path and no domain; browsers do not look at its case."""
+    assert "SESSION_COOKIE_SECURE" in complaint(SESSION_NAME=name)
+    for settings in (
+        {"SESSION_COOKIE_PATH": "/shop"},
+        {"APPLICATION_ROOT": "/shop"},
+        {"SESSION_COOKIE_DOMAIN": "example.com"},
+    ):
+        text = complaint(
+            SESSION_NAME=name, SESSION_COOKIE_SECURE=True, **t.cast(t.Any, settings)
+        )
+        assert "SESSION_COOKIE_PATH" in text
+        assert "SESSION_COOKIE_DOMAIN" in text
+        assert name in text
+    assert config(SESSION_NAME=name, SESSION_COOKIE_SECURE=True).name == name
+
+
+@pytest.mark.parametrize("name", ["__Secure-sid", "__secure-sid"])
+def test_a_secure_name_needs_what_it_promises(name: str) -> None:
+    """Secure, and nothing more."""
+    assert "SESSION_COOKIE_SECURE" in complaint(SESSION_NAME=name)
+    found = config(
+        SESSION_NAME=name,
+        SESSION_COOKIE_SECURE=True,
+        SESSION_COOKIE_PATH="/shop",
+        SESSION_COOKIE_DOMAIN="example.com",
+    )
+    assert found.name == name
+
+
+def test_a_promise_in_flasks_setting_counts_too() -> None:
+    """The name is the cookie's, wherever it was set."""
+    assert "SESSION_COOKIE_SECURE" in complaint(SESSION_COOKIE_NAME="__Host-sid")
+
+
+# Secrets
+
+
+def found(**settings: t.Any) -> tuple[bytes, ...]:
+    return find_secrets(flask_app(**settings))
+
+
+def test_the_sources_of_the_secret_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Config, environment, file, SECRET_KEY: each is used once those before
+    it are gone.
+    """
+    path = tmp_path / "secret"
+    path.write_bytes(b"  from the file \n")
+    monkeypatch.setenv("SESSION_SECRET", "from the environment")
+    monkeypatch.setenv("SESSION_SECRET_FILE", str(path))
+    settings: dict[str, t.Any] = {
+        "SESSION_SECRET": "from the config",
+        "SECRET_KEY": "from flask",
+    }
+    assert found(**settings) == (b"from the config",)
+    settings["SESSION_SECRET"] = ""
+    assert found(**settings) == (b"from the environment",)
+    del settings["SESSION_SECRET"]
+    assert found(**settings) == (b"from the environment",)
+    monkeypatch.setenv("SESSION_SECRET", "")
+    assert found(**settings) == (b"from the file",)
+    path.write_bytes(b"\n")
+    assert found(**settings) == (b"from flask",)
+    monkeypatch.delenv("SESSION_SECRET_FILE")
+    assert found(**settings) == (b"from flask",)
+    settings["SECRET_KEY"] = ""
+    assert found(**settings) == ()
+    assert found() == ()
+
+
+def test_secrets_are_text_or_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text by its UTF-8, bytes as they are, in the environment by its bytes."""
+    assert found(SESSION_SECRET="schl\u00fcssel") == ("schl\u00fcssel".encode(),)
+    assert found(SESSION_SECRET=b"\xff\x00") == (b"\xff\x00",)
+    assert found(SECRET_KEY=b"\xff\x00") == (b"\xff\x00",)
+    monkeypatch.setenv("SESSION_SECRET", "schl\u00fcssel \udcff")
+    assert found() == ("schl\u00fcssel ".encode() + b"\xff",)
+
+
+def test_older_secrets_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newest first, from the config or the environment."""
+    older = {"SESSION_SECRET_FALLBACKS": ["two", b"three"]}
+    assert found(SESSION_SECRET="one", **older) == (b"one", b"two", b"three")
+    older = {"SESSION_SECRET_FALLBACKS": ("two",)}  # type: ignore[dict-item]
+    assert found(SESSION_SECRET="one", **older) == (b"one", b"two")
+    monkeypatch.setenv("SESSION_SECRET_FALLBACKS", " four\tfive\n six ")
+    assert found(SESSION_SECRET="one") == (b"one", b"four", b"five", b"six")
+    assert found(SESSION_SECRET="one", **older) == (b"one", b"two")
+    monkeypatch.setenv("SESSION_SECRET_FALLBACKS", " \n")
+    assert found(SESSION_SECRET="one") == (b"one",)
+
+
+def test_flasks_older_secrets_count_only_with_flasks_secret() -> None:
+    """They are of another key otherwise."""
+    settings: dict[str, t.Any] = {
+        "SECRET_KEY": "flask",
+        "SECRET_KEY_FALLBACKS": ["older"],
+        "SESSION_SECRET_FALLBACKS": ["mine"],
+    }
+    assert found(**settings) == (b"flask", b"mine", b"older")
+    assert found(SESSION_SECRET="one", **settings) == (b"one", b"mine")
+
+
+def test_older_secrets_alone_are_none() -> None:
+    """What verifies but cannot sign protects nothing."""
+    assert found(SESSION_SECRET_FALLBACKS=["two"], SECRET_KEY_FALLBACKS=["x"]) == ()
+
+
+@pytest.mark.parametrize("key", ["SESSION_SECRET_FALLBACKS", "SECRET_KEY_FALLBACKS"])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("hunter2", "a str"),
+        (b"hunter2", "a bytes"),
+        ({"hunter2"}, "a set"),
+        (7, "an int"),
+        (["hunter2", ""], "an empty str"),
+        ([b"", "hunter2"], "an empty bytes"),
+        (["hunter2", None], "a NoneType"),
+        (["hunter2", 5], "an int"),
+        (["hunter2", ["hunter2"]], "a list"),
+        (["hunter2\ud800"], "a str"),
+    ],
+    ids=repr,
+)
+def test_wrong_fallbacks_are_refused(key: str, value: t.Any, kind: str) -> None:
+    """One string above all, which is no list of one-letter secrets."""
+    text = complaint(SESSION_SECRET=None, SECRET_KEY=SECRET, **{key: value})
+    assert text.startswith(f"{key} is {kind} that cannot be used")
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("key", ["SESSION_SECRET", "SECRET_KEY"])
+@pytest.mark.parametrize(
+    "value", [5, ["hunter2"], bytearray(b"hunter2"), "hunter2\ud800", True], ids=repr
+)
+def test_a_wrong_secret_is_refused_and_not_shown(key: str, value: t.Any) -> None:
+    """Not in the message, and not in the error's chain."""
+    settings = {"SESSION_SECRET": None, key: value}
+    text = complaint(**settings)
+    assert text.startswith(f"{key} is ")
+    assert type(value).__name__ in text
+    assert "hunter2" not in text
+    with pytest.raises(SessionConfigError) as caught:
+        find_secrets(flask_app(**settings))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_file_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than a session that is protected by something else."""
+    for path in (tmp_path / "missing", tmp_path):
+        monkeypatch.setenv("SESSION_SECRET_FILE", str(path))
+        text = complaint(SESSION_SECRET=None, SECRET_KEY=SECRET)
+        assert text.startswith("SESSION_SECRET_FILE cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("secret", "weak"),
+    [
+        (b"x" * 15, True),
+        (b"0123456789abcdef", False),
+        (DEVELOPMENT_SECRET, True),
+        (b"change-me-in-production", True),
+        (b"this-is-a-secret-key", True),
+        (SECRET.encode(), False),
+    ],
+)
+def test_what_counts_as_weak(secret: bytes, weak: bool) -> None:
+    """Short, or in everybody's tutorial."""
+    assert is_weak(secret) is weak
+
+
+# Several applications
+
+
+def test_registering_twice_is_an_error() -> None:
+    """By the same object or another one; the first one stays."""
+    app = flask_app(SESSION_SECRET=SECRET)
+    buffalo = BuffaloSession(app)
+    first = app.session_interface
+    for again in (buffalo, BuffaloSession()):
+        with pytest.raises(SessionConfigError, match="already"):
+            again.init_app(app)
+    assert app.session_interface is first
+    assert app.extensions["buffalo_session"] is buffalo
+
+
+def test_one_object_serves_several_applications() -> None:
+    """Each with the settings of its own, and none kept on the object."""
+    buffalo = BuffaloSession()
+    one = flask_app(SESSION_SECRET=SECRET, SESSION_NAME="one", SESSION_IDLE_TIMEOUT=60)
+    two = flask_app(SESSION_SECRET=SECRET, SESSION_STORE="memory:")
+    three = flask_app(SESSION_API=True)
+    for app in (one, two, three):
+        buffalo.init_app(app)
+    found = [interface(app).config for app in (one, two, three)]
+    assert [config.name for config in found] == [
+        "one",
+        "_buffalo_session",
+        "_buffalo_session",
+    ]
+    assert [type(config.store) for config in found] == [
+        CookieStore,
+        MemoryStore,
+        NullStore,
+    ]
+    assert [config.idle_timeout for config in found] == [60, 31 * 86400, 31 * 86400]
+    assert not any(isinstance(kept, Flask) for kept in vars(buffalo).values())
+
+
+def test_each_application_has_a_memory_of_its_own() -> None:
+    """``memory:`` is one store for each application object."""
+    buffalo = BuffaloSession(store="memory:")
+    stores = []
+    for _ in range(2):
+        app = flask_app(SESSION_SECRET=SECRET)
+        buffalo.init_app(app)
+        stores.append(interface(app).config.store)
+    assert stores[0] is not stores[1]
+
+
+def test_a_store_object_is_shared_on_request() -> None:
+    """One that was made by the application is used as it is."""
+    store: Store = MemoryStore()
+    buffalo = BuffaloSession(store=store)
+    for _ in range(2):
+        app = flask_app(SESSION_SECRET=SECRET)
+        buffalo.init_app(app)
+        assert interface(app).config.store is store

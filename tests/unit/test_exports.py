@@ -1,0 +1,160 @@
+"""The public names."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import flask
+import pytest
+
+import flask_buffalo_session
+from flask_buffalo_session import errors, signals
+from flask_buffalo_session.stores.base import (
+    Closable,
+    Examinable,
+    Owned,
+    Prunable,
+)
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+#: Section 2 of the contract, as far as it exists.
+NAMES = {
+    "BuffaloSession",
+    "CacheStore",
+    "CookieStore",
+    "GorillaFormat",
+    "MemoryStore",
+    "NativeFormat",
+    "NullStore",
+    "RedisStore",
+    "SQLStore",
+    "Session",
+    "Store",
+    "errors",
+    "register_type",
+    "session",
+    "signals",
+}
+
+#: What else each error is, so that it is caught where such errors are.
+ERRORS = {
+    "SessionError": (Exception,),
+    "SessionConfigError": (errors.SessionError, ValueError),
+    "SessionSecretError": (errors.SessionError, RuntimeError),
+    "SessionStoreError": (errors.SessionError,),
+    "SessionConflictError": (errors.SessionError,),
+    "SessionTooLargeError": (errors.SessionError,),
+    "SessionTypeError": (errors.SessionError, TypeError),
+    "SessionClosedError": (errors.SessionError, RuntimeError),
+    "SessionUnsupportedError": (errors.SessionError, NotImplementedError),
+    "RejectedError": (errors.SessionError,),
+}
+
+
+def test_all_is_what_is_documented() -> None:
+    """Nothing more, nothing less, in order."""
+    assert set(flask_buffalo_session.__all__) == NAMES
+    assert flask_buffalo_session.__all__ == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_name_is_there(name: str) -> None:
+    """And says what it is, where it is not Flask's."""
+    value = getattr(flask_buffalo_session, name)
+    assert value is not None
+    if name != "session":
+        assert inspect.getdoc(value)
+
+
+def test_a_star_import_gives_them_all() -> None:
+    """Which is what ``__all__`` is for."""
+    namespace: dict[str, object] = {}
+    exec("from flask_buffalo_session import *", namespace)
+    assert namespace.keys() - {"__builtins__"} == NAMES
+
+
+def test_session_is_flasks() -> None:
+    """The same object, so code that uses either sees one session."""
+    assert flask_buffalo_session.session is flask.session
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_are_of_their_kinds(name: str) -> None:
+    """All of them a SessionError, and of Python's kind where there is one."""
+    error = getattr(errors, name)
+    assert error.__bases__ == ERRORS[name]
+    assert inspect.getdoc(error)
+
+
+def test_no_error_is_missing_here() -> None:
+    """A new one needs a line above."""
+    found = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, Exception)
+    }
+    assert found == ERRORS.keys()
+
+
+def test_errors_carry_what_they_say() -> None:
+    """What a handler needs, without parsing the message."""
+    large = errors.SessionTooLargeError(5000, 4093, [("cart", 4000), (7, 20)])
+    assert (large.size, large.limit) == (5000, 4093)
+    assert large.largest == [("cart", 4000), (7, 20)]
+    assert "5000" in str(large)
+    assert "4093" in str(large)
+    assert "'cart' (4000 bytes), 7 (20 bytes)" in str(large)
+    long = errors.SessionTooLargeError(5000, 4093, [(10**5000, 9), ("x" * 99, 8)])
+    assert "<int> (9 bytes), 'xxx" in str(long)
+    assert len(str(long)) < 300
+    store = errors.SessionStoreError("RedisStore", "cannot be reached")
+    assert store.store == "RedisStore"
+    assert str(store) == "RedisStore: cannot be reached"
+    kind = errors.SessionTypeError("session['cart'][0]", "no such type")
+    assert kind.path == "session['cart'][0]"
+    assert str(kind) == "session['cart'][0]: no such type"
+    rejected = errors.RejectedError("expired", "too old")
+    assert (rejected.reason, rejected.detail) == ("expired", "too old")
+    assert errors.REASONS == ("bad-signature", "expired", "corrupt", "unknown")
+
+
+def test_signals_are_the_five() -> None:
+    """By the names in the contract."""
+    found = {name for name in vars(signals) if name.startswith("session_")}
+    assert found == {
+        "session_conflict",
+        "session_created",
+        "session_destroyed",
+        "session_rejected",
+        "session_saved",
+    }
+    for name in found:
+        assert getattr(signals, name).name == name.replace("_", "-")
+
+
+def test_public_methods_are_documented() -> None:
+    """Each of those a user calls, with a docstring of its own."""
+    for name in sorted(NAMES - {"session", "errors", "signals", "register_type"}):
+        cls = getattr(flask_buffalo_session, name)
+        for attribute, value in vars(cls).items():
+            if attribute.startswith("_") or not callable(value):
+                continue
+            inherited = name == "NativeFormat" or any(
+                hasattr(protocol, attribute)
+                for protocol in (
+                    *(flask_buffalo_session.Store, Owned),
+                    *(Examinable, Closable, Prunable),
+                )
+            )
+            # What backs a session says of whom it is for.
+            assert value.__doc__ or inherited, (name, attribute)
+
+
+def test_documented_errors_exist() -> None:
+    """Whatever the pages call by name."""
+    for page in DOCS.glob("*.md"):
+        for name in re.findall(r"\b(Session[A-Z]\w+Error)\b", page.read_text()):
+            assert name in ERRORS, (page.name, name)

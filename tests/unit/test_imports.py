@@ -1,0 +1,304 @@
+"""Which module may import which: the rooms of the house."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "flask_buffalo_session"
+PACKAGE = ROOT.name
+
+#: What each module may import of this package, and of others beside Python's own.
+#: ``stores`` stands for the modules in there, ``*`` for everything.
+ROOMS: dict[str, tuple[set[str], set[str]]] = {
+    "__init__": ({"*"}, set()),
+    "errors": (set(), set()),
+    "signals": (set(), {"blinker"}),
+    "registry": ({"errors"}, set()),
+    "values": ({"errors", "registry"}, set()),
+    "codec": (set(), {"markupsafe"}),
+    "native.__init__": (set(), set()),
+    "native.types": ({"errors", "registry", "values"}, {"ormsgpack", "markupsafe"}),
+    "native.codec": (
+        {"codec", "errors", "native.types", "registry", "values"},
+        {"ormsgpack"},
+    ),
+    "seal": ({"errors"}, {"itsdangerous", "cryptography"}),
+    "formats": ({"codec", "errors", "native.codec", "seal"}, set()),
+    "flash": (set(), set()),
+    "attempts": ({"errors"}, set()),
+    "merging": (set(), set()),
+    "tracking": ({"codec", "errors", "merging"}, set()),
+    "policy": ({"codec", "errors"}, set()),
+    "tombstones": ({"stores.base"}, set()),
+    "revocation": ({"errors", "stores.base", "tombstones"}, set()),
+    "ids": ({"attempts", "errors", "stores.base", "tombstones"}, set()),
+    "backends.__init__": (set(), set()),
+    "backends.base": ({"codec", "seal", "stores.base"}, set()),
+    "backends.kept": (
+        {"backends.base", "codec", "errors", "ids", "policy", "stores.base"}
+        | {"tombstones"},
+        set(),
+    ),
+    "backends.server": (
+        {"backends.base", "backends.kept", "codec", "errors", "ids", "policy"}
+        | {"seal", "stores.base", "tombstones"},
+        set(),
+    ),
+    "backends.cookie": (
+        {"backends.base", "backends.kept", "codec", "errors", "ids", "policy"}
+        | {"revocation", "seal", "stores.base", "tombstones"},
+        set(),
+    ),
+    "backends.null": (
+        {"backends.base", "codec", "errors", "seal", "stores.base"},
+        set(),
+    ),
+    "work": (
+        {"attempts", "backends.base", "codec", "errors", "merging", "policy", "seal"}
+        | {"signals", "tombstones", "tracking"},
+        {"blinker"},
+    ),
+    "sessions": (
+        {
+            "backends.base",
+            "errors",
+            "flash",
+            "merging",
+            "signals",
+            "tombstones",
+            "work",
+        },
+        {"flask"},
+    ),
+    "owners": (
+        {"backends.base", "codec", "errors", "sessions", "signals", "stores.base"}
+        | {"tombstones", "work"},
+        set(),
+    ),
+    "config": (
+        {"errors", "formats", "gorilla", "policy", "revocation", "stores"},
+        {"flask", "cachelib"},
+    ),
+    "doctor": ({"codec", "config", "errors", "stores"}, {"flask"}),
+    "interface": (
+        {
+            *{"backends", "codec", "config", "doctor", "errors", "owners"},
+            *{"revocation", "seal", "sessions", "signals", "stores", "work"},
+        },
+        {"flask", "werkzeug", "blinker"},
+    ),
+    "extension": ({"*"}, {"flask"}),
+    "cli": ({"*"}, {"flask", "click"}),
+    "stores.__init__": (set(), set()),
+    "stores.base": ({"errors"}, set()),
+    "stores.url": ({"stores", "errors"}, {"pymemcache", "redis", "valkey"}),
+    "stores.cookie": ({"stores.base", "errors"}, set()),
+    "stores.null": ({"stores.base", "errors"}, set()),
+    "stores.memory": ({"stores.base", "errors"}, set()),
+    "stores.cache": (
+        {
+            *{"stores.base", "stores.lockfile"},
+            "errors",
+        },
+        {"cachelib"},
+    ),
+    "stores.engine": (
+        {"stores.base", "stores.lockfile"},
+        {"sqlalchemy", "psycopg", "pymysql"},
+    ),
+    "stores.file": ({"stores.base", "stores.lockfile", "errors"}, set()),
+    "stores.health": ({"stores.base"}, set()),
+    "stores.lockfile": ({"errors"}, {"portalocker"}),
+    "stores.memcached": ({"stores.base", "stores.health", "errors"}, {"pymemcache"}),
+    "stores.redis": ({"stores.base", "stores.health", "errors"}, set()),
+    "stores.sql": ({"stores.base", "stores.engine", "errors"}, {"sqlalchemy"}),
+    "gorilla": (
+        {
+            *{"gorilla", "codec", "errors", "flash", "registry", "seal", "values"},
+            *{"stores.base", "stores.lockfile"},
+        },
+        {"markupsafe", "cryptography"},
+    ),
+}
+
+#: Installed only with an extra.
+OPTIONAL = {
+    *{"cryptography", "portalocker", "psycopg", "pymemcache", "pymysql"},
+    *{"redis", "sqlalchemy", "valkey"},
+}
+
+#: What runs code that is in the data.
+UNSAFE = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle"}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+PATHS = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def room_of(name: str) -> tuple[set[str], set[str]]:
+    return ROOMS["gorilla" if name.partition(".")[0] == "gorilla" else name]
+
+
+class Imports:
+    """What a module imports."""
+
+    def __init__(self, path: Path) -> None:
+        self.inside: set[str] = set()
+        self.outside: set[str] = set()
+        # Those that happen when the module is imported itself.
+        self.at_once: set[str] = set()
+        tree = ast.parse(path.read_text())
+        ours = (PACKAGE, *path.relative_to(ROOT).parts)
+        for node, lazy in walk(tree, lazy=False):
+            if isinstance(node, ast.Import):
+                found = [tuple(alias.name.split(".")) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = tuple(node.module.split(".")) if node.module else ()
+                base = ours[: -node.level] + module if node.level else module
+                found = [(*base, alias.name) for alias in node.names]
+            else:
+                continue
+            for parts in found:
+                self._add(parts, lazy=lazy)
+
+    def _add(self, parts: tuple[str, ...], *, lazy: bool) -> None:
+        if parts[0] != PACKAGE:
+            if parts[0] not in sys.stdlib_module_names:
+                self.outside.add(parts[0])
+            if not lazy:
+                self.at_once.add(parts[0])
+            return
+        for end in range(len(parts), 1, -1):
+            if ".".join(parts[1:end]) in PATHS:
+                self.inside.add(".".join(parts[1:end]))
+                return
+        self.inside.add(".".join(parts[1:]))
+
+
+def walk(node: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.AST, bool]]:
+    """Every node, and whether it runs later than the module, or never."""
+    yield node, lazy
+    function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    for child in ast.iter_child_nodes(node):
+        yield from walk(child, lazy=lazy or function or typing)
+
+
+IMPORTS = {name: Imports(path) for name, path in PATHS.items()}
+
+
+def test_the_modules_are_found() -> None:
+    """The tests below would pass on none at all."""
+    assert {"__init__", "codec", "stores.base", "stores.memory"} <= PATHS.keys()
+    assert IMPORTS["values"].inside == {"errors", "registry"}
+    assert IMPORTS["stores.memory"].inside == {"stores.base", "errors"}
+    assert "cryptography" in IMPORTS["seal"].outside
+    assert "cryptography" not in IMPORTS["seal"].at_once
+    assert "itsdangerous" in IMPORTS["seal"].at_once
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_imports_run_down_only(name: str) -> None:
+    """Each module imports what its room allows. A new module needs a line in
+    ROOMS, which is where to think about it.
+    """
+    inside, outside = room_of(name)
+    allowed = set(inside)
+    for folder in inside:
+        # A folder stands for all modules in it.
+        allowed |= {other for other in PATHS if other.startswith(f"{folder}.")}
+    if "*" not in inside:
+        assert sorted(IMPORTS[name].inside - allowed) == []
+    assert sorted(IMPORTS[name].outside - outside) == []
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    """Imports that only type checkers follow count, too."""
+
+    def below(name: str, seen: tuple[str, ...]) -> None:
+        assert name not in seen, (*seen, name)
+        for other in IMPORTS[name].inside:
+            below(other, (*seen, name))
+
+    for name in PATHS:
+        below(name, ())
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_no_optional_dependency_is_imported_at_once(name: str) -> None:
+    """But in the store on SQLAlchemy, which is itself imported lazily."""
+    allowed = {"sqlalchemy"} if name in ("stores.sql", "stores.engine") else set()
+    assert IMPORTS[name].at_once & OPTIONAL == allowed
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_nothing_runs_code_out_of_data(name: str) -> None:
+    """No pickle or the like anywhere, not even in a function."""
+    for node in ast.walk(ast.parse(PATHS[name].read_text())):
+        if isinstance(node, ast.Import):
+            modules = {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules = {(node.module or "").partition(".")[0]}
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "__import__"), ast.unparse(node)
+            continue
+        else:
+            continue
+        assert modules & UNSAFE == set()
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_no_store_keeps_an_application(name: str) -> None:
+    """Stores, codecs and seals know nothing of Flask; sessions no request."""
+    source = PATHS[name].read_text()
+    if name.startswith(("stores", "gorilla", "native")) or name in ("codec", "seal"):
+        assert "flask" not in IMPORTS[name].outside
+    if name == "sessions":
+        assert "current_app" not in source
+        assert "flask.request" not in source
+    if name == "interface":
+        assert "os.environ" not in source
+    assert "self.app" not in source
+
+
+def test_importing_the_package_loads_no_optional_dependency() -> None:
+    """In a process of its own, as the tests have loaded some of them."""
+    code = "import sys, flask_buffalo_session; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in result.stdout.split()}
+    assert PACKAGE in loaded
+    assert "itsdangerous" in loaded
+    assert loaded & OPTIONAL == set()
+    assert f"{PACKAGE}.codec" in result.stdout.split()
+
+
+def test_signing_sessions_loads_no_optional_dependency() -> None:
+    """Nor does serving requests with the default settings."""
+    code = (
+        "import sys\n"
+        "from flask import Flask, session\n"
+        "from flask_buffalo_session import BuffaloSession\n"
+        "app = Flask('shop')\n"
+        "app.config['SESSION_SECRET'] = 'x' * 32\n"
+        "BuffaloSession(app)\n"
+        "app.add_url_rule('/', view_func=lambda: session.setdefault('x', 'y'))\n"
+        "assert app.test_client().get('/').headers['Set-Cookie']\n"
+        "print(*sys.modules)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in result.stdout.split()}
+    assert loaded & OPTIONAL == set()

@@ -1,0 +1,44 @@
+"""The types that users see, as mypy sees them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def checked(*arguments: str) -> tuple[int, str]:
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--warn-unreachable", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+def test_the_public_names_are_typed() -> None:
+    """Every assertion in tests/typing holds, and what is marked as an error there
+    is one.
+    """
+    code, output = checked("tests/typing")
+    assert code == 0, output
+
+
+def test_a_wrong_type_is_noticed(tmp_path: Path) -> None:
+    """Otherwise the test above would pass on untyped names."""
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "from flask_buffalo_session import BuffaloSession, session\n"
+        "BuffaloSession(name=5)\n"
+        "session.flash.take().append(1)\n"
+        "session.new + ''\n"
+    )
+    code, output = checked(str(wrong))
+    assert code == 1
+    assert [line.partition(": error:")[1] for line in output.splitlines()[:3]] == (
+        [": error:"] * 3
+    )
+    assert "Found 3 errors" in output
