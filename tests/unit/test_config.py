@@ -28,7 +28,7 @@ from flask_buffalo_session.config import (
 )
 from flask_buffalo_session.errors import SessionConfigError
 from flask_buffalo_session.interface import BuffaloInterface
-from tests.support.ids import stable_repr
+from tests.support.parameters import stable_repr
 
 SECRET = "correct horse battery staple"
 HOUR = 3600
