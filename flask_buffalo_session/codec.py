@@ -15,7 +15,6 @@ import enum
 import threading
 import typing as t
 import zlib
-from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -28,24 +27,21 @@ from .registry import ConversionError, Registry
 from .registry import registry as default_registry
 
 
-@dataclass(slots=True)
-class Record:
+class Record(t.NamedTuple):
     """What is stored for one session.
 
-    :param created: when the session began, in seconds since the epoch.
-    :param nonce: random bytes that tell two sessions apart which hold the same.
+    :param created: when the session began, in seconds since the epoch. None if the
+        record does not say.
+    :param nonce: random bytes, so that two sessions with the same values differ.
     :param values: the encoded value of each name.
-    :param dated: whether `created` is stored. A codec may leave it out where this
-        is false, and then loads the current time.
-    :param renewed: when the session got its present id, in seconds since the epoch;
-        0 where that is not kept.
+    :param rotated: when the session got its present id, in seconds since the epoch.
+        0 if the record does not keep it.
     """
 
-    created: int
+    created: int | None
     nonce: bytes
     values: dict[t.Hashable, bytes]
-    dated: bool = True
-    renewed: int = 0
+    rotated: int = 0
 
 
 class Codec(t.Protocol):
@@ -55,6 +51,10 @@ class Codec(t.Protocol):
     process, because changes are found by comparing bytes. Where several bytes stand
     for a value, :meth:`encode` gives those that it is told the value had.
     """
+
+    #: Whether a record always says when its session began. If not, `created` may be
+    #: None in :meth:`loads` and :meth:`dumps`.
+    stores_created: bool
 
     def loads(self, data: bytes) -> Record:
         """Split a record into its names and their encoded values.
@@ -77,11 +77,10 @@ class Codec(t.Protocol):
         """
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
-        """The opposite of :meth:`encode`.
+        """Return the value that these bytes stand for.
 
-        :raises SessionTypeError: the value is of a type that cannot be read
-            here, because it is not registered or because its own decoder fails.
-        :raises RejectedError: these bytes are no value.
+        :raises SessionTypeError: the value cannot be read here: its bytes are
+            malformed, its type is not registered or its own decoder fails.
         """
 
     def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
@@ -132,6 +131,8 @@ class NativeCodec:
         :func:`~flask_buffalo_session.register_type` by default.
     """
 
+    stores_created = True
+
     def __init__(self, registry: Registry = default_registry) -> None:
         self._registry = registry
         self._scratch = _Scratch()
@@ -144,7 +145,7 @@ class NativeCodec:
             raise RejectedError("corrupt", "a record with a wrong checksum")
         try:
             created, nonce, values, *rest = ormsgpack.unpackb(body)
-            (renewed,) = rest or (0,)
+            (rotated,) = rest or (0,)
             if type(values) is list:
                 flat = iter(values)
                 values = {
@@ -155,16 +156,16 @@ class NativeCodec:
             raise RejectedError("corrupt", "a record that is malformed") from error
         if not (
             _is_second(created)
-            and _is_second(renewed)
+            and _is_second(rotated)
             and type(nonce) is bytes
             and type(values) is dict
             and set(map(type, values.values())) <= {bytes}
         ):
             raise RejectedError("corrupt", "a record of another shape")
-        return Record(created, nonce, values, renewed=renewed)
+        return Record(created, nonce, values, rotated)
 
     def dumps(self, record: Record) -> bytes:
-        rest = [record.renewed] if record.renewed else []
+        rest = [record.rotated] if record.rotated else []
         try:
             body = ormsgpack.packb([record.created, record.nonce, record.values, *rest])
         except TypeError:
@@ -199,7 +200,7 @@ class NativeCodec:
         except ValueError as error:
             problem, self._scratch.problem = self._scratch.problem, None
             if problem is None:
-                raise RejectedError("corrupt", "a value that is malformed") from error
+                raise SessionTypeError(path_of(name), DAMAGED) from error
             raise SessionTypeError(path_of(name), _problem_shown(problem)) from problem
 
     def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
@@ -393,6 +394,8 @@ def _is_second(value: object) -> bool:
 _BIG_INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID, _MARKUP = range(1, 9)
 _TUPLE, _SET, _FROZENSET, _MAPPING, _REGISTERED = range(16, 21)
 
+
+DAMAGED = "the stored bytes are damaged: delete the name or assign a new value"
 
 SURROGATES = "a str with lone surrogates has no UTF-8 form to be stored in"
 

@@ -23,6 +23,7 @@ from flask import Flask
 from .errors import SessionConfigError
 from .formats import Format, NativeFormat
 from .gorilla.format import GorillaFormat
+from .policy import Policy
 from .revocation import OwnedStore, RevocationList
 from .stores.base import Store, is_owned, is_stateless
 from .stores.cache import CacheStore
@@ -139,6 +140,17 @@ class Config:
         )
         _check_prefix(config)
         return config
+
+    def policy(self) -> Policy:
+        """Return the time-outs, as sessions need them."""
+        has_ids = not is_stateless(self.store) or self.revocations is not None
+        return Policy(
+            idle_timeout=self.idle_timeout,
+            absolute_timeout=self.absolute_timeout,
+            rotate_after=self.renew_after if has_ids else None,
+            permanent_lifetime=self.permanent_lifetime,
+            stores_created=self.format.codec.stores_created,
+        )
 
 
 def find_secrets(app: Flask) -> tuple[bytes, ...]:

@@ -16,8 +16,6 @@ from .codec import Codec, Record
 from .config import DEFAULT_LIFETIME, Config, find_secrets, is_weak
 from .errors import SessionConfigError, SessionConflictError, SessionStoreError
 from .stores.base import Examinable, Store, is_stateless
-from .stores.cache import CacheStore
-from .stores.memory import MemoryStore
 
 #: Bytes. Browsers drop a larger cookie (RFC 6265, section 6.1).
 LARGEST_COOKIE = 4096
@@ -264,8 +262,7 @@ def _check_times(config: Config) -> c.Iterator[Finding]:
 def _check_memory(
     about: str, store: Store, *, alone: bool, lenient: bool
 ) -> c.Iterator[Finding]:
-    in_memory = isinstance(store, CacheStore) and store.in_memory
-    if not alone and (in_memory or isinstance(store, MemoryStore)):
+    if not alone and getattr(store, "in_memory", False):
         workers = os.environ.get("WEB_CONCURRENCY", "")
         several = workers.isdecimal() and int(workers) > 1
         yield Finding(
@@ -380,7 +377,7 @@ def examine(about: str, store: Store, *, lenient: bool = False) -> c.Iterator[Fi
     if not isinstance(store, Examinable):
         return
     before = time.time()
-    health = store.examine()
+    health = store.check_health()
     after = time.time()
     if health.evicts is not None:
         yield Finding(

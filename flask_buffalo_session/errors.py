@@ -102,7 +102,10 @@ class RejectedError(SessionError):
 
     :param reason: one of the :data:`REASONS`, kept as :attr:`reason`.
     :param detail: for the log; never anything taken from the input.
+    :ivar session_id: the hash of the session's id, where it is known.
     """
+
+    session_id: str | None = None
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -5,21 +5,27 @@ from __future__ import annotations
 import collections.abc as c
 import typing as t
 
-if t.TYPE_CHECKING:
-    from .sessions import Session
-
-#: The session name Buffalo keeps its flash messages under.
+#: The session name that Buffalo keeps its flash messages under.
 FLASH_NAME = "_flash_"
+
+
+class OnceMapping(t.Protocol):
+    """The part of a session that flash messages use."""
+
+    def get(self, name: t.Hashable, default: t.Any = None) -> t.Any: ...
+    def get_once(self, name: t.Hashable, default: t.Any = None) -> t.Any: ...
+    def delete(self, name: t.Hashable) -> None: ...
+    def __setitem__(self, name: t.Hashable, value: t.Any) -> None: ...
 
 
 class Flash:
     """Messages that are shown once, by kind, as ``c.Flash()`` in Buffalo.
 
-    A view over ``session["_flash_"]``, a dict of lists, so messages added by
-    two requests at once are both kept. Anything else there counts as no messages.
+    A view over ``session["_flash_"]``, a dict of lists. So messages that two requests
+    add at once are both kept. Any other value there counts as no messages.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: OnceMapping) -> None:
         self._session = session
 
     def add(self, kind: str, message: str) -> None:
@@ -31,7 +37,7 @@ class Flash:
         self._messages()[kind] = list(messages)
 
     def delete(self, kind: str) -> None:
-        """Delete a kind. A missing one is no error."""
+        """Delete a kind. A missing kind is no error."""
         messages = self._session.get(FLASH_NAME)
         if _are_messages(messages):
             messages.pop(kind, None)
@@ -39,12 +45,12 @@ class Flash:
             self.clear()
 
     def clear(self) -> None:
-        """Delete every message."""
+        """Delete all messages."""
         self._session.delete(FLASH_NAME)
 
     def take(self) -> dict[str, list[str]]:
-        """All messages by kind, once: they are deleted as they are handed out,
-        as with ``session.get_once()``.
+        """Return all messages by kind, and delete them, as ``session.get_once()``
+        does.
         """
         messages = self._session.get_once(FLASH_NAME)
         return messages if _are_messages(messages) else {}

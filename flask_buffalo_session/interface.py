@@ -13,6 +13,10 @@ from flask.sessions import SessionInterface
 from werkzeug.http import dump_cookie, http_date
 
 from . import signals
+from .backends.base import Backend
+from .backends.cookie import CookieBackend
+from .backends.null import NullBackend
+from .backends.server import ServerBackend
 from .codec import Codec
 from .config import DEVELOPMENT_SECRET, Config, find_secrets
 from .doctor import (
@@ -27,19 +31,14 @@ from .errors import (
     Reason,
     RejectedError,
     SessionError,
-    SessionSecretError,
     SessionTooLargeError,
 )
 from .owners import Owners
 from .revocation import RevocationList
 from .seal import MAX_TOKEN, Seal, Ticket
-from .sessions import Opened, Session
-from .stores.base import Store
-from .stores.null import NullStore
-
-# A tenth of a lifetime is what a session's last use may be known too late by,
-# against not having to save it on every request.
-_RENEWALS_IN_A_LIFETIME = 10
+from .sessions import Session
+from .stores.base import Store, is_stateless
+from .work import Opened
 
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
@@ -61,13 +60,13 @@ class BuffaloInterface(SessionInterface):
     ) -> None:
         self.config = config
         self.codec: Codec = config.format.codec
-        self.idle_timeout = config.idle_timeout
-        self.absolute_timeout = config.absolute_timeout
-        self.renew_after = config.renew_after
+        self.policy = config.policy()
         self.auth_names = config.auth_names
         self._app = app
         self._is_exempt = exempt
-        self._null_store = NullStore()
+        self._null = NullBackend()
+        self._unprotected = NullBackend(refusal=_NOT_PROTECTED)
+        self.backend = self._make_backend()
         self._seal: Seal | None = None
         self._development_seal: Seal | None = None
         self._serving = False
@@ -76,11 +75,6 @@ class BuffaloInterface(SessionInterface):
         self._mark = f"{config.name}="
         self._permanent_sign = config.format.permanent_mark
         self._permanent_mark = self._mark + self._permanent_sign
-        permanent_lifetime = min(config.idle_timeout, config.permanent_lifetime)
-        self._renewed_after = {
-            False: config.idle_timeout / _RENEWALS_IN_A_LIFETIME,
-            True: permanent_lifetime / _RENEWALS_IN_A_LIFETIME,
-        }
         # For each answer to "is it Secure?", what follows the cookie's value.
         self._attributes = {
             secure: self._render_attributes(secure) for secure in (False, True)
@@ -146,22 +140,17 @@ class BuffaloInterface(SessionInterface):
         :param session: the request's own, if there is one.
         :raises SessionUnsupportedError: the store does not know owners.
         """
-        return Owners(self.register, self, session)
+        return Owners(self.backend, self, session)
 
     # What a session asks of its application
 
     def open(self, source: Request) -> Opened:
         if self.config.null or self._is_exempt(self._app, source):
-            return Opened(self._null_store, None)
-        seal = self._seal_in_force()
+            return Opened(self._null)
+        seal = self._seal or self._seal_in_force()
         if seal is None:
-            refusal = SessionSecretError(_NOT_PROTECTED)
-            return Opened(self._null_store, None, refusal=refusal)
-        return Opened(
-            self.config.store,
-            *self._ticket(seal, source),
-            revocations=self.config.revocations,
-        )
+            return Opened(self._unprotected)
+        return Opened(self.backend, *self._ticket(seal, source))
 
     def seal(
         self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
@@ -181,11 +170,7 @@ class BuffaloInterface(SessionInterface):
             raise SessionTooLargeError(size, limit, _largest(values))
         return text
 
-    def due(self, issued: int, *, permanent: bool) -> bool:
-        # Either way: a clock that was set back would put it off for too long.
-        return abs(time.time() - issued) >= self._renewed_after[permanent]
-
-    def tell(
+    def emit(
         self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
     ) -> None:
         shown = f" (id hash {session_id[:16]})" if session_id else ""
@@ -218,7 +203,7 @@ class BuffaloInterface(SessionInterface):
             if name.strip() != self.config.name:
                 continue
             try:
-                return seal.unseal(text.strip(), max_age=self.idle_timeout), None
+                return seal.unseal(text.strip(), max_age=self.policy.idle_timeout), None
             except RejectedError as error:
                 rejected = rejected or error.reason
         return None, rejected
@@ -241,7 +226,7 @@ class BuffaloInterface(SessionInterface):
         end = header.find(";", start)
         start += len(self._mark)
         issued = seal.issued(header[start:end] if end > 0 else header[start:])
-        if issued is None or not self.due(issued, permanent=True):
+        if issued is None or not self.policy.refresh_is_due(issued, permanent=True):
             return False
         try:
             # In a format without a mark it need not be permanent. It is renewed all
@@ -364,6 +349,16 @@ class BuffaloInterface(SessionInterface):
                 "Sessions have problems here; `flask session doctor` tells more.%s",
                 "".join(problems),
             )
+
+    def _make_backend(self) -> Backend:
+        config = self.config
+        if config.null:
+            return self._null
+        if is_stateless(config.store):
+            return CookieBackend(
+                config.store, self.codec, self.policy, self.seal, config.revocations
+            )
+        return ServerBackend(config.store, self.codec, self.policy, self.seal)
 
     # The secret
 

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import typing as t
 from dataclasses import dataclass
 
 from . import signals
+from .backends.base import OWNER_NAME, Backend
+from .codec import Record
 from .errors import RejectedError, SessionTypeError
-from .retired import is_mark, successor_key_of
-from .revocation import RevocationList
-from .sessions import (
-    OWNER_NAME,
-    Backing,
-    Session,
-    check_owner,
-    is_over,
-    unsupported,
-)
-from .stores.base import Owned, Store, is_owned, is_storage_key
+from .sessions import Session, check_owner
+from .stores.base import Owned, is_storage_key
+from .tombstones import is_tombstone, successor_hash_of
+from .work import Opener
 
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
     """One of an owner's sessions.
 
-    :param id: what :attr:`Session.id` is in it, to be handed to ``revoke``.
-    :param created_at: when it began, in UTC.
-    :param last_seen: when it was last used, in UTC, or up to a tenth of the idle
-        time-out before that.
-    :param current: whether it is the one of this request.
+    :param id: :attr:`Session.id` of the session, as ``revoke`` takes it.
+    :param created_at: when the session began, in UTC.
+    :param last_seen: when the session was last used, in UTC. It may have been used up
+        to a tenth of the idle time-out later.
+    :param current: whether it is the session of this request.
     """
 
     id: str
@@ -38,91 +34,105 @@ class SessionInfo:
 
 
 class Owners:
-    """
-    :param session: the request's own, if there is one.
-    :raises SessionUnsupportedError: the store does not know owners.
+    """Finds and ends the sessions of an owner.
+
+    :param backend: where the sessions live.
+    :param session: the request's own session, if there is a request.
+    :raises SessionUnsupportedError: the store does not support owners.
     """
 
     def __init__(
-        self,
-        store: Store | RevocationList,
-        backing: Backing,
-        session: Session | None = None,
+        self, backend: Backend, opener: Opener, session: Session | None = None
     ) -> None:
-        if not is_owned(store):
-            raise unsupported(store)
-        self._store: Owned = store
-        self._backing = backing
+        backend.check_owners()
+        self._index = t.cast(Owned, backend.owned)
+        self._opener = opener
         self._session = session
 
     def sessions_of(self, owner: str) -> list[SessionInfo]:
-        """Those that are alive, the one used last first."""
+        """Return an owner's living sessions, the most recently used first."""
         check_owner("sessions_of()", owner)
         current = None if self._session is None else self._session.id
-        found = []
-        for held in self._store.owned(owner):
-            created = self._begun(held.data, owner)
-            if created is not None:
-                found.append(
-                    SessionInfo(
-                        held.id, _utc(created), _utc(held.seen), held.id == current
-                    )
-                )
+        found = [
+            SessionInfo(
+                held.id, _utc(record.created), _utc(held.seen), held.id == current
+            )
+            for held in self._index.owned(owner)
+            if (record := self._record(held.data, owner)) is not None
+        ]
         return sorted(found, key=lambda info: info.last_seen, reverse=True)
 
     def revoke(self, session_id: str) -> bool:
-        """End a session. Its requests under way save nothing any more."""
+        """End a session. Its requests under way save nothing any more.
+
+        :returns: whether there was such a session, and it was alive.
+        """
         if not is_storage_key(session_id):
             return False
-        ids = [session_id]
-        ended = self._store.revoke(session_id)
-        while (successor := successor_key_of(ended)) is not None:
-            # It has got a new id since somebody was told this one.
-            ids.append(session_id := successor)
-            ended = self._store.revoke(session_id)
-        if ended is None or is_mark(ended):
+        session = self._session
+        if session is not None and not session.closed and session.id == session_id:
+            # Clearing it removes its cookie, too.
+            session.clear()
+            session.save()
+            return True
+        ended = self._index.revoke(session_id)
+        while is_tombstone(ended):
+            # The session may have got another id since this one was shown.
+            successor = successor_hash_of(ended)
+            if successor is None:
+                return False
+            session_id, ended = successor, self._index.revoke(successor)
+        if ended is None:
             return False
-        if self._session is not None:
-            self._session.was_revoked(*ids)
-        self._backing.tell(signals.session_destroyed, session_id)
+        self._opener.emit(signals.session_destroyed, session_id)
         return True
 
     def revoke_all(self, owner: str, keep: str | None = None) -> int:
-        """End all sessions of an owner but one."""
+        """End all sessions of an owner but one, and return how many were ended."""
         check_owner("revoke_all()", owner)
         count = 0
-        # Until there is none: what could not be ended has got a new id meanwhile.
+        session = self._session
+        if session is not None and session.owner == owner:
+            own = session.id
+            if own is not None and own != keep:
+                count += self.revoke(own)
+        # Until none is left: a session may have got another id meanwhile.
         while found := self._others(owner, keep):
             count += sum(map(self.revoke, found))
         return count
 
     def _others(self, owner: str, keep: str | None) -> list[str]:
-        """The ids of those to end. What is kept may have got a new id meanwhile."""
-        held = self._store.owned(owner)
-        successors = {one.id: successor_key_of(one.data) for one in held}
+        """Return the ids to end. The session to keep may have got another id."""
+        held = self._index.owned(owner)
+        successors = {
+            one.id: successor_hash_of(one.data)
+            for one in held
+            if is_tombstone(one.data)
+        }
         kept = {keep}
         while (keep := successors.pop(keep or "", None)) is not None:
             kept.add(keep)
         return [
             one.id
             for one in held
-            if one.id not in kept and self._begun(one.data, owner) is not None
+            if one.id not in kept and self._record(one.data, owner) is not None
         ]
 
-    def _begun(self, data: bytes, owner: str) -> int | None:
-        """When the session began; None if this is no session, or not the owner's
-        any more.
+    def _record(self, data: bytes, owner: str) -> Record | None:
+        """Return the session's record; None if the session is not the owner's, or is
+        over. The index may be out of date.
         """
-        codec = self._backing.codec
+        codec = self._opener.codec
         try:
             record = codec.loads(data)
             raw = record.values.get(OWNER_NAME)
             if raw is None or codec.decode(raw, OWNER_NAME) != owner:
                 return None
+            self._opener.policy.check_age(record)
         except (RejectedError, SessionTypeError):
             return None
-        return None if is_over(record, self._backing) else record.created
+        return record
 
 
-def _utc(seconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+def _utc(seconds: int | None) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds or 0, dt.UTC)

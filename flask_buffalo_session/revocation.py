@@ -1,8 +1,8 @@
-"""Which sessions that live in a cookie have ended.
+"""The list of cookie sessions that have ended.
 
-A cookie that was copied stays as good as it was, whatever is said to the browser. So
-the ids of those that were ended are kept on the server, for as long as the cookies
-could be used.
+A copied cookie stays valid whatever the server answers. So ``SESSION_REVOCATION``
+names a store that keeps the ids of ended sessions, for as long as their cookies could
+be used.
 """
 
 from __future__ import annotations
@@ -11,118 +11,117 @@ import time
 import typing as t
 
 from .errors import SessionConflictError
-from .retired import RETIRED_SECONDS, is_mark, retired
-from .stores.base import Held, Owned, Prunable, Store, storage_key
+from .stores.base import Owned, OwnedRecord, Prunable, Store, storage_key
+from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
-# Keeps these entries apart from the sessions that the same store may keep.
+# Keeps the entries apart from sessions in the same store.
 _PREFIX = "ended:"
 
 _KEY_BYTES = 32
 
-# Seconds that an entry outlives the last cookie: a request that is slow to answer can
-# still hand out one.
-_LATE = 3600
+# Seconds that an entry outlives the last cookie: a slow request can still answer with
+# a cookie.
+_MARGIN = 3600
 
 
 class OwnedStore(Store, Owned, t.Protocol):
-    """A store on a server that knows owners."""
+    """A server-side store that indexes owners."""
 
 
 class RevocationList:
-    """A register of the ids of cookie sessions, used as a store is. An id is not in it
-    as long as nothing is to be said of it: neither that it has ended nor whose it is.
+    """The ids of cookie sessions that have ended or that have an owner.
 
-    :param store: where it is kept, as :attr:`store`.
+    An id is not in the list while its session is alive and has no owner. The list is
+    used as a store is: it loads and saves entries by compare-and-swap.
+
+    :param store: keeps the entries. Public as :attr:`store`.
     :param idle_timeout: seconds for which a cookie can be used.
     """
 
     def __init__(self, store: OwnedStore, idle_timeout: int) -> None:
         self.store = store
-        self._life = idle_timeout + 1 + _LATE
+        self._life = idle_timeout + 1 + _MARGIN
 
     def load(self, token: str) -> bytes | None:
-        """What is noted of an id: a record of whose it is, or the mark of its end."""
-        return _opened(self.store.load(_name(storage_key(token))))
+        """Return the entry of an id: a record of its owner, a tombstone, or None."""
+        return _content(self.store.load(_name(storage_key(token))))
 
     def save(
         self, token: str, data: bytes, *, expected: bytes | None, max_age: int
     ) -> None:
-        """Note something else of an id, while it is still noted as it was seen.
+        """Replace the entry of an id, if the list still holds `expected`.
 
-        :param max_age: seconds for a record of whose it is. That it has ended stays
-            noted for longer than any cookie can be used.
+        :param max_age: seconds that a record of an owner is kept. A tombstone is
+            kept for longer than any cookie can be used.
         """
-        if is_mark(data):
-            data, max_age = _dated(data, int(time.time())), self._life
+        if is_tombstone(data):
+            max_age = self._life
         self._swap(storage_key(token), data, expected, max_age)
 
     def delete(self, token: str) -> None:
-        """Forget what is noted of an id that no cookie has."""
+        """Delete the entry of an id that no cookie carries."""
         self.store.delete(_name(storage_key(token)))
 
-    def has_just_ended(self, entry: bytes, issued: int) -> bool:
-        """Whether a cookie may belong to a request that was under way when its session
-        ended, and so must not be answered with another session's.
-
-        :param entry: what is noted of its id.
-        :param issued: when it was sealed, in seconds since the epoch.
-        """
-        ended = int.from_bytes(entry[-8:])
-        return issued < ended and time.time() < ended + RETIRED_SECONDS
-
     def prune(self) -> int:
-        """Remove what cookies that have expired were noted for, if the store does not
-        by itself.
+        """Remove the entries of expired cookies, if the store does not by itself.
 
-        :returns: how many entries there were.
+        :returns: how many entries were removed.
         """
         return self.store.prune() if isinstance(self.store, Prunable) else 0
 
-    # Owners
-
     def own(self, token: str, owner: str, *, max_age: int) -> None:
+        """Index an id under its owner, as :meth:`.stores.base.Owned.own` does."""
         self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
-    def owned(self, owner: str) -> list[Held]:
+    def owned(self, owner: str) -> list[OwnedRecord]:
+        """Return the entries indexed under an owner."""
         found = []
         for entry in self.store.owned(owner):
             key = entry.data[:_KEY_BYTES].hex()
-            # Otherwise it is none of this list: a session that the store keeps, say.
+            # Otherwise it is a session that the same store keeps, not an entry.
             if entry.id == storage_key(_name(key)):
-                found.append(Held(key, entry.data[_KEY_BYTES:], entry.seen))
+                found.append(OwnedRecord(key, entry.data[_KEY_BYTES:], entry.seen))
         return found
 
     def revoke(self, session_id: str) -> bytes | None:
-        """Note that a session has ended, from now on.
+        """End a session, whether or not the list knows it.
 
-        :param session_id: as :attr:`Session.id` has it.
-        :returns: what was noted of it before; None where that was its end. Whether
-            there was such a session cannot be told.
+        :param session_id: :attr:`Session.id` of the session.
+        :returns: the entry before; a tombstone that was there stays. Empty bytes if
+            there was no entry: the list cannot know whether such a session exists.
         """
         while True:
-            found = _opened(self.store.load(_name(session_id)))
-            if is_mark(found):
-                return None
+            found = _content(self.store.load(_name(session_id)))
+            if is_tombstone(found):
+                return found
             try:
-                self._swap(session_id, _dated(retired(), 0), found, self._life)
+                # Dated to the epoch, so that no request counts as under way.
+                self._swap(session_id, tombstone(at=0), found, self._life)
             except SessionConflictError:
                 continue
             return found or b""
 
     def _swap(self, key: str, data: bytes, expected: bytes | None, age: int) -> None:
-        # With the key in front, as it cannot be told from the store's own.
+        # The id's hash stands in front, because the store's own key hides it.
         head = bytes.fromhex(key)
         before = None if expected is None else head + expected
         self.store.save(_name(key), head + data, expected=before, max_age=age)
+
+
+def has_just_ended(entry: bytes, issued: int) -> bool:
+    """Return whether a cookie can belong to a request that was under way when its
+    session ended.
+
+    :param entry: the tombstone of the cookie's id.
+    :param issued: when the cookie was sealed, in seconds since the epoch.
+    """
+    ended = second_of(entry)
+    return issued < ended and time.time() < ended + TOMBSTONE_SECONDS
 
 
 def _name(key: str) -> str:
     return _PREFIX + key
 
 
-def _opened(entry: bytes | None) -> bytes | None:
+def _content(entry: bytes | None) -> bytes | None:
     return None if entry is None else entry[_KEY_BYTES:]
-
-
-def _dated(mark: bytes, ended: int) -> bytes:
-    return mark + ended.to_bytes(8)

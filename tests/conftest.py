@@ -9,11 +9,12 @@ import hashlib
 import tempfile
 import time
 import typing as t
+import weakref
 from pathlib import Path
 
 import pytest
 import redis
-from cachelib import MemcachedCache, RedisCache, SimpleCache
+from cachelib import FileSystemCache, RedisCache, SimpleCache
 from flask import Flask
 from hypothesis import settings
 
@@ -27,12 +28,17 @@ from flask_buffalo_session import (
     RedisStore,
     Store,
 )
+from flask_buffalo_session.backends.base import Backend
+from flask_buffalo_session.backends.cookie import CookieBackend
+from flask_buffalo_session.backends.server import ServerBackend
 from flask_buffalo_session.codec import Codec, NativeCodec
 from flask_buffalo_session.formats import Format
+from flask_buffalo_session.policy import Policy
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.seal import Seal, Ticket
-from flask_buffalo_session.sessions import Opened, Session
+from flask_buffalo_session.sessions import Session
 from flask_buffalo_session.stores.url import store_from_url
+from flask_buffalo_session.work import Opened
 from tests.support import gopeer
 from tests.support.servers import (
     MariaServer,
@@ -61,6 +67,33 @@ def url(text: str) -> Store:
 
 
 @functools.cache
+def folder_of(name: str, at: Servers) -> Path:
+    """The folder of a store that keeps files."""
+    return at.folder(name)
+
+
+class Recording:
+    """A store in memory that knows its tokens, as no client can list its records."""
+
+    def __init__(self, *args: t.Any) -> None:
+        super().__init__(*args)
+        self.tokens: set[str] = set()
+
+    def save(self, token: str | None, data: bytes, **how: t.Any) -> str:
+        token = super().save(token, data, **how)  # type: ignore[misc]
+        self.tokens.add(t.cast(str, token))
+        return t.cast(str, token)
+
+
+class RecordingMemory(Recording, MemoryStore):
+    pass
+
+
+class RecordingCache(Recording, CacheStore):
+    pass
+
+
+@functools.cache
 def redis_client(at: Servers, **options: t.Any) -> t.Any:
     return redis.Redis(port=at.shared(RedisServer).port, **options)
 
@@ -68,17 +101,19 @@ def redis_client(at: Servers, **options: t.Any) -> t.Any:
 #: Every store that keeps sessions on the server. A new store is one line here,
 #: and earns its place by passing every test that uses ``server_store``.
 SERVER_STORES: dict[str, c.Callable[[Servers], Store]] = {
-    "memory": lambda at: MemoryStore(),
+    "memory": lambda at: RecordingMemory(),
     "redis": lambda at: url(at.shared(RedisServer).url),
     "redis-decoding": lambda at: RedisStore(redis_client(at, decode_responses=True)),
     "valkey": lambda at: url(at.shared(ValkeyServer).url),
-    "sqlite": lambda at: url(f"sqlite:///{at.folder('sqlite')}/sessions.db"),
+    "sqlite": lambda at: url(f"sqlite:///{folder_of('sqlite', at)}/sessions.db"),
     "postgresql": lambda at: url(at.shared(PostgresServer).url),
     "mariadb": lambda at: url(at.shared(MariaServer).url),
-    "files": lambda at: url(f"file://{at.folder('files')}"),
+    "files": lambda at: url(f"file://{folder_of('files', at)}"),
     "memcached": lambda at: url(at.shared(MemcachedServer).url),
     "cachelib-redis": lambda at: CacheStore(RedisCache(redis_client(at))),
-    "cachelib-pylibmc": lambda at: CacheStore(pylibmc_cache(at)),
+    "cachelib-files": lambda at: CacheStore(
+        FileSystemCache(str(folder_of("cachelib-files", at)), threshold=0)
+    ),
     "cachelib-simple": lambda at: simple_cache_store(),
 }
 
@@ -94,14 +129,9 @@ OWNED = [
 ]
 
 
-def pylibmc_cache(at: Servers) -> MemcachedCache:
-    server = f"127.0.0.1:{at.shared(MemcachedServer).port}"
-    return MemcachedCache([server])
-
-
 def simple_cache_store() -> Store:
     with pytest.warns(UserWarning, match="throws live sessions away"):
-        return CacheStore(SimpleCache(threshold=10**9))
+        return RecordingCache(SimpleCache(threshold=10**9))
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +155,15 @@ def store_named(name: str, servers: Servers) -> Store:
         return STORES[name](servers)
     if name not in _connected:
         _connected[name] = STORES[name](servers)
-    return copy.copy(_connected[name])
+    store = copy.copy(_connected[name])
+    names[store] = name, servers
+    return store
+
+
+#: The names of the stores that tests use, and where their servers are.
+names: weakref.WeakKeyDictionary[Store, tuple[str, Servers]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @pytest.fixture
@@ -294,44 +332,103 @@ class Counting:
 
 
 class Desk:
-    """The backing of sessions that have no application: what a browser holds is
-    a :class:`Ticket`, and ``told`` is what signals would have said.
+    """An application that opens sessions without Flask: what a browser holds is the
+    token itself. ``emitted`` is what was emitted.
+
+    :param store: keeps the sessions.
+    :param settings: time-outs, as :class:`Policy` takes them, ``revocations`` and
+        ``auth_names``.
     """
 
-    def __init__(self, store: Store, **settings: t.Any) -> None:
-        self.store = store
+    def __init__(
+        self,
+        store: Store,
+        *,
+        codec: Codec | None = None,
+        auth_names: tuple[t.Hashable, ...] = (),
+        revocations: RevocationList | None = None,
+        idle_timeout: int = 3600,
+        absolute_timeout: int | None = None,
+        rotate_after: int | None = None,
+    ) -> None:
+        self._store = store
         self.stateless: bool = getattr(store, "stateless", False)
-        self.codec: Codec = NativeCodec()
-        self.idle_timeout: int = settings.get("idle_timeout", 3600)
-        self.absolute_timeout: int | None = settings.get("absolute_timeout")
-        self.renew_after: int | None = settings.get("renew_after")
-        self.revocations: RevocationList | None = settings.get("revocations")
-        self.auth_names: tuple[t.Hashable, ...] = settings.get("auth_names", ())
-        self.told: list[tuple[str, str | None]] = []
-        self.renewal_due = False
+        self._codec = codec or NativeCodec()
+        self.auth_names = auth_names
+        self.emitted: list[tuple[str, str | None]] = []
+        #: Whether the cookies that the browser holds have to be refreshed.
+        self.refresh_due = False
+        self._settings: dict[str, t.Any] = {
+            "idle_timeout": idle_timeout,
+            "absolute_timeout": absolute_timeout,
+            "rotate_after": rotate_after,
+        }
+        self.revocations = revocations
+        self._sealed: dict[str, float] = {}
+        self.set_times()
 
-    def open(self, source: Ticket | None) -> Opened:
-        return Opened(self.store, source, revocations=self.revocations)
+    @property
+    def codec(self) -> Codec:
+        return self._codec
 
-    def seal(
+    @codec.setter
+    def codec(self, codec: Codec) -> None:
+        self._codec = codec
+        self.set_times()
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    @store.setter
+    def store(self, store: Store) -> None:
+        self._store = store
+        self.set_times()
+
+    def set_times(self, **settings: int | None) -> None:
+        """Change time-outs, for the sessions that are opened from now on."""
+        self._settings |= settings
+        if self.stateless and self.revocations is None:
+            self._settings["rotate_after"] = None
+        self.policy = Policy(
+            **self._settings,
+            permanent_lifetime=self._settings["idle_timeout"],
+            stores_created=self.codec.stores_created,
+        )
+        self.backend: Backend
+        if self.stateless:
+            self.backend = CookieBackend(
+                self.store, self.codec, self.policy, self._seal, self.revocations
+            )
+        else:
+            self.backend = ServerBackend(
+                self.store, self.codec, self.policy, self._seal
+            )
+
+    def open(self, source: str | Ticket | None) -> Opened:
+        if source is None or isinstance(source, Ticket):
+            return Opened(self.backend, source)
+        # A second earlier than it was, so that the request began before what follows.
+        issued = 0 if self.refresh_due else self._sealed.get(source, time.time()) - 1
+        return Opened(self.backend, Ticket(source, int(issued), False))
+
+    def _seal(
         self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
     ) -> str:
+        self._sealed[token] = time.time()
         return token
 
-    def due(self, issued: int, *, permanent: bool) -> bool:
-        return self.renewal_due and issued == 0
-
-    def tell(
+    def emit(
         self, signal: t.Any, session_id: str | None, reason: str | None = None
     ) -> None:
-        self.told.append((signal.name.removeprefix("session-"), reason))
+        self.emitted.append((signal.name.removeprefix("session-"), reason))
 
     def session(self, cookie: str | None = None) -> Session:
-        """The session of a request that sends this cookie."""
-        return Session(self, None if cookie is None else Ticket(cookie, 0, False))
+        """Return the session of a request that sends this cookie."""
+        return Session(self, cookie)
 
     def stored(self, **values: t.Any) -> str:
-        """The cookie of a session that holds these values."""
+        """Return the cookie of a session that holds these values."""
         session = self.session()
         session.update(values)
         session.save()
@@ -339,7 +436,7 @@ class Desk:
         return session.cookie
 
     def values(self, cookie: str) -> dict[t.Any, t.Any]:
-        """What a later request with this cookie finds."""
+        """Return what a later request with this cookie finds."""
         return dict(self.session(cookie))
 
 

@@ -6,10 +6,9 @@ import contextlib
 import functools
 import json
 import re
-import time
 import typing as t
 
-from ..codec import LAST_SECOND, SURROGATES, Record, UnreadName, path_of
+from ..codec import DAMAGED, LAST_SECOND, SURROGATES, Record, UnreadName, path_of
 from ..errors import RejectedError, SessionTypeError
 from ..registry import Registry
 from ..registry import registry as default_registry
@@ -38,8 +37,8 @@ FLASH_NAME = "_flash_"
 CREATED_NAME = "_flask_created"
 
 #: The key that says when the session got its present id, likewise. Only there where
-#: ids are renewed.
-RENEWED_NAME = "_flask_renewed"
+#: ids are rotated for their age.
+ROTATED_NAME = "_flask_renewed"
 
 _VALUES = made("map", "", (INTERFACE, INTERFACE))
 
@@ -55,6 +54,8 @@ class GorillaCodec:
         session has registered.
     """
 
+    stores_created = False
+
     def __init__(
         self,
         registered: t.Iterable[str] = (),
@@ -68,15 +69,15 @@ class GorillaCodec:
             entries = list(_entries(data))
         except GobError as error:
             raise RejectedError("corrupt", "no gob of a session") from error
-        created = renewed = None
+        created = rotated = None
         values: dict[t.Hashable, bytes] = {}
         typed: list[tuple[t.Hashable, Any | None, Any | None]] = []
         for key, value in entries:
             name, explicit = self._name(key)
             if name == CREATED_NAME and explicit is None:
                 created = _date(value)
-            elif name == RENEWED_NAME and explicit is None:
-                renewed = _date(value)
+            elif name == ROTATED_NAME and explicit is None:
+                rotated = _date(value)
             elif explicit is not None or name in values:
                 typed.append((name, key, value))
             else:
@@ -87,20 +88,17 @@ class GorillaCodec:
             if name in values:
                 name = UnreadName(_entry(None, key))
             values[name] = _entry(key, value)
-        dated = created is not None
-        if created is None:
-            created = int(time.time())
-        return Record(created, b"", values, dated, renewed or 0)
+        return Record(created, b"", values, rotated or 0)
 
     def dumps(self, record: Record) -> bytes:
         types = TypeTable()
         number = types.number(_VALUES)
         writer = Writer(types)
         dates = []
-        if record.dated:
+        if record.created is not None:
             dates.append((CREATED_NAME, record.created))
-        if record.renewed:
-            dates.append((RENEWED_NAME, record.renewed))
+        if record.rotated:
+            dates.append((ROTATED_NAME, record.rotated))
         for date, seconds in dates:
             writer.any(_text(date))
             writer.any(Any("int64", INT, seconds))
@@ -145,7 +143,7 @@ class GorillaCodec:
                 return _messages(value)
             return Reading(self._registry, name).any(value)
         except GobError as error:
-            raise RejectedError("corrupt", "a value that is malformed") from error
+            raise SessionTypeError(path_of(name), DAMAGED) from error
 
     def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
         building = Building(self._registry, name, None)
@@ -216,11 +214,10 @@ def _entries(data: bytes) -> t.Iterator[tuple[Any | None, Any | None]]:
     count, reader = _opened(data)
     for _ in range(count):
         key, value = reader.any(1), reader.any(1)
-        for part in (key, value):
-            if part is not None:
-                # Not only when it is asked for: a view that has been told of a
-                # name may count on it.
-                part.read()
+        if key is not None:
+            # A malformed key leaves no record. A malformed value is found when
+            # the value is read, and leaves the others alone.
+            key.read()
         yield key, value
     reader.finish()
 

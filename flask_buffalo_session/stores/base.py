@@ -1,33 +1,54 @@
-"""What a store promises.
+"""What a store must promise, and what the stores share.
 
-A store keeps bytes under a token. It knows nothing of HTTP, cookies, values
-and secrets. The promises here are tested by one suite over every store.
+A store keeps bytes under a token. It knows nothing of HTTP, cookies, values or
+secrets. One test suite checks these promises for every store.
 """
 
 from __future__ import annotations
 
+import collections.abc as c
 import hashlib
 import re
 import secrets
 import typing as t
+from contextlib import contextmanager
+
+from ..errors import SessionError, SessionStoreError
+
+#: Seconds that a client made from a URL waits for a connection, and for an answer.
+TIMEOUT = 2
+
+#: What the keys of records begin with where a store shares its place with others.
+KEY_PREFIX = "buffalo-session:"
+
+#: The first byte of a tombstone, which stays under an id that was retired.
+TOMBSTONE_PREFIX = b"\x00"
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
-#: What a record begins with that marks the end of an id.
-MARK = b"\x00"
+# The inside of an object, a login, the place after a word that introduces a place, and
+# a host with its port.
+_PLACE = re.compile(
+    r"""<.*> | \S*@\S*
+    | (?<=\ at\ |\ on\ |\ to\ )(?:'[^']*'|"[^"]*"|\S*[.:]\S*)
+    | (?<=\ host\ )(?:'[^']*'|"[^"]*") | (?<=\ name\ )(?:'[^']*'|"[^"]*")
+    | (?<=connecting\ to\ )\S+
+    | \S+:\d+""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 @t.runtime_checkable
 class Store(t.Protocol):
     """A compare-and-swap register for each session.
 
-    Only a store that cannot answer raises, and then
-    :exc:`~flask_buffalo_session.errors.SessionStoreError`.
+    A store raises :exc:`~flask_buffalo_session.errors.SessionStoreError` only
+    when it cannot answer.
     """
 
     def load(self, token: str) -> bytes | None:
-        """The record kept under `token`. A token that is missing, expired or
-        malformed is None, never an error.
+        """Return the record under `token`, or None if the token is missing, expired
+        or malformed.
 
         :raises SessionStoreError: the store cannot answer.
         """
@@ -35,23 +56,22 @@ class Store(t.Protocol):
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
     ) -> str:
-        """Keep `data`, but only while the store still holds `expected`.
+        """Save `data` if the store still holds `expected`.
 
-        :param token: the session's token, or None to be given a new one, which
-            nobody can guess and no other session has.
-        :param data: the record; opaque.
-        :param expected: the record as it was last seen; None while there is
-            nothing yet, or nothing any more.
-        :param max_age: seconds after which the record is gone by itself.
+        :param token: the session's token. None asks for a new one that nobody can
+            guess and no other session has.
+        :param data: the record. The store does not look into it.
+        :param expected: the record as the caller last saw it. None means that there
+            was no record.
+        :param max_age: seconds after which the record expires.
         :returns: the token for the cookie.
-        :raises SessionConflictError: the store holds something else; nothing
-            was written.
-        :raises SessionStoreError: the store cannot answer; what was stored
-            before stays.
+        :raises SessionConflictError: the store holds another record. It wrote
+            nothing.
+        :raises SessionStoreError: the store cannot answer. It keeps the old record.
         """
 
     def delete(self, token: str) -> None:
-        """Forget the record. A missing token is no error.
+        """Delete the record under `token`. A missing token is no error.
 
         :raises SessionStoreError: the store cannot answer.
         """
@@ -59,37 +79,39 @@ class Store(t.Protocol):
 
 @t.runtime_checkable
 class Stateless(t.Protocol):
-    """A store that keeps nothing itself: all there is travels in the token. A session
-    is gone with its cookie then, and without ``SESSION_REVOCATION`` it has no id and
-    cannot be ended elsewhere.
+    """A store that keeps nothing itself: the token carries all of the data.
+
+    Such a session is gone with its cookie. Without ``SESSION_REVOCATION`` it has no
+    id, and nobody can end it from elsewhere.
     """
 
     stateless: t.Literal[True]
 
 
 def is_stateless(store: Store) -> bool:
-    """Whether this is a :class:`Stateless` one."""
+    """Return whether a store is a :class:`Stateless` one."""
     return getattr(store, "stateless", False)
 
 
 @t.runtime_checkable
 class Prunable(t.Protocol):
-    """A store whose expired records take up room until they are removed."""
+    """A store whose expired records take up room until :meth:`prune` deletes them."""
 
     def prune(self) -> int:
-        """Remove expired records.
+        """Delete expired records.
 
-        :returns: how many there were.
+        :returns: how many records were deleted.
+        :raises SessionStoreError: the store cannot answer.
         """
 
 
 class Health(t.NamedTuple):
-    """What a store says of itself.
+    """The state of a store.
 
-    :param clock: the time there, in seconds since the epoch; None where nothing
+    :param clock: the store's time, in seconds since the epoch. None where nothing
         depends on it.
-    :param evicts: why it may throw live records away; None where it does not.
-    :param remedy: what would keep it from that.
+    :param evicts: why the store may delete live records. None where it does not.
+    :param remedy: how to prevent that.
     """
 
     clock: float | None = None
@@ -99,24 +121,33 @@ class Health(t.NamedTuple):
 
 @t.runtime_checkable
 class Examinable(t.Protocol):
-    """A store that can be asked how it is."""
+    """A store that can report its state."""
 
-    def examine(self) -> Health:
-        """
+    def check_health(self) -> Health:
+        """Ask the store for its state.
+
         :raises SessionStoreError: the store cannot answer, or may not.
         """
 
 
+@t.runtime_checkable
+class Closable(t.Protocol):
+    """A store that holds connections."""
+
+    def close(self) -> None:
+        """Close the store's connections. The next use opens new ones."""
+
+
 class StoreURLError(ValueError):
-    """A URL makes no store. The message quotes nothing of it."""
+    """A URL does not describe a store. The message quotes no part of the URL."""
 
 
-class Held(t.NamedTuple):
-    """A record that is noted as an owner's.
+class OwnedRecord(t.NamedTuple):
+    """A record found in an owner's index.
 
-    :param id: the record's key, what :func:`storage_key` makes of its token.
+    :param id: the record's key, as :func:`storage_key` makes it from the token.
     :param data: the record.
-    :param seen: when it was last noted, in seconds since the epoch.
+    :param seen: when the record was last indexed, in seconds since the epoch.
     """
 
     id: str
@@ -126,55 +157,84 @@ class Held(t.NamedTuple):
 
 @t.runtime_checkable
 class Owned(t.Protocol):
-    """A store that finds an owner's records, at a cost that depends on how many
-    these are and not on how many there are. What it has noted may be out of date:
-    the record itself says whose it is.
+    """A store that finds an owner's records. The cost depends on the number of these
+    records, not on the number of all records.
+
+    The index may be out of date. Each record itself names its owner.
     """
 
     def own(self, token: str, owner: str, *, max_age: int) -> None:
-        """Note whose a record is, and that it is in use now.
+        """Index a record under its owner and update its last-seen time.
 
-        :param max_age: seconds for which the note is of use; it is made again in
-            time while the record lives.
+        :param max_age: seconds after which the entry expires. The session indexes a
+            live record again before that.
         :raises SessionStoreError: the store cannot answer.
         """
 
-    def owned(self, owner: str) -> list[Held]:
-        """The records noted as an owner's that are still there.
+    def owned(self, owner: str) -> list[OwnedRecord]:
+        """Return the owner's indexed records that still exist.
 
         :raises SessionStoreError: the store cannot answer.
         """
 
     def revoke(self, session_id: str) -> bytes | None:
-        """Forget a record, given its key: what is forgotten is what is returned,
-        whatever is saved at the same time. What begins with a zero byte is the mark
-        of an id that was given up, and stays.
+        """Delete the record with this key, unless it is a tombstone.
 
-        :returns: the record or the mark, None if there was none.
+        Deleting is atomic: the result is exactly the record that was deleted,
+        whatever other requests save at the same time.
+
+        :returns: the deleted record, the tombstone that stays, or None.
         :raises SessionStoreError: the store cannot answer.
         """
 
 
 def is_storage_key(text: str) -> bool:
-    """Whether this is what :func:`storage_key` makes."""
+    """Return whether `text` has the form of a :func:`storage_key`."""
     return _KEY.fullmatch(text) is not None
 
 
 def is_owned(store: object) -> t.TypeGuard[Owned]:
-    """Whether this is an :class:`Owned` one, as it is set up: an ``own`` that is None
-    says that it is not, whatever its class can do.
+    """Return whether a store is an :class:`Owned` one as it is set up. A store turns
+    the ability off by setting ``own`` to None.
     """
     return isinstance(store, Owned) and store.own is not None
 
 
 def new_token() -> str:
-    """A token with 256 random bits, in characters that need no quoting."""
+    """Return a token with 256 random bits, in characters that need no quoting."""
     return secrets.token_urlsafe(32)
 
 
 def storage_key(token: str) -> str:
-    """The key to keep a token's record under. A hash, so that who reads the
-    store cannot take over the sessions in it, and so that no token, whatever
-    characters it is made of, reaches beyond the store.
+    """Return the key under which a store keeps a token's record.
+
+    The key is a hash. A reader of the store cannot take over the sessions in it, and
+    no token can reach beyond the store, whatever characters it consists of.
     """
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@contextmanager
+def answering(store: str, doing: str) -> c.Iterator[None]:
+    """Turn a client's errors into :exc:`SessionStoreError`.
+
+    :param store: the store's name, for the message.
+    :param doing: what the store cannot do if there is an error: "read".
+    """
+    try:
+        yield
+    except SessionError:
+        raise
+    except Exception as error:
+        # Clients have no base class for their errors in common.
+        problem = f"cannot {doing}: {_reason(error)}"
+        raise SessionStoreError(store, problem) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's message without hosts, logins, paths and statements."""
+    # SQLAlchemy quotes the statement around the driver's own error.
+    error = getattr(error, "orig", None) or error
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _PLACE.sub("***", str(error)) or type(error).__name__

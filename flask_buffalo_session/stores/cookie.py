@@ -1,4 +1,4 @@
-"""The session in the cookie itself."""
+"""Sessions in the cookie itself."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import typing as t
 
 
 class CookieStore:
-    """The store whose token is the data: nothing is kept on the server.
+    """Sessions whose token is the data. The server keeps nothing.
 
-    Two requests at once overwrite each other here. A copied cookie stays valid after
-    logout until it expires, unless ``SESSION_REVOCATION`` is set. A server-side store
-    has neither limit.
+    Two requests at once overwrite each other's changes. A copied cookie stays valid
+    after logout until it expires, unless ``SESSION_REVOCATION`` is set. A server-side
+    store has neither limit.
     """
 
     stateless: t.Literal[True] = True

@@ -1,20 +1,24 @@
-"""Locks that processes on one machine share, by portalocker."""
+"""Locks that the processes of one machine share, and private files and folders."""
 
 from __future__ import annotations
 
 import collections.abc as c
+import os
 import random
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import SessionConfigError
 
-_PATIENCE = 5  # seconds
+#: Seconds that a save waits for the lock of its session.
+LOCK_TIMEOUT = 5
 
 
 def check_installed() -> None:
-    """
-    :raises SessionConfigError: portalocker is not installed.
+    """Check that portalocker is installed.
+
+    :raises SessionConfigError: it is not.
     """
     try:
         import portalocker  # noqa: F401
@@ -24,31 +28,59 @@ def check_installed() -> None:
         ) from error
 
 
+def attempts() -> c.Iterator[None]:
+    """Yield for each attempt to take a lock, with short random pauses in between.
+
+    :raises TimeoutError: :data:`LOCK_TIMEOUT` has passed.
+    """
+    end = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        yield
+        if time.monotonic() > end:
+            raise TimeoutError(
+                f"timed out after {LOCK_TIMEOUT} s waiting for the session's lock"
+            )
+        time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - only to spread out
+
+
 @contextmanager
-def locked_file(path: str) -> c.Iterator[None]:
-    """Hold the lock of a file, which is made if there is none. The system lets go of
-    it when this process dies.
+def locked_file(path: str | Path) -> c.Iterator[None]:
+    """Hold the lock of a file.
+
+    The file is created where it is missing. It must never be removed: a process that
+    has opened the removed file would lock it while another one locks its successor.
+    The system releases the lock when the process dies.
 
     :raises OSError: the file cannot be opened, or another process has held the lock
         for 5 seconds.
     """
     import portalocker
 
-    with open(path, "wb", buffering=0) as file:
-        begun = time.monotonic()
-        while True:
+    flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+    with open(path, "ab", buffering=0, opener=private_opener) as file:
+        for _ in attempts():
             try:
-                portalocker.lock(
-                    file,
-                    portalocker.LockFlags.EXCLUSIVE
-                    | portalocker.LockFlags.NON_BLOCKING,
-                )
-            except portalocker.AlreadyLocked:
-                if time.monotonic() - begun > _PATIENCE:
-                    raise TimeoutError(
-                        "another request does not let go of the session"
-                    ) from None
-                time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - to spread out
-            else:
+                portalocker.lock(file, flags)
                 break
+            except portalocker.AlreadyLocked:
+                continue
         yield
+
+
+def private_opener(path: str, flags: int) -> int:
+    """Open a file that only this user may read, for the ``opener`` of ``open``."""
+    return os.open(path, flags, 0o600)
+
+
+def make_private_folder(path: Path) -> None:
+    """Create a folder, and its missing parents, that only this user may enter.
+
+    A folder that exists keeps its mode.
+
+    :raises OSError: the folder cannot be created.
+    """
+    if path.is_dir():
+        return
+    if not path.parent.exists():
+        make_private_folder(path.parent)
+    path.mkdir(0o700, exist_ok=True)

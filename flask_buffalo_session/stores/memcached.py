@@ -1,158 +1,163 @@
-"""memcached clients that hand out what is stored, byte for byte.
-
-Most clients turn what they read into Python objects, unpickling it where a flag says
-so: who can write to the memcached could run code here.
-"""
+"""Sessions in memcached."""
 
 from __future__ import annotations
 
 import collections.abc as c
 import os
-import threading
+import time
 import typing as t
 import weakref
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
-import cachelib
+from ..errors import SessionConfigError, SessionConflictError
+from .base import KEY_PREFIX, Health, answering, new_token, storage_key
+from .health import memcached_health
 
-from ..errors import SessionConfigError
+T = t.TypeVar("T")
 
-_TIMEOUT = 2  # seconds
+# memcached takes a larger number of seconds for a date, and dates end in 2038.
+_MONTH = 30 * 24 * 3600
+_LATEST = 2**31 - 1
 
-_Reserve: t.TypeAlias = c.Callable[[], AbstractContextManager[t.Any]]
 
+class MemcachedStore:
+    """Sessions in one memcached server, saved by its own compare-and-swap.
 
-def client_for(server: tuple[str, int] | str) -> t.Any:
-    """A client of pymemcache's that gives up after 2 seconds without an answer.
+    The server counts the seconds of up to 30 days. A longer life ends at a date, for
+    which the clocks of this machine and of the server must agree.
 
-    :param server: a host and a port, or the path of a socket.
-    :raises ImportError: pymemcache is not installed.
+    :param client: a ``PooledClient`` of pymemcache with ``default_noreply=False``, and
+        without ``serde``, ``serializer``, ``deserializer`` and ``ignore_exc``. Give it
+        time-outs: without any, a request hangs as long as the server does.
+    :raises SessionConfigError: the client is another one.
     """
-    from pymemcache.client.base import PooledClient
-    from pymemcache.client.retrying import RetryingClient
-    from pymemcache.exceptions import MemcacheUnexpectedCloseError
 
-    client = PooledClient(
-        server,
-        connect_timeout=_TIMEOUT,
-        timeout=_TIMEOUT,
-        no_delay=True,
-        default_noreply=False,
-    )
-    # Connections in the pool are dead once the server has been restarted.
-    dead = [MemcacheUnexpectedCloseError, ConnectionResetError, BrokenPipeError]
-    return RetryingClient(client, attempts=2, retry_for=dead)
-
-
-def use_bytes(cache: cachelib.MemcachedCache) -> None:
-    """Replace the client of a cache by one that hands out bytes, where it is not
-    such a one.
-
-    :raises SessionConfigError: it is of a kind that this cannot be done for.
-    """
-    with cache._client_context() as client:
-        kind = type(client).__module__.partition(".")[0]
-        if kind == "pylibmc":
-            cache._client_context = _clients_like(client)
-        elif kind != "pymemcache" or not _is_strict(client):
+    def __init__(self, client: t.Any) -> None:
+        if not _is_strict(client):
             raise SessionConfigError(
-                "The client of this MemcachedCache unpickles what it reads, or does"
-                " not say when the server fails. Give it a PooledClient of pymemcache"
-                " with default_noreply=False, without serde and ignore_exc, or a"
-                " client of pylibmc."
+                "MemcachedStore needs a client that returns bytes and reports errors."
+                " Use a PooledClient of pymemcache with default_noreply=False, without"
+                " serde and ignore_exc."
             )
-        else:
-            _close_after_fork(client)
+        self._client = client
+        _close_after_fork(client)
+
+    def load(self, token: str) -> bytes | None:
+        key = _key(token)
+        with answering("Memcached", "read"):
+            found = self._ask(lambda connection: connection.get(key))
+        return t.cast("bytes | None", found)
+
+    def save(
+        self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
+    ) -> str:
+        token = token or new_token()
+        key, end = _key(token), _end(max_age)
+        attempts = 0
+
+        def swap(connection: t.Any) -> bool:
+            nonlocal attempts
+            attempts += 1
+            found, version = connection.gets(key)
+            if attempts > 1 and found == data:
+                # The first attempt succeeded, and its answer was lost.
+                return True
+            if found != expected:
+                return False
+            if found is None:
+                return bool(connection.add(key, data, end))
+            return bool(connection.cas(key, data, version, end))
+
+        with answering("Memcached", "write"):
+            if not self._ask(swap):
+                raise SessionConflictError("the record has changed")
+        return token
+
+    def delete(self, token: str) -> None:
+        key = _key(token)
+        with answering("Memcached", "delete"):
+            self._ask(lambda connection: connection.delete(key))
+
+    def check_health(self) -> Health:
+        with answering("Memcached", "report its state"):
+            return memcached_health(self._ask(lambda connection: connection.stats()))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ask(self, act: c.Callable[[t.Any], T]) -> T:
+        """Do something with a connection.
+
+        Connections of the pool are dead after a restart of the server. Then `act` is
+        called again with the next one.
+        """
+        from pymemcache.exceptions import MemcacheUnexpectedCloseError
+
+        while True:
+            with self._connection() as connection:
+                was_open = connection.sock is not None
+                try:
+                    return act(connection)
+                except (
+                    *(MemcacheUnexpectedCloseError, ConnectionResetError),
+                    BrokenPipeError,
+                ):
+                    if not was_open:
+                        raise
+                    connection.close()
+
+    @contextmanager
+    def _connection(self) -> c.Iterator[t.Any]:
+        # The pool's own context manager keeps a connection in use for ever if the
+        # request is interrupted by something other than an Exception.
+        pool = self._client.client_pool
+        connection = pool.get()
+        try:
+            yield connection
+        except BaseException:
+            pool.destroy(connection)
+            raise
+        pool.release(connection)
 
 
-def swap(
-    cache: cachelib.MemcachedCache,
-    key: str,
-    data: bytes,
-    *,
-    expected: bytes | None,
-    timeout: int,
-) -> bool:
-    """memcached's own compare-and-swap. Unlike a plain set it leaves what is there
-    if the new record is too large.
+def _key(token: str) -> str:
+    return KEY_PREFIX + storage_key(token)
 
-    :returns: whether it was what was expected.
-    """
-    end = cache._normalize_timeout(timeout)
-    with cache._client_context() as client:
-        if expected is None:
-            return bool(client.add(cache._normalize_key(key), data, end))
-        found, version = client.gets(cache._normalize_key(key))
-        if found != expected:
-            return False
-        return bool(client.cas(cache._normalize_key(key), data, version, end))
+
+def _end(max_age: int) -> int:
+    # A second more, as memcached cuts off a part of the first one.
+    seconds = max_age + 1
+    if seconds <= _MONTH:
+        return seconds
+    date = int(time.time()) + seconds
+    return date if date <= _LATEST else 0
 
 
 def _is_strict(client: t.Any) -> bool:
-    from pymemcache.client.base import Client, PooledClient
-    from pymemcache.client.retrying import RetryingClient
+    from pymemcache.client.base import PooledClient
     from pymemcache.serde import LegacyWrappingSerde
 
-    if type(client) is RetryingClient:
-        client = client._client
-    if not isinstance(client, Client | PooledClient):
+    if not isinstance(client, PooledClient):
         return False
-    if client.ignore_exc or client.default_noreply:
-        return False
-    deserialize = getattr(client.serde, "deserialize", None)
+    plain = LegacyWrappingSerde(None, None)
     return (
-        getattr(deserialize, "__func__", None)
-        is LegacyWrappingSerde._default_deserialize
+        not (client.ignore_exc or client.default_noreply)
+        and _function(client.serde, "serialize") is _function(plain, "serialize")
+        and _function(client.serde, "deserialize") is _function(plain, "deserialize")
     )
 
 
-def _clients_like(client: t.Any) -> _Reserve:
-    import pylibmc
-
-    class BytesClient(pylibmc.Client):  # type: ignore[misc]
-        # With a byte in front, as pylibmc takes nothing for a miss.
-        def serialize(self, value: bytes) -> tuple[bytes, int]:
-            return b"=" + value, 0
-
-        def deserialize(self, data: bytes, flags: int) -> bytes:
-            return data[1:]
-
-        # A time-out may look like a miss, which therefore has to be said twice: from
-        # the first one on the server counts as away, and that raises.
-        def get(self, key: str) -> bytes | None:
-            found = super().get(key)
-            return t.cast("bytes | None", super().get(key) if found is None else found)
-
-        def gets(self, key: str) -> tuple[bytes | None, t.Any]:
-            found, version = super().gets(key)
-            if found is None:
-                self.get(key)
-            return found, version
-
-    # Not all of them, as some cannot be set, not even to what they are.
-    plain = pylibmc.Client(client.addresses, binary=client.binary).behaviors
-    behaviors = dict(client.behaviors.items() - plain.items()) | {"cas": True}
-    raw = BytesClient(client.addresses, behaviors=behaviors, binary=client.binary)
-    clients: dict[tuple[int, int], BytesClient] = {}
-
-    @contextmanager
-    def reserve() -> c.Iterator[BytesClient]:
-        # One for each thread, and others after a fork. Those of the parent are kept,
-        # as a client says good-bye to the server when it goes.
-        key = os.getpid(), threading.get_ident()
-        if key not in clients:
-            clients[key] = raw.clone()
-        yield clients[key]
-
-    return reserve
+def _function(serde: object, name: str) -> object:
+    """Return the function of a method, or None where it is no method."""
+    return getattr(getattr(serde, name, None), "__func__", None)
 
 
 def _close_after_fork(client: t.Any) -> None:
-    # A socket shared with the parent would mix up both their answers.
+    # The child must not use the parent's connections: their answers would mix.
     known = weakref.ref(client)
 
     def close() -> None:
-        if (held := known()) is not None:
-            held.close()
+        if (alive := known()) is not None:
+            alive.close()
 
     os.register_at_fork(after_in_child=close)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import time
+import typing as t
 from collections import OrderedDict, defaultdict
 from threading import Lock
 
 from ..errors import SessionConflictError
-from .base import MARK, Held, new_token, storage_key
+from .base import TOMBSTONE_PREFIX, OwnedRecord, new_token, storage_key
 
-# Records looked at on each save in search of expired ones. Two for every one
-# added goes round the whole store faster than it grows, at a cost that does
-# not depend on its size.
+# Each save checks this many records for expiry. With two for every record that is
+# added, the check comes round faster than the store grows, at a constant cost.
 _SWEPT_PER_SAVE = 2
 
 
 class MemoryStore:
-    """For development, tests and applications of a single process. Gone with
-    the process, and not shared by several workers. Safe between threads.
+    """Sessions for development, tests and applications of a single process.
+
+    They end with the process, and other workers do not see them. Threads may share
+    the store.
     """
+
+    in_memory: t.Literal[True] = True
 
     def __init__(self) -> None:
         self._records: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
-        # Whose a record is and when it was noted, and an owner's records.
-        self._notes: dict[str, tuple[str, int]] = {}
+        # Each indexed record's owner and last-seen time, and each owner's records.
+        self._indexed: dict[str, tuple[str, int]] = {}
         self._owners: defaultdict[str, set[str]] = defaultdict(set)
         self._lock = Lock()
 
@@ -39,28 +43,28 @@ class MemoryStore:
         now = time.time()
         with self._lock:
             if self._live(key, now) != expected:
-                raise SessionConflictError("the record changed meanwhile")
+                raise SessionConflictError("the record has changed")
             self._records[key] = (data, now + max_age)
             self._sweep(now)
         return token
 
     def delete(self, token: str) -> None:
         with self._lock:
-            self._forget(storage_key(token))
+            self._remove(storage_key(token))
 
     def own(self, token: str, owner: str, *, max_age: int) -> None:
         key = storage_key(token)
         with self._lock:
             if key in self._records:
                 self._disown(key)
-                self._notes[key] = owner, int(time.time())
+                self._indexed[key] = owner, int(time.time())
                 self._owners[owner].add(key)
 
-    def owned(self, owner: str) -> list[Held]:
+    def owned(self, owner: str) -> list[OwnedRecord]:
         now = time.time()
         with self._lock:
             return [
-                Held(key, data, self._notes[key][1])
+                OwnedRecord(key, data, self._indexed[key][1])
                 for key in self._owners.get(owner, ())
                 if (data := self._live(key, now)) is not None
             ]
@@ -68,8 +72,8 @@ class MemoryStore:
     def revoke(self, session_id: str) -> bytes | None:
         with self._lock:
             found = self._live(session_id, time.time())
-            if found is None or not found.startswith(MARK):
-                self._forget(session_id)
+            if found is None or not found.startswith(TOMBSTONE_PREFIX):
+                self._remove(session_id)
         return found
 
     def prune(self) -> int:
@@ -77,19 +81,19 @@ class MemoryStore:
         with self._lock:
             expired = [key for key, (_, end) in self._records.items() if end <= now]
             for key in expired:
-                self._forget(key)
+                self._remove(key)
         return len(expired)
 
     def _live(self, key: str, now: float) -> bytes | None:
         data, end = self._records.get(key, (None, 0.0))
         return data if end > now else None
 
-    def _forget(self, key: str) -> None:
+    def _remove(self, key: str) -> None:
         self._records.pop(key, None)
         self._disown(key)
 
     def _disown(self, key: str) -> None:
-        owner, _ = self._notes.pop(key, (None, 0))
+        owner, _ = self._indexed.pop(key, (None, 0))
         if owner is not None:
             self._owners[owner].discard(key)
             if not self._owners[owner]:
@@ -101,6 +105,6 @@ class MemoryStore:
             if key is None:
                 return
             if self._records[key][1] <= now:
-                self._forget(key)
+                self._remove(key)
             else:
                 self._records.move_to_end(key)

@@ -1,4 +1,4 @@
-"""No session at all."""
+"""A store that keeps nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typing as t
 
 
 class NullStore:
-    """The store for APIs, Buffalo's ``sessions.Null{}``: it finds nothing and
+    """The store for APIs, like Buffalo's ``sessions.Null{}``. It finds nothing and
     never issues a token.
     """
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import collections.abc as c
 import inspect
 import time
 import typing as t
-from contextlib import contextmanager
 
-from ..errors import (
-    SessionConfigError,
-    SessionConflictError,
-    SessionStoreError,
-)
-from .base import Health, Held, new_token, storage_key
+from ..errors import SessionConfigError, SessionConflictError
+from .base import KEY_PREFIX, Health, OwnedRecord, answering, new_token, storage_key
 from .health import redis_health
 
-# Compares opaque bytes and writes, in one step and one round trip. ARGV: the
-# expected record, the new one, and the seconds after which it is gone.
+# Compares and writes a record in one step and one round trip. ARGV: the expected
+# record, the new one, and the seconds after which it expires.
 _SWAP = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """
 
-# Forgets a record and says what it was. GETDEL is of Redis 6.2.
+# Deletes a record that is not a tombstone, and returns it. GETDEL needs Redis 6.2.
 _TAKE = """
 local found = redis.call('GET', KEYS[1])
 if found and string.byte(found) ~= 0 then
@@ -33,32 +27,50 @@ end
 return found
 """
 
-# Says to the client, whatever its decode_responses is, that records are bytes.
+# Indexes a record: its last-seen time in a hash, and in a sorted set the time at
+# which the entry expires. Drops up to 100 expired entries, so the cost does not grow
+# with the owner's past sessions. ARGV: the id, the time and the life in seconds.
+_INDEX = """
+local now, life = tonumber(ARGV[2]), tonumber(ARGV[3])
+for _, id in ipairs(
+    redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)
+) do
+    redis.call('ZREM', KEYS[2], id)
+    redis.call('HDEL', KEYS[1], id)
+end
+redis.call('HSET', KEYS[1], ARGV[1], now)
+redis.call('ZADD', KEYS[2], now + life, ARGV[1])
+for _, key in ipairs(KEYS) do
+    if redis.call('TTL', key) < life then redis.call('EXPIRE', key, life) end
+end
+return 1
+"""
+
+# Returns raw bytes, whatever the client's decode_responses is.
 _RAW: dict[str, t.Any] = {"NEVER_DECODE": True}
 
 
 class RedisStore:
-    """One server or many: single, behind Sentinel or in a cluster.
+    """Sessions on one server or many: single, behind Sentinel or in a cluster.
 
-    One round trip for a read, two for a write. The server expires records by
-    its own clock, so the machines' clocks need not agree.
+    A read takes one round trip, and a change two. The server expires records by its
+    own clock, so the clocks of the machines need not agree.
 
-    :param client: a client of redis-py or valkey-py, or one that does the same.
-        Its time-outs are its own: without any, a request hangs as long as the
-        server does. A write that it repeats by itself can find that the first
-        attempt had got through, and then looks like another request's.
+    :param client: a client of redis-py or valkey-py. Give it time-outs: without any, a
+        request hangs as long as the server does. Turn its retries off: a repeated
+        write can find its own first attempt, which then looks like another request's.
     :param prefix: what the keys begin with.
-    :param hashed: False keeps a record under its id itself, as Go's boj/redistore
-        does with the prefix ``session_``. Who can read the server can then take over
-        its sessions, and there are no owners.
-    :raises SessionConfigError: this is no such client.
+    :param hashed: False keeps a record under the token itself, as Go's boj/redistore
+        does with the prefix ``session_``. A reader of the server can then take over
+        its sessions, and the store does not support owners.
+    :raises SessionConfigError: this is not such a client.
     """
 
     def __init__(
         self,
         client: t.Any,
         *,
-        prefix: str = "buffalo-session:",
+        prefix: str = KEY_PREFIX,
         hashed: bool = True,
     ) -> None:
         execute = getattr(client, "execute_command", None)
@@ -68,14 +80,14 @@ class RedisStore:
             or inspect.iscoroutinefunction(execute)
         ):
             raise SessionConfigError(
-                "RedisStore needs a client of redis-py or valkey-py that is not an"
-                f" asynchronous one; a {type(client).__name__} cannot be used."
+                "RedisStore needs a synchronous client of redis-py or valkey-py, not a"
+                f" {type(client).__name__}."
             )
         self._client = client
         self._prefix = prefix
         self._hashed = hashed
         if not hashed:
-            # From a session's id, which is a hash, no key could be told.
+            # The id of a session is a hash, from which no key can be found.
             self.own = None  # type: ignore[assignment,method-assign]
 
     def load(self, token: str) -> bytes | None:
@@ -93,63 +105,61 @@ class RedisStore:
             command = ("EVAL", _SWAP, 1, key, expected, data, max_age)
         elif not new:
             command += ("NX",)
-        with _answering("write"):
+        with answering("Redis", "write"):
             saved = self._client.execute_command(*command)
         if not saved:
-            raise SessionConflictError("the record changed meanwhile")
+            raise SessionConflictError("the record has changed")
         return token
 
     def delete(self, token: str) -> None:
-        with _answering("delete"):
+        with answering("Redis", "delete"):
             self._client.execute_command("DEL", self._key(self._id(token)))
 
-    # Owners: for each a hash of ids and the seconds at which they were noted. It
-    # only says where to look, so it need not change in one step with the records,
-    # which in a cluster it could not.
-
     def own(self, token: str, owner: str, *, max_age: int) -> None:
-        key, now = self._owner_key(owner), int(time.time())
-        noted = self._noted(key)
-        gone = [other for other, seen in noted.items() if seen < now - max_age]
-        with _answering("write"):
-            self._client.execute_command("HSET", key, storage_key(token), now)
-            self._client.execute_command("EXPIRE", key, max_age)
-            if gone:
-                self._client.execute_command("HDEL", key, *gone)
+        # The index only says where to look. So it may change before or after the
+        # record, which in a cluster may be on another server.
+        keys = self._index_keys(owner)
+        entry = (storage_key(token), int(time.time()), max_age)
+        with answering("Redis", "write"):
+            self._client.execute_command("EVAL", _INDEX, 2, *keys, *entry)
 
-    def owned(self, owner: str) -> list[Held]:
-        key = self._owner_key(owner)
-        held: list[Held] = []
+    def owned(self, owner: str) -> list[OwnedRecord]:
+        keys = self._index_keys(owner)
+        found: list[OwnedRecord] = []
         known: set[str] = set()
-        # Until none is new: a session may get another id while this looks, and is
-        # noted under it before there is nothing under the old one any more.
+        # A session may get a new id meanwhile. The new id is indexed before the old
+        # record is gone, so the search ends when it finds no new ids.
         while new := {
             session_id: seen
-            for session_id, seen in self._noted(key).items()
+            for session_id, seen in self._indexed(keys[0]).items()
             if session_id not in known
         }:
             known |= new.keys()
             for session_id, seen in new.items():
                 data = self._get(session_id)
                 if data is not None:
-                    held.append(Held(session_id, data, seen))
+                    found.append(OwnedRecord(session_id, data, seen))
                     continue
-                with _answering("write"):
-                    self._client.execute_command("HDEL", key, session_id)
-        return held
+                with answering("Redis", "write"):
+                    self._client.execute_command("HDEL", keys[0], session_id)
+                    self._client.execute_command("ZREM", keys[1], session_id)
+        return found
 
     def revoke(self, session_id: str) -> bytes | None:
         command = ("EVAL", _TAKE, 1, self._key(session_id))
-        with _answering("delete"):
+        with answering("Redis", "delete"):
             found = self._client.execute_command(*command, **_RAW)
         return t.cast("bytes | None", found)
 
-    def examine(self) -> Health:
-        with _answering("be examined"):
+    def check_health(self) -> Health:
+        with answering("Redis", "report its state"):
             return redis_health(self._client)
 
+    def close(self) -> None:
+        self._client.close()
+
     def _get(self, record_id: str) -> bytes | None:
-        with _answering("read"):
+        with answering("Redis", "read"):
             data = self._client.execute_command("GET", self._key(record_id), **_RAW)
         return t.cast("bytes | None", data)
 
@@ -159,20 +169,13 @@ class RedisStore:
     def _key(self, record_id: str) -> bytes:
         return f"{self._prefix}{record_id}".encode("utf-8", "surrogatepass")
 
-    def _owner_key(self, owner: str) -> str:
-        # A hash, as owners may be told by who they are.
-        return f"{self._prefix}owner:{storage_key(owner)}"
+    def _index_keys(self, owner: str) -> tuple[str, str]:
+        # A hash, as an owner's name may identify a person. In a cluster the braces
+        # keep both keys on one server.
+        key = f"{self._prefix}owner:{{{storage_key(owner)}}}"
+        return key, f"{key}:ends"
 
-    def _noted(self, key: str) -> dict[str, int]:
-        with _answering("read"):
-            noted = self._client.execute_command("HGETALL", key, **_RAW)
-        return {session_id.decode(): int(seen) for session_id, seen in noted.items()}
-
-
-@contextmanager
-def _answering(doing: str) -> c.Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        # The client's libraries have no base class for their errors in common.
-        raise SessionStoreError("Redis", f"cannot {doing}: {error}") from error
+    def _indexed(self, key: str) -> dict[str, int]:
+        with answering("Redis", "read"):
+            found = self._client.execute_command("HGETALL", key, **_RAW)
+        return {session_id.decode(): int(seen) for session_id, seen in found.items()}

@@ -1,8 +1,7 @@
-"""A ``SESSION_STORE`` URL to a store.
+"""Make a store from a ``SESSION_STORE`` URL.
 
-Clients made here give up after 2 seconds without an answer, unless the URL says
-otherwise, and connect when they are first used, so that nothing is shared over a
-fork.
+The clients made here wait 2 seconds for an answer, unless the URL sets another time.
+They connect when they are first used, so that nothing is shared over a fork.
 """
 
 from __future__ import annotations
@@ -14,25 +13,29 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import SessionConfigError
-from .base import Store, StoreURLError
+from .base import TIMEOUT, Store, StoreURLError
 from .memory import MemoryStore
 
-_TIMEOUT = 2  # seconds
+# These URLs name files, which have no login.
+_LOCAL = ("memory", "file", "sqlite")
 
 
 def store_from_url(url: str, folder: str | Path) -> Store:
-    """
+    """Make the store that a URL describes.
+
     :param folder: where relative paths begin.
     :raises ImportError: the store's client is not installed. The message names the
         extra that installs it.
-    :raises StoreURLError: the URL's scheme is none of :data:`SCHEMES`, or the rest
-        does not fit it.
+    :raises StoreURLError: the URL's scheme is not one of :data:`SCHEMES`, or the rest
+        does not fit the scheme.
     """
     scheme = url.partition(":")[0]
     kind, _, driver = scheme.partition("+")
     make, extra = _MAKERS.get(scheme) or _MAKERS.get(kind, _NONE)
     if driver and scheme not in _MAKERS and make is not _sql:
         make = _unknown
+    if kind not in _LOCAL:
+        _check_login(url)
     try:
         return make(url, Path(folder))
     except ImportError as error:
@@ -43,10 +46,24 @@ def store_from_url(url: str, folder: str | Path) -> Store:
         raise StoreURLError(f"its folder cannot be made: {error.strerror}") from error
     except (SessionConfigError, StoreURLError):
         raise
-    except (AttributeError, ValueError):
-        # Without its message, which may quote a part of a password. A client takes
-        # some of the options in a URL for objects.
-        raise StoreURLError("it cannot be read") from None
+    except (AttributeError, TypeError, ValueError):
+        # The client's message may quote a part of the password. Some clients take an
+        # option in the URL for an object.
+        raise StoreURLError(
+            "it cannot be read; check its port, its path and its options"
+        ) from None
+
+
+def _check_login(url: str) -> None:
+    """Check that the login of a URL ends at the only ``@``.
+
+    Otherwise a part of the password is taken for the host, which errors may name.
+    """
+    login, at, rest = url.partition("://")[2].partition("@")
+    if "@" in rest.partition("?")[0] or (at and any(sign in login for sign in "/?#")):
+        raise StoreURLError(
+            "its login contains @, /, ? or #; write %40, %2F, %3F or %23 instead"
+        )
 
 
 def _unknown(url: str, folder: Path) -> Store:
@@ -60,26 +77,20 @@ def _memory(url: str, folder: Path) -> Store:
 
 
 def _file(url: str, folder: Path) -> Store:
-    from cachelib import FileSystemCache
-
-    from .cache import CacheStore
+    from .file import FileStore
 
     parts = urlsplit(url)
     if parts.netloc or parts.query or not parts.path:
         raise StoreURLError(
             "a file: URL is file:///folder, or file:folder, and no more"
         )
-    path = folder / unquote(parts.path)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Without a threshold, beyond which live sessions would be thrown away.
-    return CacheStore(FileSystemCache(str(path), threshold=0, mode=0o600))
+    return FileStore(folder / unquote(parts.path))
 
 
 def _memcached(url: str, folder: Path) -> Store:
-    from cachelib import MemcachedCache
+    from pymemcache.client.base import PooledClient
 
-    from .cache import CacheStore
-    from .memcached import client_for
+    from .memcached import MemcachedStore
 
     parts = urlsplit(url)
     if parts.query or "," in parts.netloc or bool(parts.hostname) == bool(parts.path):
@@ -90,11 +101,19 @@ def _memcached(url: str, folder: Path) -> Store:
     server: tuple[str, int] | str = unquote(parts.path)
     if parts.hostname:
         server = (parts.hostname, parts.port or 11211)
-    return CacheStore(MemcachedCache(client_for(server)))
+    client = PooledClient(
+        server,
+        connect_timeout=TIMEOUT,
+        timeout=TIMEOUT,
+        no_delay=True,
+        default_noreply=False,
+    )
+    return MemcachedStore(client)
 
 
 def _sql(url: str, folder: Path) -> Store:
-    from .sql import SQLStore, engine_from_url
+    from .engine import engine_from_url
+    from .sql import SQLStore
 
     return SQLStore(engine_from_url(url, folder))
 
@@ -104,9 +123,7 @@ def _redis(url: str, folder: Path) -> Store:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    from .redis import RedisStore
-
-    return RedisStore(Redis.from_url(url, **_patience(Retry(NoBackoff(), 0))))
+    return _single(Redis.from_url, url, Retry(NoBackoff(), 0))
 
 
 def _valkey(url: str, folder: Path) -> Store:
@@ -114,9 +131,20 @@ def _valkey(url: str, folder: Path) -> Store:
     from valkey.backoff import NoBackoff
     from valkey.retry import Retry
 
+    return _single(Valkey.from_url, url, Retry(NoBackoff(), 0))
+
+
+def _single(from_url: c.Callable[..., t.Any], url: str, retry: t.Any) -> Store:
     from .redis import RedisStore
 
-    return RedisStore(Valkey.from_url(url, **_patience(Retry(NoBackoff(), 0))))
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and parts.path.strip("/"):
+        # The clients take any other word for database 0.
+        int(parts.path.strip("/"))
+    client = from_url(url, **_patience(retry))
+    # This does not connect. It fails if the URL has an option that does not exist.
+    client.connection_pool.make_connection()
+    return RedisStore(client)
 
 
 def _sentinel(url: str, folder: Path) -> Store:
@@ -151,8 +179,8 @@ def _cluster(url: str, folder: Path) -> Store:
             "a redis+cluster: URL is redis+cluster://host:port,host:port"
         )
     nodes = [ClusterNode(*host) for host in _hosts(parts, 6379)]  # type: ignore[no-untyped-call]
-    # Once more, as what is known of the cluster may be out of date.
-    settings = _patience(Retry(NoBackoff(), 1)) | _login(parts)
+    # The client follows the cluster's redirections without a retry.
+    settings = _patience(Retry(NoBackoff(), 0)) | _login(parts)
 
     def connect() -> t.Any:
         return RedisCluster(startup_nodes=nodes, **settings)
@@ -161,8 +189,9 @@ def _cluster(url: str, folder: Path) -> Store:
 
 
 class _Late:
-    """A client that connects as soon as it is made, made when it is first used, and
-    anew after a fork.
+    """A client that is made when it is first used, and again after a fork.
+
+    The clients for clusters connect as soon as they are made.
     """
 
     def __init__(self, connect: c.Callable[[], t.Any]) -> None:
@@ -175,20 +204,25 @@ class _Late:
     def get_primaries(self) -> t.Any:
         return self._connected().get_primaries()
 
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client[1].close()
+
     def _connected(self) -> t.Any:
         client = self._client
         if client is None or client[0] != os.getpid():
-            # By every thread that comes by: with a lock they would wait one after
-            # the other while the servers are away.
+            # Every thread does this. Under a lock they would wait one after the other
+            # while the servers are away.
             client = self._client = os.getpid(), self._connect()
         return client[1]
 
 
 def _patience(retry: t.Any) -> dict[str, t.Any]:
-    # A write that is repeated by itself may find its own first attempt there.
+    # A write that the client repeats may find its own first attempt.
     return {
-        "socket_timeout": _TIMEOUT,
-        "socket_connect_timeout": _TIMEOUT,
+        "socket_timeout": TIMEOUT,
+        "socket_connect_timeout": TIMEOUT,
         "retry": retry,
     }
 
@@ -199,8 +233,9 @@ def _login(parts: SplitResult) -> dict[str, t.Any]:
 
 
 def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
-    """
-    :raises ValueError: one of the ports is no number.
+    """Return the hosts and ports of a URL with several hosts.
+
+    :raises ValueError: a port is not a number.
     """
     hosts = [
         urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")
@@ -210,11 +245,12 @@ def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
 
 _Maker: t.TypeAlias = c.Callable[[str, Path], Store]
 
-# What makes the store for a scheme, and the extra that its client comes with.
+# For each scheme the function that makes the store, and the client's extra.
 _MAKERS: dict[str, tuple[_Maker, str]] = {
     "memory": (_memory, ""),
     "file": (_file, "file"),
     "sqlite": (_sql, "sql"),
+    "postgres": (_sql, "sql"),
     "postgresql": (_sql, "sql"),
     "mysql": (_sql, "sql"),
     "mariadb": (_sql, "sql"),

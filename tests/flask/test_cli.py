@@ -88,7 +88,7 @@ def test_without_owners_it_is_said_in_a_sentence(arguments: list[str]) -> None:
     """Not in a traceback."""
     result = run(make_app("cookie"), *arguments)
     assert result.exit_code == 1
-    assert result.output.startswith("Error: A CookieStore does not know whose")
+    assert result.output.startswith("Error: Sessions in cookies are not indexed")
 
 
 def test_a_store_that_is_away_is_said_in_a_sentence() -> None:

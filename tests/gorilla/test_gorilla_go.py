@@ -74,7 +74,7 @@ class Side:
         encoded: dict[t.Hashable, bytes] = {
             name: self.codec.encode(value, name) for name, value in values.items()
         }
-        return self.cookie(Record(0, b"", encoded, dated=False))
+        return self.cookie(Record(None, b"", encoded))
 
     def changed(self, cookie: str, **values: t.Any) -> str:
         """The cookie after an assignment to some names."""

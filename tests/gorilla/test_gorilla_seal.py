@@ -108,7 +108,7 @@ def test_one_hash_key_with_two_block_keys(kind: str) -> None:
     token = "A" * 43
     if kind == "record":
         codec = GorillaCodec()
-        record = Record(0, b"", {"a": codec.encode("b", "a")}, False)
+        record = Record(None, b"", {"a": codec.encode("b", "a")})
         token = codec.dumps(record).decode("latin-1")
     both = seal_of(KEY, b"n" * 32, KEY, b"o" * 32, KEY, None)
     for keys in ((KEY, b"n" * 32), (KEY, b"o" * 32), (KEY,)):

@@ -236,7 +236,7 @@ class TestFiles:
         for content in (b"", path.read_bytes()[:30], b"\xff" * 50):
             path.write_bytes(content)
             assert desk.values(cookie) == {}
-            assert desk.told[-1] == ("rejected", "corrupt")
+            assert desk.emitted[-1] == ("rejected", "corrupt")
 
     def test_a_folder_that_is_gone_is_an_error(self, tmp_path: Path) -> None:
         """Not the end of all sessions."""
@@ -284,12 +284,12 @@ def test_unhashed_records_have_no_owners(servers: Servers) -> None:
     """
     store = RedisStore(redis_client(servers), hashed=False)
     session = Desk(store).session()
-    with pytest.raises(SessionUnsupportedError, match="RedisStore does not know"):
+    with pytest.raises(SessionUnsupportedError, match="RedisStore does not support"):
         session.bind("ann")
     app = make_app(store)
     with (
         app.app_context(),
-        pytest.raises(SessionUnsupportedError, match="RedisStore does not know"),
+        pytest.raises(SessionUnsupportedError, match="RedisStore does not support"),
     ):
         app.extensions["buffalo_session"].sessions_of("ann")
     with pytest.raises(SessionConfigError, match="SESSION_REVOCATION"):

@@ -72,11 +72,14 @@ def _store(*stores: str, tests: tuple[str, ...] = ()) -> Tests:
 
 
 _OWNERS = ("unit/test_owners.py", "flask/test_doctor.py::TestClock")
-_CACHE = (
-    *("stores/test_cache.py", "flask/test_doctor.py::TestClock"),
-    "threats/test_threats_faults.py::TestClock",
+_CLOCK = "threats/test_threats_faults.py::TestClock"
+_FILES = (
+    "stores/test_file.py",
+    "real/test_faults.py::test_records_in_files_are_private",
+    _CLOCK,
 )
-_FILES = ("real/test_faults.py::test_records_in_files_are_private", *_CACHE)
+_MEMCACHED = ("stores/test_memcached.py", "flask/test_doctor.py::TestClock", _CLOCK)
+_CACHE = ("stores/test_cache.py", "flask/test_doctor.py::TestClock", _CLOCK)
 
 #: The heart of the package: what decides whether a session is kept, merged or ended.
 TESTS = {
@@ -102,7 +105,8 @@ TESTS = {
         "sqlite", tests=(*_OWNERS, "stores/test_sql.py", "stores/test_url.py")
     ),
     "stores/file.py": _store("files", tests=_FILES),
-    "stores/memcached.py": _store("memcached", tests=_CACHE),
+    "stores/lockfile.py": _store("files", tests=_FILES),
+    "stores/memcached.py": _store("memcached", tests=_MEMCACHED),
     "stores/cache.py": _store("cachelib-redis", "cachelib-simple", tests=_CACHE),
 }
 

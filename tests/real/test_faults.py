@@ -17,10 +17,9 @@ import time
 import typing as t
 from pathlib import Path
 
-import pylibmc
 import pytest
 import redis
-from cachelib import MemcachedCache, RedisCache
+from cachelib import RedisCache
 from flask import Flask, session
 from flask.testing import FlaskClient
 from redis.backoff import NoBackoff
@@ -53,13 +52,11 @@ class Kind(t.NamedTuple):
     """A server that is stopped and started here, and the store on it.
 
     :param keeps: whether it still has after a restart what it had before.
-    :param pause: seconds for which its client leaves a server alone that has failed.
     """
 
     server: type[Server]
     keeps: bool
     store: c.Callable[[t.Any], Store] = lambda server: url(server.url)
-    pause: float = 0
 
 
 def impatient(server: t.Any, **options: t.Any) -> t.Any:
@@ -71,16 +68,6 @@ def impatient(server: t.Any, **options: t.Any) -> t.Any:
         retry=Retry(NoBackoff(), 0),
         **options,
     )
-
-
-def pylibmc_store(server: t.Any) -> Store:
-    behaviors = {
-        "connect_timeout": 2000,
-        "_poll_timeout": 2000,
-        "retry_timeout": 1,
-    }
-    client = pylibmc.Client([f"127.0.0.1:{server.port}"], behaviors=behaviors)
-    return CacheStore(MemcachedCache(client))
 
 
 KINDS: dict[str, Kind] = {
@@ -99,19 +86,15 @@ KINDS: dict[str, Kind] = {
         True,
         lambda server: CacheStore(RedisCache(impatient(server))),
     ),
-    "cachelib-pylibmc": Kind(MemcachedServer, False, pylibmc_store, pause=2.2),
 }
 
 
 class Site:
     """An application on a server of its own."""
 
-    def __init__(
-        self, server: t.Any, store: Store, *, keeps: bool, pause: float = 0
-    ) -> None:
+    def __init__(self, server: t.Any, store: Store, *, keeps: bool) -> None:
         self.server = server
         self.keeps = keeps
-        self.pause = pause
         self.app = make_app(store)
         self.between: c.Callable[[], None] = lambda: None
         self.errors: list[BaseException] = []
@@ -159,7 +142,6 @@ class Site:
     def start(self) -> None:
         """Have the server answer again."""
         self.server.start()
-        time.sleep(self.pause)
 
     def away(self, path: str, longest: float = 9) -> None:
         """The request is answered by the handler, once, and sets no cookie.
@@ -192,7 +174,7 @@ def running(
 @pytest.fixture
 def site(running: tuple[Server, Store, Kind]) -> Site:
     server, store, kind = running
-    site = Site(server, store, keeps=kind.keeps, pause=kind.pause)
+    site = Site(server, store, keeps=kind.keeps)
     if server.process is None:
         site.start()
     server.go_on()

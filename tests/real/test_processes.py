@@ -34,6 +34,7 @@ SHARED: dict[str, c.Callable[[Servers], str]] = {
     "mariadb": lambda at: at.shared(MariaServer).url,
     "redis": lambda at: at.shared(RedisServer).url,
     "cachelib-redis": lambda at: f"cachelib+{at.shared(RedisServer).url}",
+    "cachelib-files": lambda at: f"folder+{at.folder('shared')}",
     "memcached": lambda at: at.shared(MemcachedServer).url,
 }
 
@@ -42,7 +43,6 @@ FORKED: dict[str, c.Callable[[Servers], str]] = {
     **SHARED,
     "redis-decoding": lambda at: f"decoding+{at.shared(RedisServer).url}",
     "valkey": lambda at: at.shared(ValkeyServer).url,
-    "cachelib-pylibmc": lambda at: f"pylibmc+{at.shared(MemcachedServer).url}",
 }
 
 

@@ -43,7 +43,7 @@ def client(servers: Servers) -> c.Iterator[t.Any]:
 )
 def test_what_is_no_client_is_refused_at_once(client: object) -> None:
     """Not at the first request; an asynchronous one is none either."""
-    with pytest.raises(SessionConfigError, match="RedisStore needs a client"):
+    with pytest.raises(SessionConfigError, match="needs a synchronous client"):
         RedisStore(client)
 
 
@@ -134,9 +134,9 @@ class Refusing:
         ("DEL", "delete", lambda store: store.delete("token")),
         ("EVAL", "delete", lambda store: store.revoke("id")),
         ("HGETALL", "read", lambda store: store.owned("ann")),
-        ("HSET", "write", lambda store: store.own("token", "ann", max_age=HOUR)),
+        ("EVAL", "write", lambda store: store.own("token", "ann", max_age=HOUR)),
         ("HDEL", "write", lambda store: store.owned("ann")),
-        ("TIME", "be examined", lambda store: store.examine()),
+        ("TIME", "report its state", lambda store: store.check_health()),
     ],
 )
 def test_an_error_says_what_could_not_be_done(
@@ -316,12 +316,12 @@ def test_each_master_of_a_cluster_is_examined(
         store = RedisStore(cluster(host="127.0.0.1", port=port))
     for node in nodes:
         with redis.Redis(port=node.port) as client:
-            health = store.examine()
+            health = store.check_health()
             assert health.evicts is None
             assert health.clock is not None
             assert abs(health.clock - time.time()) < 5
             client.config_set("maxmemory-policy", "volatile-ttl")
-            assert store.examine().evicts == "its maxmemory-policy is volatile-ttl"
+            assert store.check_health().evicts == "its maxmemory-policy is volatile-ttl"
             client.config_set("maxmemory-policy", "noeviction")
 
 

@@ -11,18 +11,22 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import redis
 import sqlalchemy as sa
+import valkey
 from flask import Flask
 
 from flask_buffalo_session import (
     BuffaloSession,
-    CacheStore,
     MemoryStore,
     RedisStore,
     SQLStore,
 )
-from flask_buffalo_session.errors import SessionConfigError
+from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
 from flask_buffalo_session.stores.base import StoreURLError
+from flask_buffalo_session.stores.engine import engine_from_url
+from flask_buffalo_session.stores.file import FileStore
+from flask_buffalo_session.stores.memcached import MemcachedStore
 from flask_buffalo_session.stores.url import SCHEMES, store_from_url
 from tests.conftest import make_app
 from tests.support.servers import require
@@ -30,8 +34,9 @@ from tests.support.servers import require
 #: For each scheme a URL, whose server need not be there, and what it makes.
 GOOD: dict[str, tuple[str, type]] = {
     "memory": ("memory:", MemoryStore),
-    "file": ("file:sessions", CacheStore),
+    "file": ("file:sessions", FileStore),
     "sqlite": ("sqlite:///sessions.db", SQLStore),
+    "postgres": ("postgres://ann:x@db.example/shop", SQLStore),
     "postgresql": ("postgresql://ann:x@db.example/shop", SQLStore),
     "mysql": ("mysql://ann:x@db.example/shop", SQLStore),
     "mariadb": ("mariadb://ann:x@db.example/shop", SQLStore),
@@ -42,17 +47,21 @@ GOOD: dict[str, tuple[str, type]] = {
     "valkeys": ("valkeys://cache.example/0", RedisStore),
     "redis+sentinel": ("redis+sentinel://:x@a:26379,b:26379/shop/2", RedisStore),
     "redis+cluster": ("redis+cluster://:x@a:7000,b:7001", RedisStore),
-    "memcached": ("memcached://cache.example:11212", CacheStore),
+    "memcached": ("memcached://cache.example:11212", MemcachedStore),
 }
 
 
 def client_of(url: str) -> t.Any:
-    return t.cast(t.Any, store_from_url(url, "/nowhere"))._client
+    """The client that the store for a URL is given."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "flask_buffalo_session.stores.redis.RedisStore", lambda client: client
+        )
+        return store_from_url(url, "/nowhere")
 
 
 def engine_of(url: str, folder: str | Path = "/nowhere") -> sa.Engine:
-    store = t.cast(SQLStore, store_from_url(url, folder))
-    return store._engine
+    return engine_from_url(url, Path(folder))
 
 
 def test_every_scheme_is_tested() -> None:
@@ -97,8 +106,20 @@ def test_a_url_makes_a_store(scheme: str, tmp_path: Path) -> None:
         ("sqlite://:geheim@host/x.db?geheim=1", "SQLAlchemy cannot read it"),
         ("postgresql://h/x?host=a:1&host=b&port=3", "SQLAlchemy cannot read it"),
         ("redis://localhost?protocol=3&cache_config=geheim", "cannot be read"),
-        ("redis://:geheim/nis@localhost/0", "cannot be read"),
-        ("redis+cluster://:geheim/nis@localhost", "redis+cluster://host:port"),
+        ("redis://:geheim/nis@localhost/0", "its login contains"),
+        ("redis+cluster://:geheim/nis@localhost", "its login contains"),
+        ("redis://:geh@eim@localhost/0", "its login contains"),
+        ("postgresql://ann:geh@eim@localhost/x", "its login contains"),
+        ("memcached://ann:geh@eim@localhost", "its login contains"),
+        ("redis+sentinel://:geh#eim@localhost/shop", "its login contains"),
+        ("redis://localhost/abc", "cannot be read"),
+        ("valkey://localhost/0/1", "cannot be read"),
+        ("redis://localhost/0?geheim=1", "cannot be read"),
+        ("valkey://localhost/0?geheim=1", "cannot be read"),
+        ("unix:///run/redis.sock?geheim=1", "cannot be read"),
+        ("postgresql://localhost/x?geheim=1", "does not know one of its options"),
+        ("mysql://localhost/x?geheim=1", "cannot be read"),
+        ("sqlite:///x.db?geheim=1", "SQLAlchemy cannot read it"),
         ("redis://localhost:nonsense/0", "cannot be read"),
     ],
 )
@@ -198,7 +219,16 @@ class TestTimeouts:
         assert settings["socket_timeout"] == 2
         if scheme != "unix":
             assert settings["socket_connect_timeout"] == 2
-        assert settings["retry"]._retries == 0
+        client: t.Any = valkey if scheme.startswith("valkey") else redis
+        attempts: list[None] = []
+
+        def fail() -> t.NoReturn:
+            attempts.append(None)
+            raise client.ConnectionError
+
+        with pytest.raises(client.ConnectionError):
+            settings["retry"].call_with_retry(fail, lambda error: None)
+        assert len(attempts) == 1
         assert settings["db"] == {"redis": 3, "unix": 1}.get(scheme, 0)
 
     def test_the_url_wins(self) -> None:
@@ -208,6 +238,21 @@ class TestTimeouts:
         ).connection_pool.connection_kwargs
         assert settings["socket_timeout"] == 7
         assert str(settings["protocol"]) == "3"
+
+    def test_of_a_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No write is repeated, as it could find its own first attempt."""
+        seen: dict[str, t.Any] = {}
+
+        def connect(**settings: t.Any) -> t.NoReturn:
+            seen.update(settings)
+            raise ConnectionError
+
+        monkeypatch.setattr("redis.cluster.RedisCluster", connect)
+        with pytest.raises(SessionStoreError):
+            store_from_url("redis+cluster://:x@a:7000", "/nowhere").load("token")
+        assert seen["socket_timeout"] == seen["socket_connect_timeout"] == 2
+        assert seen["retry"].get_retries() == 0
+        assert seen["password"] == "x"
 
     def test_of_sentinel(self) -> None:
         """Of the sentinels and of the master they name, whose password it is."""
@@ -242,10 +287,11 @@ class TestTimeouts:
             seen.update(settings)
             raise RuntimeError("far enough")
 
+        engine = engine_of(url)
         monkeypatch.setattr("psycopg.Connection.connect", noting)
         monkeypatch.setattr("pymysql.connect", noting)
         with pytest.raises(RuntimeError, match="far enough"):
-            engine_of(url).connect()
+            engine.connect()
         assert seen.items() >= expected.items()
 
     def test_other_drivers_may_be_named(self) -> None:
@@ -275,7 +321,7 @@ def test_a_socket_of_memcached(tmp_path: Path) -> None:
             store = store_from_url(f"memcached://{path}", "/nowhere")
             token = store.save(None, b"data", expected=None, max_age=60)
             assert store.load(token) == b"data"
-            t.cast(t.Any, store)._cache._client.close()
+            t.cast(MemcachedStore, store).close()
         finally:
             process.terminate()
 

@@ -6,22 +6,20 @@ from __future__ import annotations
 
 import collections.abc as c
 import logging
-import os
 import pickle
 import socket
 import typing as t
 import zlib
 from pathlib import Path
 
-import cachelib
 import ormsgpack
-import pylibmc
+import redis
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from flask_buffalo_session import CacheStore, RedisStore, SQLStore, session, signals
+from flask_buffalo_session import session, signals
 from flask_buffalo_session.codec import Codec, NativeCodec, Record
 from flask_buffalo_session.errors import RejectedError
 from flask_buffalo_session.formats import Format
@@ -34,8 +32,26 @@ from flask_buffalo_session.gorilla.gob import (
     Writer,
     made,
 )
-from flask_buffalo_session.stores.base import Store
-from tests.conftest import NAME, SECRET, Counting, Formatting, make_app
+from flask_buffalo_session.stores.base import Store, storage_key
+from tests.conftest import (
+    NAME,
+    SECRET,
+    Counting,
+    Formatting,
+    RecordingCache,
+    RecordingMemory,
+    folder_of,
+    make_app,
+    names,
+)
+from tests.support.servers import (
+    MariaServer,
+    MemcachedServer,
+    PostgresServer,
+    RedisServer,
+    Servers,
+    ValkeyServer,
+)
 
 #: What a view does to the session, and answers.
 Act = t.Callable[[], object]
@@ -191,40 +207,41 @@ def check_rejection_logged(caplog: t.Any, reason: str, kind: str = "") -> None:
 
 
 def keys_in(store: t.Any) -> set[str]:
-    """What a store really holds, or its server, asked past it: the keys."""
+    """The keys that a store, or its server, really holds, found by another client."""
     if isinstance(store, Counting):
         store = store.inner
-    if isinstance(store, RedisStore):
-        return _decoded(store._client.execute_command("KEYS", "*", NEVER_DECODE=True))
-    if isinstance(store, SQLStore):
-        store.load("the first use makes the table")
-        with store._engine.connect() as connection:
-            found = connection.execute(sa.select(store._table.c.id)).scalars()
-            return set(found)
-    if not isinstance(store, CacheStore):
-        return set(store._records)
-    cache = store._cache
-    if isinstance(cache, cachelib.SimpleCache):
-        return set(cache._cache)
-    if isinstance(cache, cachelib.FileSystemCache):
+    if isinstance(store, RecordingCache | RecordingMemory):
+        return {storage_key(t) for t in store.tokens if store.load(t) is not None}
+    name, servers = names[store]
+    if name in ("files", "cachelib-files"):
         # Less the locks, which are as many as they are whatever is stored.
-        return {name for name in os.listdir(cache._path) if "lock-" not in name}
-    if isinstance(cache, cachelib.MemcachedCache):
-        return _keys_in_memcached(cache)
-    return _decoded(cache._read_client.execute_command("KEYS", "*"))
+        found = (path.name for path in folder_of(name, servers).iterdir())
+        return {name for name in found if not name.startswith("lock-")}
+    if name == "memcached":
+        return _keys_in_memcached(servers.shared(MemcachedServer).port)
+    if name in ("sqlite", "postgresql", "mariadb"):
+        store.load("the first use makes the table")
+        return _keys_in_table(name, servers)
+    server = servers.shared(ValkeyServer if name == "valkey" else RedisServer)
+    with redis.Redis(port=server.port) as client:
+        return {key.decode(errors="backslashreplace") for key in client.scan_iter()}
 
 
-def _decoded(keys: c.Iterable[bytes]) -> set[str]:
-    return {key.decode(errors="backslashreplace") for key in keys}
+def _keys_in_table(name: str, servers: Servers) -> set[str]:
+    if name == "sqlite":
+        address = f"sqlite:///{folder_of(name, servers)}/sessions.db"
+    elif name == "postgresql":
+        address = servers.shared(PostgresServer).url.replace(":", "+psycopg:", 1)
+    else:
+        address = servers.shared(MariaServer).url.replace(":", "+pymysql:", 1)
+    engine = sa.create_engine(address, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT id FROM buffalo_sessions"))
+        return set(rows.scalars())
 
 
-def _keys_in_memcached(cache: t.Any) -> set[str]:
-    with cache._client_context() as client:
-        if isinstance(client, pylibmc.Client):
-            host, _, port = client.addresses[0].partition(":")
-        else:
-            host, port = client._client.server
-    with socket.create_connection((host, int(port)), 2) as connection:
+def _keys_in_memcached(port: int) -> set[str]:
+    with socket.create_connection(("127.0.0.1", port), 2) as connection:
         connection.sendall(b"lru_crawler metadump all\r\n")
         lines = connection.makefile("rb")
         found = set()
@@ -272,14 +289,12 @@ def foreign_records(format: Format) -> dict[str, bytes]:
             "a dict alone": _with_checksum({"user": b"\xa5admin"}),
             "Go's": record_of(GorillaCodec()),
         }
-    broken = codec.encode("ann", "user").replace(b"\x03ann", b"\x04ann")
-    empty = codec.dumps(Record(0, b"", {}, False))
+    empty = codec.dumps(Record(None, b"", {}))
     return {
         **found,
         "a list": _gob(made("slice", "", (INT,)), [1, 2, 3]),
         "an int": _gob(INT, 7),
         "a map of strings": _gob(made("map", "", (STRING, STRING)), [("user", "x")]),
-        "a value that is none": codec.dumps(Record(0, b"", {"user": broken}, False)),
         "more values than there are": empty[:-1] + b"\xfc\x7f\xff\xff\xff",
         "Python's": record_of(NativeCodec()),
     }
@@ -288,7 +303,8 @@ def foreign_records(format: Format) -> dict[str, bytes]:
 def record_of(codec: Codec) -> bytes:
     """One in which an administrator is logged in."""
     values: dict[t.Hashable, bytes] = {"user": codec.encode("admin", "user")}
-    return codec.dumps(Record(0, b"nonce", values, dated=False))
+    created = 0 if codec.stores_created else None
+    return codec.dumps(Record(created, b"nonce", values))
 
 
 def _with_checksum(content: object) -> bytes:

@@ -22,8 +22,8 @@ NAME = "_buffalo_session"
 # Stores that are given a ready client.
 _KINDS: dict[str, t.Callable[[str], object]] = {
     "cachelib": lambda at: cachelib.RedisCache(redis.Redis.from_url(at)),
+    "folder": lambda at: cachelib.FileSystemCache(at, threshold=0),
     "decoding": lambda at: RedisStore(redis.Redis.from_url(at, decode_responses=True)),
-    "pylibmc": lambda at: cachelib.MemcachedCache([at.removeprefix("memcached://")]),
 }
 
 

@@ -32,6 +32,7 @@ from flask_buffalo_session.errors import SessionConfigError, SessionSecretError
 from flask_buffalo_session.gorilla.securecookie import GorillaSeal
 from flask_buffalo_session.seal import EncryptedSeal, SignedSeal, base64_encode
 from flask_buffalo_session.stores.base import new_token, storage_key
+from tests import conftest
 from tests.conftest import (
     FORMATS,
     NAME,
@@ -437,9 +438,9 @@ class TestIds:
 
 def folder_of(store: t.Any) -> Path | None:
     """Where a store's files are, if it has some."""
-    cache = getattr(store, "_cache", None)
-    if isinstance(cache, cachelib.FileSystemCache):
-        return Path(cache._path)
+    name, servers = conftest.names.get(store, ("", None))
+    if name in ("files", "cachelib-files"):
+        return conftest.folder_of(name, servers)
     return None
 
 

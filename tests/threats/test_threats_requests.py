@@ -74,8 +74,8 @@ class TestEnded:
         self, target: Target, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nor does a request that only reads, when the cookie is due."""
-        interface = target.app.session_interface
-        monkeypatch.setattr(interface, "due", lambda issued, permanent: True)
+        policy = t.cast(t.Any, target.app.session_interface).policy
+        monkeypatch.setattr(policy, "refresh_is_due", lambda issued, permanent: True)
 
         def read() -> None:
             list(session)

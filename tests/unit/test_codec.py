@@ -127,7 +127,7 @@ records = st.builds(
     st.integers(0, 253402300799),
     st.binary(max_size=12),
     st.dictionaries(hashables | texts, values.map(lambda v: codec.encode(v, "n"))),
-    renewed=st.integers(0, 253402300799),
+    rotated=st.integers(0, 253402300799),
 )
 
 SAMPLES: list[t.Any] = [
@@ -614,14 +614,14 @@ def test_bytes_that_are_nested_too_deeply_are_no_value(head: bytes) -> None:
     """
     codec.decode(head * 256 + b"\xc0", "n")
     for depth in (257, 400, 1000, 5000):
-        with pytest.raises(RejectedError):
+        with pytest.raises(SessionTypeError, match="damaged"):
             codec.decode(head * depth + b"\xc0", "n")
 
 
 def test_a_key_without_a_value_is_no_dict() -> None:
     """Rather than a dict without that key."""
     flat = ormsgpack.packb([1, "one", 2])
-    with pytest.raises(RejectedError):
+    with pytest.raises(SessionTypeError, match="damaged"):
         codec.decode(ormsgpack.packb(ormsgpack.Ext(19, flat)), "n")
 
 
@@ -751,8 +751,8 @@ class TestRecords:
         """
         data = codec.dumps(record)
         again = codec.loads(data)
-        assert (again.created, again.nonce) == (record.created, record.nonce)
-        assert (again.dated, again.renewed) == (True, record.renewed)
+        assert (again.created, again.rotated) == (record.created, record.rotated)
+        assert again.nonce == record.nonce
         assert shape(again.values) == shape(record.values)
         assert codec.dumps(again) == data
 
@@ -858,21 +858,17 @@ class TestRecords:
     @given(data=st.binary(max_size=60))
     @settings(max_examples=500)
     def test_any_bytes_as_a_value(self, data: bytes) -> None:
-        """They are a value or a rejection."""
-        try:
+        """They are a value or an error of this one value."""
+        with contextlib.suppress(SessionTypeError):
             codec.decode(data, "n")
-        except (RejectedError, SessionTypeError) as error:
-            assert getattr(error, "reason", "corrupt") == "corrupt"
 
     @given(tag=st.integers(-128, 127), data=st.binary(max_size=30))
     @settings(max_examples=1000)
     def test_any_bytes_as_an_extension(self, tag: int, data: bytes) -> None:
         """Of every tag, known or not."""
         packed = bytes([0xC7, len(data), tag % 256]) + data
-        try:
+        with contextlib.suppress(SessionTypeError):
             codec.decode(packed, "n")
-        except (RejectedError, SessionTypeError) as error:
-            assert getattr(error, "reason", "corrupt") == "corrupt"
 
 
 def with_checksum(body: bytes) -> bytes:
@@ -951,9 +947,8 @@ class TestUnknownTypes:
         """And nowhere else; one that is unknown is named, but not at any length."""
         moment = ormsgpack.packb(["2026-01-01T00:00:00", 0, zone])
         data = ormsgpack.packb(ormsgpack.Ext(2, moment))
-        with pytest.raises((SessionTypeError, RejectedError), match=problem) as caught:
+        with pytest.raises(SessionTypeError, match=problem or "damaged") as caught:
             codec.decode(data, "n")
-        assert isinstance(caught.value, RejectedError) == (problem is None)
         assert len(str(caught.value)) < 200
         assert "passwd" not in str(caught.value)
 
@@ -1001,11 +996,11 @@ class TestUnknownTypes:
         assert "hunter2" not in str(caught.value)
 
     def test_a_failure_leaves_nothing_behind(self) -> None:
-        """The next rejection is not mistaken for the last problem."""
+        """Damaged bytes are not reported with the problem of the value before."""
         data = codec.encode(Circular([]), "n")
-        with pytest.raises(SessionTypeError):
+        with pytest.raises(SessionTypeError, match="register_type"):
             stranger.decode(data, "n")
-        with pytest.raises(RejectedError):
+        with pytest.raises(SessionTypeError, match="damaged"):
             stranger.decode(b"\xc1", "n")
 
     def test_a_time_zone_that_is_not_installed_is_named(self) -> None:
@@ -1023,7 +1018,7 @@ class TestUnknownTypes:
         when = dt.datetime(2024, 1, 1, tzinfo=ZoneInfo("America/Denver"))
         data = codec.encode(when, "n")
         assert len(key) == len(b"America/Denver")
-        with pytest.raises((RejectedError, SessionTypeError)):
+        with pytest.raises(SessionTypeError):
             codec.decode(data.replace(b"America/Denver", key), "n")
 
 
@@ -1055,7 +1050,7 @@ def test_pickles_are_never_loaded(tmp_path: Path, protocol: int) -> None:
     lengths = [bytes([0xC7, len(data), tag]) for tag in range(256)]
     for lead in (b"", *lengths):
         # Some make a number or a text of it, most refuse it.
-        with contextlib.suppress(RejectedError, SessionTypeError):
+        with contextlib.suppress(SessionTypeError):
             codec.decode(lead + data, "n")
     assert not trap.exists()
     pickle.loads(data)

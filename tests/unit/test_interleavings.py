@@ -92,7 +92,7 @@ class Request:
 
     @property
     def told(self) -> set[str]:
-        return {signal for signal, _ in self.desk.told}
+        return {signal for signal, _ in self.desk.emitted}
 
     def run(self, steps: list[str], jar: list[str]) -> None:
         session = self.desk.session(jar[-1])
@@ -120,7 +120,7 @@ class Request:
             elif step == "read":
                 dict(session)
             elif step == "renew":
-                self.desk.renew_after = 0
+                self.desk.set_times(rotate_after=0)
             elif step == "regenerate":
                 session.regenerate()
             elif step == "log out":

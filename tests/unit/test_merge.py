@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_buffalo_session import MemoryStore
 from flask_buffalo_session.codec import NativeCodec
-from flask_buffalo_session.sessions import _MISSING, merge
+from flask_buffalo_session.merging import MISSING, merge
 from tests.conftest import Desk
 
 CODEC = NativeCodec()
 
 
+def encode(value: object) -> bytes:
+    return CODEC.encode(value, "")
+
+
 def same(a: object, b: object) -> bool:
-    if a is _MISSING or b is _MISSING:
+    """Whether two values are stored alike, whatever the order of a dict's keys."""
+    if a is MISSING or b is MISSING:
         return a is b
-    return CODEC.encode(a, "") == CODEC.encode(b, "")
+    return encode(ordered(a)) == encode(ordered(b))
+
+
+def ordered(value: t.Any) -> t.Any:
+    if type(value) is dict:
+        return {key: ordered(value[key]) for key in sorted(value)}
+    return value
 
 
 def merged(base: object, mine: object, theirs: object) -> t.Any:
-    return merge(base, mine, theirs, same=same)
+    return merge(base, mine, theirs, encode=encode)
 
 
 scalars = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from("abc")
@@ -35,7 +47,7 @@ values = st.recursive(
     ),
     max_leaves=6,
 )
-maybe = values | st.just(_MISSING)
+maybe = values | st.just(MISSING)
 names = st.sampled_from("abcdef")
 sessions = st.dictionaries(names, values, max_size=5)
 
@@ -55,8 +67,8 @@ def test_what_they_did_not_change_is_mine(base: object, mine: object) -> None:
 def test_what_one_deletes_and_the_other_empties_is_gone() -> None:
     """Whoever of them was first."""
     for base, empty in (([1], []), ({"x": 1}, {}), ({1}, set())):
-        assert merged(base, _MISSING, empty) is _MISSING
-        assert merged(base, empty, _MISSING) is _MISSING
+        assert merged(base, MISSING, empty) is MISSING
+        assert merged(base, empty, MISSING) is MISSING
 
 
 @given(base=maybe, mine=maybe)
@@ -81,7 +93,7 @@ def test_no_append_is_lost(base: list[t.Any], mine: list[t.Any], theirs: t.Any) 
 @given(
     base=st.lists(scalars, min_size=1),
     tail=st.lists(scalars, min_size=1),
-    empty=st.sampled_from([[], _MISSING]),
+    empty=st.sampled_from([[], MISSING]),
 )
 def test_what_is_appended_survives_emptying(
     base: list[t.Any], tail: list[t.Any], empty: object
@@ -114,8 +126,8 @@ def test_what_is_appended_within_a_merged_list_is_appended_to_that(
     expected = mine
     if isinstance(other, list) and not same(mine, other):
         expected = other + tail
-    assert same(merge(base, mine, other, same=same, within=True), expected)
-    inside = merge({"x": base}, {"x": mine}, {"x": other}, same=same, within=True)
+    assert same(merge(base, mine, other, encode=encode, within=True), expected)
+    inside = merge({"x": base}, {"x": mine}, {"x": other}, encode=encode, within=True)
     assert same(inside, {"x": expected})
 
 
@@ -132,8 +144,8 @@ def test_of_other_changes_to_a_list_the_later_one_wins(
         assert same(merged(base, one, other), one)
 
 
-def test_whether_a_list_was_emptied_is_told_by_what_is_stored() -> None:
-    """And not by ==, for which 1 and True are one, and which need not answer."""
+def test_list_elements_are_compared_as_they_are_stored() -> None:
+    """Not by ``==``, for which 1 equals True, and which objects may refuse."""
 
     class Several:
         def __eq__(self, other: object) -> bool:
@@ -141,10 +153,11 @@ def test_whether_a_list_was_emptied_is_told_by_what_is_stored() -> None:
 
         __hash__ = None  # type: ignore[assignment]
 
-    def alike(one: t.Any, other: t.Any) -> bool:
-        if isinstance(one, list) and isinstance(other, list):
-            return len(one) == len(other) and all(map(alike, one, other))
-        return one is other
+    def stored(value: t.Any) -> bytes:
+        if isinstance(value, list):
+            return b"[%s]" % b",".join(map(stored, value))
+        known = id(value) if isinstance(value, Several) else value
+        return f"{type(value).__name__} {known}".encode()
 
     one, two, three = Several(), Several(), Several()
     for base, mine, theirs, expected in (
@@ -154,8 +167,61 @@ def test_whether_a_list_was_emptied_is_told_by_what_is_stored() -> None:
         ([1, 0], [1, 0, 2], [0], [1, 0, 2]),
         ([["x"]], [["x"], ["y"]], [["z"], ["x"]], [["x"], ["y"]]),
     ):
-        result = merge(base, mine, theirs, same=alike)
-        assert alike(result, expected), result
+        result = merge(base, mine, theirs, encode=stored)
+        assert stored(result) == stored(expected)
+
+
+@given(base=values, mine=maybe, theirs=maybe)
+def test_a_merge_edits_none_of_its_arguments(
+    base: object, mine: object, theirs: object
+) -> None:
+    """Views hold on to these objects."""
+    before = [
+        None if side is MISSING else encode(side) for side in (base, mine, theirs)
+    ]
+    merged(base, mine, theirs)
+    after = [None if side is MISSING else encode(side) for side in (base, mine, theirs)]
+    assert after == before
+
+
+def test_an_edit_inside_a_dict_or_set_that_was_deleted_is_dropped() -> None:
+    """Whichever side deleted it, also where it is inside a dict."""
+    for base, edited in (({"id": 1}, {"id": 1, "seen": 2}), ({1}, {1, 2})):
+        assert merged(base, edited, MISSING) is MISSING
+        assert merged(base, MISSING, edited) is MISSING
+        assert merged({"x": base, "y": 1}, {"x": edited, "y": 1}, {"y": 1}) == {"y": 1}
+
+
+def test_appended_elements_stay_in_a_dict_of_lists_that_was_deleted() -> None:
+    """A flash message is not lost to a request that takes the earlier ones."""
+    base = {"info": ["a"], "error": ["b"]}
+    added = {"info": ["a", "new"], "error": ["b"]}
+    assert merged(base, added, MISSING) == {"info": ["new"]}
+    assert merged(base, MISSING, added) == {"info": ["new"]}
+
+
+@pytest.mark.parametrize("kind", ["a list of dicts", "nested dicts"])
+def test_the_cost_of_a_merge_is_linear(kind: str) -> None:
+    """Each part of the values is encoded at most once for each side."""
+    encoded = 0
+
+    def counting(value: object) -> bytes:
+        nonlocal encoded
+        data = encode(value)
+        encoded += len(data)
+        return data
+
+    sides: list[t.Any] = []
+    for side in range(3):
+        if kind == "a list of dicts":
+            sides.append([{"sku": n, "side": 0} for n in range(1000)] + [{"s": side}])
+        else:
+            nested: t.Any = {"leaf": side}
+            for _ in range(200):
+                nested = {"inner": nested, "same": "x" * 20}
+            sides.append(nested)
+    merge(*sides, encode=counting)
+    assert encoded <= sum(len(encode(side)) for side in sides)
 
 
 @given(
@@ -193,6 +259,18 @@ def test_disjoint_changes_commute_and_none_is_lost(
         assert same(dict(sorted(result.items())), dict(sorted(expected.items())))
 
 
+def edit(session: t.Any, name: str, value: t.Any) -> None:
+    """Give a name another value; a dict or a set by editing what is there."""
+    kind = type(value)
+    if kind is not dict and kind is not set:
+        session[name] = value
+        return
+    if type(session.get(name)) is not kind:
+        session[name] = kind()
+    session[name].clear()
+    session[name].update(value)
+
+
 @given(base=sessions, mine=sessions, theirs=sessions)
 def test_sessions_are_saved_as_they_are_merged(
     base: dict[str, t.Any], mine: dict[str, t.Any], theirs: dict[str, t.Any]
@@ -204,7 +282,8 @@ def test_sessions_are_saved_as_they_are_merged(
     for session, target in ((first, theirs), (second, mine)):
         for name in set(base) - set(target):
             del session[name]
-        session.update(target)
+        for name, value in target.items():
+            edit(session, name, value)
     first.save()
     second.save()
     found = desk.values(cookie)
@@ -212,7 +291,7 @@ def test_sessions_are_saved_as_they_are_merged(
     expected = {
         name: value
         for name in {*base, *mine, *theirs}
-        if (value := merged(*(d.get(name, _MISSING) for d in (base, mine, theirs))))
-        is not _MISSING
+        if (value := merged(*(d.get(name, MISSING) for d in (base, mine, theirs))))
+        is not MISSING
     }
     assert same(dict(sorted(found.items())), dict(sorted(expected.items())))

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flask_buffalo_session import CookieStore, MemoryStore, Store, session
 from flask_buffalo_session.codec import Codec, NativeCodec, Record
 from flask_buffalo_session.errors import RejectedError, SessionStoreError
 from flask_buffalo_session.gorilla.codec import GorillaCodec
 from flask_buffalo_session.owners import Owners
-from flask_buffalo_session.retired import (
-    is_mark,
-    moved,
-    successor_key_of,
-    successor_of,
-)
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.sessions import Session
-from flask_buffalo_session.stores.base import storage_key
 from tests.conftest import Clock, Counting, Desk, make_app
 
 HOUR = 3600
@@ -53,7 +43,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Later:
 
 @pytest.fixture
 def desk(server_store: Store) -> Desk:
-    return Desk(server_store, idle_timeout=10 * HOUR, renew_after=100)
+    return Desk(server_store, idle_timeout=10 * HOUR, rotate_after=100)
 
 
 def opened(desk: Desk, cookie: str) -> Session:
@@ -63,13 +53,13 @@ def opened(desk: Desk, cookie: str) -> Session:
     return session
 
 
-def renewed(desk: Desk, later: Later) -> tuple[str, str]:
+def rotated(desk: Desk, later: Later) -> tuple[str, str]:
     """The cookies of a session that has just got a new id: the old one and the new."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
     renewing = opened(desk, cookie)
     renewing.save()
-    desk.told.clear()
+    desk.emitted.clear()
     return cookie, str(renewing.cookie)
 
 
@@ -125,20 +115,32 @@ def test_handing_out_a_value_leaves_the_id_as_young_as_it_is(
     assert again.cookie is None
 
 
-def test_the_old_id_answers_as_retired(desk: Desk, later: Later) -> None:
-    """As an empty session that sets no cookie and writes nothing, so the newer cookie
-    stays.
-    """
-    cookie = desk.stored(a=1)
-    later.pass_by(101)
-    renewing = opened(desk, cookie)
-    renewing.save()
+def test_the_old_id_leads_to_the_session_for_30_seconds(
+    desk: Desk, later: Later
+) -> None:
+    """So parallel requests stay logged in. They do not set the new cookie."""
+    cookie, new = rotated(desk, later)
+    late = desk.session(cookie)
+    assert dict(late) == {"a": 1}
+    assert late.id == desk.session(new).id
+    late["b"] = 2
+    late.save()
+    assert late.cookie is None
+    assert desk.values(new) == {"a": 1, "b": 2}
+    later.pass_by(29)
+    assert desk.values(cookie) == {"a": 1, "b": 2}
+
+
+def test_after_30_seconds_the_old_id_leads_nowhere(desk: Desk, later: Later) -> None:
+    """It answers as an empty session that sets no cookie and writes nothing."""
+    cookie, new = rotated(desk, later)
+    later.pass_by(31)
     late = desk.session(cookie)
     assert dict(late) == {}
     late["b"] = 2
     late.save()
     assert late.cookie is None
-    assert desk.values(str(renewing.cookie)) == {"a": 1}
+    assert desk.values(new) == {"a": 1}
 
 
 def test_what_another_request_changes_meanwhile_is_kept(
@@ -157,7 +159,7 @@ def test_what_another_request_changes_meanwhile_is_kept(
     renewing.save()
     writing.save()
     assert writing.cookie is None
-    assert ("conflict", None) not in desk.told
+    assert ("conflict", None) not in desk.emitted
     assert desk.values(str(renewing.cookie)) == {"a": 1, "b": 2, "log": [1, 3, 2]}
 
 
@@ -221,11 +223,11 @@ def test_a_request_survives_two_renewals(desk: Desk, later: Later) -> None:
     slow, renewing = opened(desk, cookie), opened(desk, cookie)
     slow["b"] = 2
     renewing.save()
-    desk.renew_after = 0
+    desk.set_times(rotate_after=0)
     again = opened(desk, str(renewing.cookie))
     again.save()
     assert again.cookie != renewing.cookie
-    desk.renew_after = 100
+    desk.set_times(rotate_after=100)
     slow.save()
     assert desk.values(str(again.cookie)) == {"a": 1, "b": 2}
 
@@ -254,8 +256,8 @@ def test_a_logout_ends_the_new_id_too(desk: Desk, later: Later, end: str) -> Non
     leaving.save()
     assert leaving.cookie == ""
     assert desk.values(str(renewing.cookie)) == {}
-    assert ("destroyed", None) in desk.told
-    assert ("conflict", None) not in desk.told
+    assert ("destroyed", None) in desk.emitted
+    assert ("conflict", None) not in desk.emitted
 
 
 @pytest.mark.parametrize("end", ["clear", "destroy"])
@@ -263,36 +265,36 @@ def test_a_logout_that_comes_late_ends_it_too(
     desk: Desk, later: Later, end: str
 ) -> None:
     """It arrives with the old cookie. Nobody is told "logged out" who is not."""
-    cookie, new = renewed(desk, later)
+    cookie, new = rotated(desk, later)
     leaving = desk.session(cookie)
     getattr(leaving, end)()
     assert leaving.modified
     leaving.save()
-    assert leaving.cookie is None
-    assert desk.told == [("destroyed", None)]
+    assert leaving.cookie == ""
+    assert desk.emitted == [("destroyed", None)]
     assert desk.values(new) == {}
     leaving.save()
-    assert desk.told == [("destroyed", None)]
+    assert desk.emitted == [("destroyed", None)]
 
 
-def test_of_what_follows_a_late_logout_nothing_is_kept(
-    desk: Desk, later: Later
-) -> None:
-    """It would be kept under an id that has ended; this is told."""
-    cookie, _ = renewed(desk, later)
+def test_a_late_logout_drops_what_is_set_after_it(desk: Desk, later: Later) -> None:
+    """The old id leads nowhere any more, so this is logged."""
+    cookie, new = rotated(desk, later)
+    later.pass_by(31)
     leaving = desk.session(cookie)
     leaving.clear()
     leaving["b"] = 2
     leaving.save()
     assert leaving.cookie is None
-    assert desk.told == [("destroyed", None), ("conflict", None)]
+    assert desk.emitted == [("destroyed", None), ("conflict", None)]
+    assert desk.values(new) == {}
 
 
 def test_a_late_logout_that_fails_is_told_and_can_be_repeated(
     desk: Desk, later: Later
 ) -> None:
     """As any other save."""
-    cookie, new = renewed(desk, later)
+    cookie, new = rotated(desk, later)
     desk.store = store = Counting(desk.store)
     leaving = desk.session(cookie)
     leaving.clear()
@@ -305,36 +307,76 @@ def test_a_late_logout_that_fails_is_told_and_can_be_repeated(
     assert desk.values(new) == {}
 
 
+@pytest.mark.parametrize("under_way", [True, False])
+def test_a_logout_beside_regenerate_ends_the_session(
+    desk: Desk, under_way: bool
+) -> None:
+    """The user was told that they are logged out. It does not matter whether the logout
+    had loaded the session before.
+    """
+    desk.set_times(rotate_after=None)
+    cookie = desk.stored(a=1)
+    replacing, leaving = opened(desk, cookie), desk.session(cookie)
+    if under_way:
+        list(leaving)
+    replacing.regenerate()
+    replacing.save()
+    desk.emitted.clear()
+    leaving.clear()
+    leaving.save()
+    assert desk.emitted == [("destroyed", None)]
+    assert desk.values(str(replacing.cookie)) == {}
+
+
+def test_a_regenerated_id_does_not_lead_to_the_session(desk: Desk) -> None:
+    """Only a logout follows; reading and writing do not."""
+    desk.set_times(rotate_after=None)
+    cookie = desk.stored(a=1)
+    replacing = opened(desk, cookie)
+    replacing.regenerate()
+    replacing.save()
+    late = desk.session(cookie)
+    assert dict(late) == {}
+    late["b"] = 2
+    late.save()
+    assert late.cookie is None
+    assert desk.values(str(replacing.cookie)) == {"a": 1}
+
+
 @pytest.mark.parametrize("first", ["login", "logout"])
-def test_a_logout_after_another_end_is_told(desk: Desk, first: str) -> None:
-    """There is nothing left to end: the login's session is not the one that it had."""
-    desk.renew_after = None
+def test_a_logout_after_another_end_is_a_conflict(desk: Desk, first: str) -> None:
+    """Nothing is left to end: a login's session belongs to another user."""
+    desk.set_times(rotate_after=None)
+    desk.auth_names = ("user_id",)
     cookie = desk.stored(a=1)
     ending = opened(desk, cookie)
-    ending.clear() if first == "logout" else ending.regenerate()
+    if first == "logout":
+        ending.clear()
+    else:
+        ending["user_id"] = 1
     ending.save()
     leaving = desk.session(cookie)
     leaving.clear()
-    desk.told.clear()
+    desk.emitted.clear()
     leaving.save()
-    assert desk.told == [("conflict", None)]
+    assert desk.emitted == [("conflict", None)]
     if ending.cookie:
-        assert desk.values(ending.cookie) == {"a": 1}
+        assert desk.values(ending.cookie) == {"a": 1, "user_id": 1}
 
 
 def test_a_late_logout_of_what_has_ended_since_is_told(
     desk: Desk, later: Later
 ) -> None:
     """After the renewal, by its new cookie."""
-    cookie, new = renewed(desk, later)
+    cookie, new = rotated(desk, later)
     leaving = desk.session(cookie)
     leaving.clear()
     first = desk.session(new)
     first.clear()
     first.save()
-    desk.told.clear()
+    desk.emitted.clear()
     leaving.save()
-    assert desk.told == [("conflict", None)]
+    assert desk.emitted == [("conflict", None)]
 
 
 def test_a_login_is_not_followed(desk: Desk, later: Later) -> None:
@@ -354,7 +396,7 @@ def test_a_login_is_not_followed(desk: Desk, later: Later) -> None:
         login.save()
         planting.save()
         assert planting.cookie is None
-        assert ("conflict", None) in desk.told
+        assert ("conflict", None) in desk.emitted
         assert "planted" not in desk.values(str(login.cookie))
 
 
@@ -402,22 +444,22 @@ def test_how_old_an_id_is_is_kept_over_two_saves(desk: Desk, later: Later) -> No
     session = opened(desk, cookie)
     session.save()
     cookie = str(session.cookie)
-    renewed = desk.codec.loads(desk.store.load(cookie) or b"").renewed
+    rotated = desk.codec.loads(desk.store.load(cookie) or b"").rotated
     later.pass_by(50)
     session = opened(desk, cookie)
     for number in (2, 3):
         session["a"] = number
         session.save()
         record = desk.codec.loads(desk.store.load(cookie) or b"")
-        assert record.renewed == renewed > record.created
+        assert record.rotated == rotated > (record.created or 0)
 
 
 def test_how_old_an_id_is_is_kept_where_it_counts(server_store: Store) -> None:
     """And takes no room where it does not."""
     for renew_after, kept in ((None, False), (100, True)):
-        desk = Desk(server_store, renew_after=renew_after)
+        desk = Desk(server_store, rotate_after=renew_after)
         record = desk.codec.loads(server_store.load(desk.stored(a=1)) or b"")
-        assert record.renewed == (record.created if kept else 0)
+        assert record.rotated == (record.created if kept else 0)
 
 
 def test_ending_a_session_by_an_older_id_ends_it(owned: t.Any, later: Later) -> None:
@@ -442,7 +484,7 @@ def test_ending_the_others_keeps_what_was_renewed_meanwhile(
     owned: t.Any, later: Later
 ) -> None:
     """However often; it is told by the id from before."""
-    desk = Desk(owned, idle_timeout=10 * HOUR, renew_after=100)
+    desk = Desk(owned, idle_timeout=10 * HOUR, rotate_after=100)
     owner = f"ann {time.time_ns()}"
     cookies = []
     for _ in range(2):
@@ -453,11 +495,12 @@ def test_ending_the_others_keeps_what_was_renewed_meanwhile(
     kept, other = cookies
     keep = desk.session(kept).id
     later.pass_by(101)
-    for desk.renew_after in (100, 0):
+    for rotate_after in (100, 0):
+        desk.set_times(rotate_after=rotate_after)
         renewing = opened(desk, kept)
         renewing.save()
         kept = str(renewing.cookie)
-    owners = Owners(desk.store, desk)
+    owners = Owners(desk.backend, desk)
     assert owners.revoke_all(owner, keep=keep) == 1
     assert desk.values(kept) == {"_owner_": owner}
     assert desk.values(other) == {}
@@ -478,18 +521,18 @@ def test_an_id_that_was_given_up_cannot_be_ended(owned: t.Any) -> None:
 
 def test_what_cannot_be_ended_stays_given_up(owned: t.Any) -> None:
     """Requests under way with that id begin no other session in its place."""
-    desk = Desk(owned)
+    desk = Desk(owned, auth_names=("user_id",))
     cookie = desk.stored(a=1)
     login = desk.session(cookie)
     old_id = login.id
-    login.regenerate()
+    login["user_id"] = 1
     login.save()
-    assert Owners(owned, desk).revoke(str(old_id)) is False
+    assert Owners(desk.backend, desk).revoke(str(old_id)) is False
     late = desk.session(cookie)
     late["b"] = 2
     late.save()
     assert late.cookie is None
-    assert ("conflict", None) in desk.told
+    assert ("conflict", None) in desk.emitted
 
 
 def with_views(app: Flask) -> t.Any:
@@ -552,6 +595,8 @@ class TestRequests:
             later.pass_by(101)
             assert ("Set-Cookie" in client.get("/user").headers) is renews
             assert client.get("/user").text == "ann"
+            assert thief.get("/user").text == "ann"
+            later.pass_by(31)
             assert thief.get("/user").text == ("None" if renews else "ann")
 
     def test_gorillas_sessions_on_a_server_are_renewed(self, later: Later) -> None:
@@ -595,7 +640,7 @@ def test_a_cookie_does_not_outgrow_its_limit_by_being_renewed(later: Later) -> N
 def test_of_two_cookie_sessions_one_renews(later: Later) -> None:
     """The other leaves the newer cookie alone."""
     revocations = RevocationList(MemoryStore(), HOUR)
-    desk = Desk(CookieStore(), renew_after=100, revocations=revocations)
+    desk = Desk(CookieStore(), rotate_after=100, revocations=revocations)
     cookie = desk.stored(a=1)
     later.pass_by(101)
     first, second = opened(desk, cookie), opened(desk, cookie)
@@ -603,54 +648,9 @@ def test_of_two_cookie_sessions_one_renews(later: Later) -> None:
     second.save()
     assert second.cookie is None
     assert desk.values(str(first.cookie)) == {"a": 1}
+    assert desk.values(cookie) == {"a": 1}
+    later.pass_by(31)
     assert desk.values(cookie) == {}
-
-
-class TestMarks:
-    """What is left under an old id."""
-
-    @given(token=st.text(min_size=1, max_size=60), successor=st.text(max_size=60))
-    def test_who_has_the_old_token_finds_the_new_one(
-        self, token: str, successor: str
-    ) -> None:
-        """Whatever tokens a store makes."""
-        mark = moved(token, successor)
-        assert is_mark(mark)
-        assert successor_of(mark, token) == successor
-        assert successor_key_of(mark) == storage_key(successor)
-
-    def test_who_reads_the_store_does_not(self) -> None:
-        """The new token is not in the mark, nor does a mark say what is in another."""
-        token, other = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        successor = secrets.token_urlsafe(32)
-        mark, another = moved(token, successor), moved(other, successor)
-        assert successor.encode() not in mark
-        assert mark[-43:] != another[-43:]
-        key = bytes.fromhex(storage_key(token))
-        pairs = zip(mark[-43:], (key * 2)[:43], strict=True)
-        assert bytes(one ^ two for one, two in pairs) != successor.encode()
-
-    def test_a_mark_from_elsewhere_leads_nowhere(self) -> None:
-        """One that who can write to the store has put there: the session has ended."""
-        for mark in (
-            moved("another" * 6, "successor" * 5),
-            b"\x00moved",
-            b"\x00moved\xff",
-        ):
-            store = MemoryStore()
-            desk = Desk(store)
-            cookie = desk.stored(a=1)
-            session = opened(desk, cookie)
-            session["b"] = 2
-            store._records[storage_key(cookie)] = mark, time.time() + 60
-            session.save()
-            assert ("conflict", None) in desk.told
-
-    @pytest.mark.parametrize("data", [None, b"", b"\x01record", b"\x00retired"])
-    def test_other_data_leads_nowhere(self, data: bytes | None) -> None:
-        """Records, and ids that were given up for good."""
-        assert successor_of(data, "token") is None
-        assert successor_key_of(data) is None
 
 
 @pytest.mark.parametrize("codec", [NativeCodec(), GorillaCodec()])
@@ -658,11 +658,10 @@ def test_a_record_keeps_when_its_id_was_given(codec: Codec) -> None:
     """In both formats, and nothing where it is not kept."""
     raw = codec.encode(1, "a")
     for renewed in (0, 1, 1_800_000_000):
-        record = Record(5, b"", {"a": raw}, True, renewed)
-        found = codec.loads(codec.dumps(record))
-        assert (found.renewed, found.created, found.values) == (renewed, 5, {"a": raw})
+        record = Record(5, b"", {"a": raw}, renewed)
+        assert codec.loads(codec.dumps(record)) == record
     plain = codec.dumps(Record(5, b"", {"a": raw}))
-    assert len(plain) < len(codec.dumps(Record(5, b"", {"a": raw}, True, 1)))
+    assert len(plain) < len(codec.dumps(Record(5, b"", {"a": raw}, 1)))
 
 
 @pytest.mark.parametrize("rest", [[-1], ["1"], [True], [10**12], [1, 2], [None]])
@@ -679,7 +678,7 @@ def test_a_native_record_with_another_date_is_none(rest: list[t.Any]) -> None:
 
 def test_the_age_is_exact(clock: Clock) -> None:
     """Not before its time."""
-    desk = Desk(MemoryStore(), renew_after=100)
+    desk = Desk(MemoryStore(), rotate_after=100)
     clock.now = float(int(clock.now))
     cookie = desk.stored(a=1)
     clock.tick(99.9)

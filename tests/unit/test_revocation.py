@@ -24,8 +24,9 @@ from flask_buffalo_session.errors import (
     SessionUnsupportedError,
 )
 from flask_buffalo_session.owners import Owners
-from flask_buffalo_session.revocation import RevocationList
+from flask_buffalo_session.revocation import RevocationList, has_just_ended
 from flask_buffalo_session.stores.base import storage_key
+from flask_buffalo_session.tombstones import is_tombstone, tombstone
 from tests.conftest import Clock, Counting, Desk, make_app
 from tests.support.servers import RedisServer, Servers, free_port
 
@@ -288,7 +289,7 @@ def test_of_two_that_regenerate_one_does(listed: CountingOwned) -> None:
     assert second.cookie is None
     assert desk.values(str(first.cookie)) == {"_owner_": owner}
     assert desk.values(cookie) == {}
-    alive = [held for held in listed.owned(owner) if b"retired" not in held.data]
+    alive = [held for held in listed.owned(owner) if not is_tombstone(held.data[32:])]
     assert len(alive) == 1
 
 
@@ -307,9 +308,9 @@ def test_a_new_id_is_given_though_the_session_is_noted_again_meanwhile(
         assert one.owner == owner
     now = time.time()
     monkeypatch.setattr("time.time", lambda: now + 5)
-    desk.renewal_due = True
+    desk.refresh_due = True
     other.save()
-    desk.renewal_due = False
+    desk.refresh_due = False
     login.regenerate()
     login.save()
     assert desk.values(str(login.cookie)) == {"_owner_": owner}
@@ -328,23 +329,19 @@ def test_both_of_two_that_end_it_remove_no_newer_cookie(listed: CountingOwned) -
         for one in (first, second):
             assert one["a"] == 1
         for one in (first, second):
-            desk.told.clear()
+            desk.emitted.clear()
             one.clear() if end == "clear" else one.pop("a")
             one.save()
         assert first.cookie == ""
         assert second.cookie is None
-        assert desk.told == [("conflict", None)]
+        assert desk.emitted == [("conflict", None)]
 
 
 def test_a_cookie_sealed_after_the_end_is_not_taken_for_a_request_under_way() -> None:
     """Who is left with one, by a slow request, could not log in for a minute."""
-    listed = RevocationList(MemoryStore(), HOUR)
-    listed.save("nonce", b"\x00retired", expected=None, max_age=60)
-    entry = listed.load("nonce")
-    assert entry is not None
-    now = int(time.time())
-    assert listed.has_just_ended(entry, now - 5)
-    assert not listed.has_just_ended(entry, now + 5)
+    entry, now = tombstone(), int(time.time())
+    assert has_just_ended(entry, now - 5)
+    assert not has_just_ended(entry, now + 5)
 
 
 class TestOwners:
@@ -439,7 +436,7 @@ class TestOwners:
         store.save("elsewhere", data, expected=None, max_age=60)
         store.own("elsewhere", "ann", max_age=60)
         assert len(revocations.owned("ann")) == 1
-        assert Owners(revocations, desk).revoke_all("ann") == 1
+        assert Owners(desk.backend, desk).revoke_all("ann") == 1
 
     def test_whose_it_is_is_noted_once(self) -> None:
         """Not with each change, though each makes another cookie."""
@@ -454,19 +451,20 @@ class TestOwners:
 
     def test_that_a_cookie_is_nobodys_is_noted_too(self) -> None:
         """One that another request bound, whose cookie the browser did not keep."""
-        revocations = RevocationList(MemoryStore(), HOUR)
+        store = MemoryStore()
+        revocations = RevocationList(store, HOUR)
         desk = Desk(CookieStore(), revocations=revocations)
         cookie = desk.stored(a=1)
         bound = desk.session(cookie)
         bound.bind("ann")
         bound.save()
         session = desk.session(cookie)
-        desk.renewal_due = True
+        desk.refresh_due = True
         session["a"] = 2
         session.save()
-        assert Owners(revocations, desk).sessions_of("ann") == []
-        entry = revocations.load(str(session._key))
-        assert desk.codec.loads(entry or b"").values == {}
+        assert Owners(desk.backend, desk).sessions_of("ann") == []
+        entry = store.load(f"ended:{session.id}")
+        assert desk.codec.loads((entry or b"")[32:]).values == {}
 
     def test_an_entry_that_is_none_is_noted_anew(self) -> None:
         """Whoever has put it there."""
@@ -494,13 +492,13 @@ class TestEntries:
         ending = desk.session(cookie)
         ending.clear()
         ending.save()
-        desk.told.clear()
+        desk.emitted.clear()
         clock.tick(59)
         assert desk.values(cookie) == {}
-        assert desk.told == []
+        assert desk.emitted == []
         clock.tick(2)
         assert desk.values(cookie) == {}
-        assert desk.told == [("rejected", "unknown")]
+        assert desk.emitted == [("rejected", "unknown")]
 
     def test_an_end_outlives_every_cookie_and_then_goes(self, clock: Clock) -> None:
         """Those that a slow request seals after it too."""
@@ -568,7 +566,7 @@ class TestEntries:
             return found
 
         store.load = interrupted  # type: ignore[method-assign]
-        assert revocations.revoke(session_id) is None
+        assert is_tombstone(revocations.revoke(session_id))
         assert session.cookie == ""
 
     def test_expired_entries_are_removed_by_purge(self, clock: Clock) -> None:
@@ -683,7 +681,7 @@ def test_it_is_told_by_its_id_that_a_session_was_emptied() -> None:
     session = desk.session(desk.stored(a=1))
     session_id = session.id
     session.delete("a")
-    desk.tell = tell  # type: ignore[method-assign]
+    desk.emit = tell  # type: ignore[method-assign]
     session.save()
     assert session_id
     assert told == [("session-saved", session_id)]

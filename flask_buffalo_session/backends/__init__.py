@@ -1,0 +1,1 @@
+"""Where sessions live: on a server, in the cookie, or nowhere."""

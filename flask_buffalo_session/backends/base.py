@@ -1,0 +1,156 @@
+"""What a session needs of the place where it lives.
+
+A store keeps bytes. A backend keeps sessions on it: a backend knows what an id is, how
+an id rotates and how it ends.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+import typing as t
+
+from ..codec import Record
+from ..seal import Ticket
+from ..stores.base import Owned
+
+#: The session name that holds the session's owner.
+OWNER_NAME = "_owner_"
+
+
+class Snapshot(t.NamedTuple):
+    """A session as this request has last seen it. Replaced whole, never edited.
+
+    :param record: its values and dates.
+    :param token: what its cookie carries; None until the session is first saved.
+    :param data: the record's bytes, for compare-and-swap.
+    :param entry: what the revocation list holds for it.
+    :param issued: when its cookie was sealed, in seconds since the epoch.
+    :param permanent: whether the browser keeps its cookie when it closes.
+    :param cookie: a cookie text that the browser has not been sent yet; "" removes the
+        cookie.
+    """
+
+    record: Record
+    token: str | None = None
+    data: bytes | None = None
+    entry: bytes | None = None
+    issued: int = 0
+    permanent: bool = False
+    cookie: str | None = None
+
+
+class Ending(t.NamedTuple):
+    """A session that the next save ends.
+
+    :param snapshot: the session as it was last seen.
+    :param tombstone: what to leave under its id. An ending that is tried again leaves
+        the same bytes, so that it recognizes its own first attempt.
+    """
+
+    snapshot: Snapshot
+    tombstone: bytes
+
+
+class EndedError(Exception):
+    """The session's id was retired. Never leaves the package.
+
+    :param snapshot: what is known of the session, kept as :attr:`snapshot`.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__("the session has ended")
+        self.snapshot = snapshot
+
+
+class Sealer(t.Protocol):
+    """Seals a token for the cookie."""
+
+    def __call__(
+        self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
+    ) -> str:
+        """Return the cookie's text.
+
+        :raises SessionTooLargeError: browsers would drop the cookie.
+        """
+
+
+class Backend(t.Protocol):
+    """Where sessions live.
+
+    :ivar keeps: whether anything outlives the request.
+    :ivar claims: whether ``get_once`` can take a value out of the store at once.
+    :ivar owned: the index of owners; None if there is none.
+    """
+
+    keeps: bool
+    claims: bool
+    owned: Owned | None
+
+    def check_writable(self) -> None:
+        """Check that the session may be written.
+
+        :raises SessionSecretError: there is no secret to protect it.
+        """
+
+    def check_owners(self) -> None:
+        """Check that sessions are indexed by owner.
+
+        :raises SessionUnsupportedError: they are not.
+        """
+
+    def blank(self) -> Snapshot:
+        """Return the snapshot of a session that begins now."""
+
+    def load(self, ticket: Ticket) -> Snapshot:
+        """Return the session of a verified cookie.
+
+        :raises EndedError: its id was just retired.
+        :raises RejectedError: there is no such session. Carries the id's hash.
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def reload(self, seen: Snapshot) -> Snapshot:
+        """Return the session as it is now, after a conflict.
+
+        :raises EndedError: it has ended meanwhile.
+        :raises RejectedError: its record cannot be used any more.
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def swap(self, seen: Snapshot, record: Record) -> Snapshot:
+        """Save changed values alone: no cookie, no index.
+
+        :raises SessionConflictError: another request has saved the session.
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def write(
+        self, seen: Snapshot, record: Record, *, changed: c.Collection[t.Hashable]
+    ) -> Snapshot:
+        """Save the session under its id, or under a new one if it has none.
+
+        :param changed: the names that this request changed.
+        :raises EndedError: the session has ended meanwhile.
+        :raises SessionConflictError: another request has saved the session.
+        :raises SessionTooLargeError: the cookie would be too large.
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def rotate(
+        self, seen: Snapshot, record: Record, *, kind: t.Literal[b"E", b"M", b"R"]
+    ) -> Snapshot:
+        """Save the session under a new id, and retire the old id.
+
+        :param kind: the kind of tombstone to leave under the old id.
+        :raises: what :meth:`write` raises.
+        """
+
+    def end(self, ending: Ending) -> bool:
+        """End a session for good.
+
+        :returns: False if another request had ended it before.
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def id_of(self, snapshot: Snapshot) -> str | None:
+        """Return the hash of the session's id, which is safe to log."""

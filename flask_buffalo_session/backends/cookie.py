@@ -1,0 +1,190 @@
+"""Sessions in the cookie. The cookie's token is the record.
+
+With a revocation list the record's nonce is the session's id. Without one the session
+has no id, and a copied cookie stays valid until it expires.
+"""
+
+from __future__ import annotations
+
+import collections.abc as c
+import time
+import typing as t
+from contextlib import nullcontext
+
+from ..codec import Codec, Record
+from ..errors import RejectedError
+from ..ids import IdRegister
+from ..policy import Policy
+from ..revocation import RevocationList, has_just_ended
+from ..seal import Ticket
+from ..stores.base import Store, storage_key
+from ..tombstones import MOVED, Kind, is_tombstone, session_moved, tombstone
+from .base import OWNER_NAME, EndedError, Ending, Sealer, Snapshot
+from .kept import KeptBackend
+
+
+class CookieBackend(KeptBackend):
+    """
+    :param store: turns records into tokens and back.
+    :param revocations: the list of ended sessions, if there is one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        codec: Codec,
+        policy: Policy,
+        seal: Sealer,
+        revocations: RevocationList | None = None,
+    ) -> None:
+        ids = None
+        if revocations is not None:
+            ids = IdRegister(revocations, absent_is_dead=False)
+        super().__init__(store, codec, policy, seal, ids)
+        self._revocations = revocations
+
+    def load(self, ticket: Ticket) -> Snapshot:
+        data = self._store.load(ticket.token)
+        if data is None:
+            raise RejectedError("unknown", "the cookie's token is no record")
+        record = self._codec.loads(data)
+        try:
+            self._policy.check_age(record)
+        except RejectedError as error:
+            error.session_id = self.id_of(Snapshot(record))
+            raise
+        entry = None
+        if self._ids is not None and record.nonce:
+            record, entry = self._listed(self._ids, record, ticket)
+        permanent = ticket.permanent
+        if permanent is None:
+            permanent = self._is_permanent(record.values)
+        return Snapshot(record, ticket.token, data, entry, ticket.issued, permanent)
+
+    def reload(self, seen: Snapshot) -> Snapshot:
+        key = self._key(seen)
+        if self._ids is None or key is None:
+            return seen
+        # No other request can change what is in this cookie, but its id may have moved
+        # or ended.
+        key, entry = self._ids.follow(key, self._ids.load(key), MOVED)
+        if is_tombstone(entry):
+            raise EndedError(seen)
+        return seen._replace(record=_moved(seen.record, key), data=None, entry=entry)
+
+    def write(
+        self, seen: Snapshot, record: Record, *, changed: c.Collection[t.Hashable]
+    ) -> Snapshot:
+        if not record.values:
+            return self._remove(seen)
+        record, data = self._packed(seen, record, changed=changed)
+        token = self._save(seen, record, data)
+        permanent = self._is_permanent(record.values)
+        # A session that is too large for a cookie must not be indexed.
+        cookie = self._seal(token, permanent=permanent, values=record.values)
+        written = Snapshot(
+            record, token, data, seen.entry, int(time.time()), permanent, cookie
+        )
+        if self._revocations is None or not self._entry_is_due(seen, changed):
+            return written
+        guard = self._forgetting(self._key(written)) if seen.token is None else None
+        with guard or nullcontext():
+            return written._replace(entry=self._enter(self._revocations, written))
+
+    def rotate(self, seen: Snapshot, record: Record, *, kind: Kind) -> Snapshot:
+        if not record.values:
+            return self._remove(seen)
+        return super().rotate(seen, record, kind=kind)
+
+    def _listed(
+        self, ids: IdRegister, record: Record, ticket: Ticket
+    ) -> tuple[Record, bytes | None]:
+        """Look a session up in the revocation list.
+
+        :returns: the record, with the id under which the session goes on, and its entry
+            in the list.
+        :raises EndedError: the session ended while this request was under way.
+        :raises RejectedError: the session ended before.
+        """
+        key = record.nonce.hex()
+        entry = ids.load(key)
+        if not is_tombstone(entry):
+            return record, entry
+        if session_moved(entry):
+            key, entry = ids.follow(key, entry, MOVED)
+            record = _moved(record, key)
+            if not is_tombstone(entry):
+                return record, entry
+        if has_just_ended(entry, ticket.issued):
+            blank = self._policy.blank()._replace(nonce=record.nonce)
+            raise EndedError(Snapshot(blank, entry=entry))
+        error = RejectedError("unknown", "the session has ended")
+        error.session_id = storage_key(key)
+        raise error
+
+    def _remove(self, seen: Snapshot) -> Snapshot:
+        """End a session that has become empty: nothing is left to put in a cookie."""
+        if not self.end(Ending(seen, tombstone())):
+            raise EndedError(seen)
+        return Snapshot(self._policy.blank(), cookie="")
+
+    # The revocation list
+
+    def _entry_is_due(self, seen: Snapshot, changed: c.Collection[t.Hashable]) -> bool:
+        if seen.token is None or OWNER_NAME in changed:
+            return True
+        if self._policy.refresh_is_due(seen.issued, permanent=seen.permanent):
+            return True
+        if seen.entry is None:
+            return False
+        # Each change makes a new cookie, so the age of the cookie alone does not say
+        # how old its entry is.
+        try:
+            entered = self._codec.loads(seen.entry).rotated
+        except RejectedError:
+            return True
+        return self._policy.refresh_is_due(entered, permanent=seen.permanent)
+
+    def _enter(self, revocations: RevocationList, written: Snapshot) -> bytes | None:
+        """Enter the session's owner in the list.
+
+        :returns: the entry; None if the session has no owner and had none.
+        """
+        record, key = written.record, self._key(written)
+        owner = record.values.get(OWNER_NAME)
+        if key is None or (owner is None and written.entry is None):
+            return written.entry
+        values: dict[t.Hashable, bytes] = {}
+        if owner is not None:
+            values[OWNER_NAME] = owner
+        entry = self._codec.dumps(Record(record.created, b"", values, int(time.time())))
+        revocations.save(
+            key,
+            entry,
+            expected=written.entry,
+            max_age=self._policy.max_age(record) + self._policy.entry_margin,
+        )
+        self._index(key, record.values)
+        return entry
+
+    def _key(self, snapshot: Snapshot) -> str | None:
+        if self._ids is None:
+            return None
+        return snapshot.record.nonce.hex() or None
+
+    def _seen(self, snapshot: Snapshot) -> bytes | None:
+        return snapshot.entry
+
+    def _no_owners(self) -> str:
+        return (
+            "Sessions in cookies are not indexed by owner. Set SESSION_REVOCATION to a"
+            " store that does this, or choose a SESSION_STORE on a server."
+        )
+
+
+def _moved(record: Record, key: str) -> Record:
+    """Return the record under the id to which its session has just moved."""
+    nonce = bytes.fromhex(key)
+    if nonce == record.nonce:
+        return record
+    return record._replace(nonce=nonce, rotated=int(time.time()))

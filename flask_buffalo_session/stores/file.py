@@ -1,0 +1,135 @@
+"""Sessions in a folder of files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import tempfile
+import time
+from pathlib import Path
+
+from ..errors import SessionConflictError
+from .base import KEY_PREFIX, answering, is_storage_key, new_token, storage_key
+from .lockfile import check_installed, locked_file, make_private_folder
+
+# Each file begins with the second at which its record expires. 0 means never. These
+# files are the same as those of cachelib's FileSystemCache.
+_HEADER = struct.Struct("I")
+_LATEST = 2**32 - 1
+
+# The sessions of a folder share this many locks.
+_LOCKS = 64
+
+# A save writes to a file with this ending first.
+_ASIDE = ".new"
+
+# Seconds after which an unfinished file belongs to a process that has died.
+_ABANDONED = 24 * 3600
+
+
+class FileStore:
+    """A file for each session, in a folder of nothing but sessions.
+
+    The processes of one machine may share the folder. A save replaces the file in one
+    step, so a process that dies leaves the old record or the new one. Expired files
+    take up room until :meth:`prune` deletes them.
+
+    :param folder: the folder. It is created where it is missing.
+    :raises SessionConfigError: portalocker is not installed.
+    :raises OSError: the folder cannot be created.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        check_installed()
+        self._folder = Path(folder)
+        make_private_folder(self._folder)
+
+    def load(self, token: str) -> bytes | None:
+        with answering("FileStore", "read"):
+            return self._read(self._path(token))
+
+    def save(
+        self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
+    ) -> str:
+        if token is None and expected is None:
+            # Nobody else knows the new token, so there is nothing to compare with.
+            token = new_token()
+            with answering("FileStore", "write"):
+                self._write(self._path(token), data, max_age)
+            return token
+        token = token or new_token()
+        path = self._path(token)
+        with answering("FileStore", "write"), self._locked(path):
+            if self._read(path) != expected:
+                raise SessionConflictError("the record has changed")
+            self._write(path, data, max_age)
+        return token
+
+    def delete(self, token: str) -> None:
+        path = self._path(token)
+        with answering("FileStore", "delete"), self._locked(path):
+            path.unlink(missing_ok=True)
+
+    def prune(self) -> int:
+        count = 0
+        with answering("FileStore", "delete"):
+            for path in self._folder.iterdir():
+                if path.name.endswith(_ASIDE):
+                    with contextlib.suppress(FileNotFoundError):
+                        if path.stat().st_mtime < time.time() - _ABANDONED:
+                            path.unlink()
+                elif is_storage_key(path.name) and _has_expired(path):
+                    # Another request may save the session again before the lock.
+                    with self._locked(path):
+                        if _has_expired(path):
+                            path.unlink()
+                            count += 1
+        return count
+
+    def _path(self, token: str) -> Path:
+        key = KEY_PREFIX + storage_key(token)
+        return self._folder / hashlib.sha256(key.encode()).hexdigest()
+
+    def _locked(self, path: Path) -> contextlib.AbstractContextManager[None]:
+        return locked_file(self._folder / f"lock-{int(path.name[:8], 16) % _LOCKS}")
+
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            # A session's file may be missing. The folder may not.
+            self._folder.stat()
+            return None
+        return None if _is_over(content) else content[_HEADER.size :]
+
+    def _write(self, path: Path, data: bytes, max_age: int) -> None:
+        # A second more, as the current one has begun.
+        end = int(time.time()) + max_age + 1
+        header = _HEADER.pack(end if end <= _LATEST else 0)
+        # mkstemp makes files that only this user may read, whatever the umask.
+        descriptor, aside = tempfile.mkstemp(_ASIDE, dir=self._folder)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(header + data)
+            os.replace(aside, path)
+        except BaseException:
+            os.remove(aside)
+            raise
+
+
+def _has_expired(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _is_over(file.read(_HEADER.size))
+    except FileNotFoundError:
+        return False
+
+
+def _is_over(content: bytes) -> bool:
+    if len(content) < _HEADER.size:
+        # The file was cut off. The codec rejects what is left of the record.
+        return False
+    end: int = _HEADER.unpack_from(content)[0]
+    return 0 < end < time.time()

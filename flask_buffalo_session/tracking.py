@@ -1,0 +1,243 @@
+"""What a request changed: a session's values, and over them those it has touched."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import typing as t
+
+from .codec import IMMUTABLE, Codec
+from .errors import SessionTypeError
+from .merging import MISSING, Missing, merge
+
+Values: t.TypeAlias = dict[t.Hashable, bytes]
+
+
+class Change(t.NamedTuple):
+    """What became of one value: its bytes before and now, None where there is none."""
+
+    before: bytes | None
+    now: bytes | None
+
+
+Changes: t.TypeAlias = dict[t.Hashable, Change]
+
+
+class Touched:
+    """A value that was set, deleted, or handed out and possibly edited since.
+
+    :ivar value: the view's object; MISSING if the value was deleted.
+    :ivar began: the value's bytes when it was first touched, or at the last save.
+    :ivar stored: the bytes that are stored for `began`. After a save that merged the
+        value with another request's, they differ from `began`.
+    :ivar assigned: whether the view assigned the value as a whole, so that it is not
+        merged with another request's edits.
+    """
+
+    __slots__ = ("assigned", "began", "stored", "value")
+
+    def __init__(self, value: t.Any, began: bytes | None, assigned: bool) -> None:
+        self.value = value
+        self.began = self.stored = began
+        self.assigned = assigned
+
+
+class Tracker:
+    """The values of one request's session.
+
+    A value has changed if it would be stored as other bytes than it began as. So edits
+    inside lists, dicts and registered objects count, and a value that was only read
+    does not.
+
+    :param codec: encodes and decodes the values.
+    :param stored: the values that the store holds, encoded.
+    :param whole_names: names whose values are never merged.
+    """
+
+    __slots__ = ("_codec", "_touched", "_whole_names", "stored")
+
+    def __init__(
+        self,
+        codec: Codec,
+        stored: Values,
+        whole_names: c.Collection[t.Hashable] = (),
+    ) -> None:
+        self._codec = codec
+        self._touched: dict[t.Hashable, Touched] = {}
+        self._whole_names = whole_names
+        self.stored = stored
+
+    def get(self, name: t.Hashable) -> t.Any:
+        """Return the value, or MISSING.
+
+        :raises SessionTypeError: the value cannot be decoded here.
+        """
+        if (touched := self._touched.get(name)) is not None:
+            return touched.value
+        if (raw := self.stored.get(name)) is None:
+            return MISSING
+        value = self._codec.decode(raw, name)
+        if type(value) not in IMMUTABLE:
+            # The view can edit this object from now on.
+            self._touched[name] = Touched(value, raw, assigned=False)
+        return value
+
+    def set(self, name: t.Hashable, value: t.Any) -> None:
+        """Set or replace a value. With MISSING, delete the value."""
+        touched = self._touched.get(name)
+        if touched is None:
+            touched = Touched(MISSING, self.stored.get(name), assigned=False)
+            self._touched[name] = touched
+        if touched.value is not value or value is MISSING:
+            # Assigning the object that was handed out is an edit in place. So is
+            # filling a dict or a set that was empty when it was assigned.
+            touched.value = value
+            touched.assigned = not _is_empty(value)
+
+    def has(self, name: t.Hashable) -> bool:
+        """Return whether there is a value under this name. Decode nothing."""
+        if (touched := self._touched.get(name)) is not None:
+            return touched.value is not MISSING
+        return name in self.stored
+
+    def names(self) -> list[t.Hashable]:
+        """Return all names: those stored first, then those added here."""
+        touched = self._touched
+        names = [
+            name
+            for name in self.stored
+            if name not in touched or touched[name].value is not MISSING
+        ]
+        for name, entry in touched.items():
+            if name not in self.stored and entry.value is not MISSING:
+                names.append(name)
+        return names
+
+    def forget(self, name: t.Hashable, stored: Values) -> None:
+        """Forget a value that was taken out of the store.
+
+        :param stored: the values that the store holds now.
+        """
+        self._touched.pop(name, None)
+        self.stored = stored
+
+    def changes(self) -> Changes:
+        """Return what this request changed since the last save.
+
+        :raises SessionTypeError: a value cannot be stored.
+        """
+        changes = {}
+        for name, touched in self._touched.items():
+            now = self._encoded(name, touched)
+            if now != touched.began:
+                changes[name] = Change(touched.began, now)
+        return changes
+
+    def change(self, name: t.Hashable) -> Changes:
+        """Return what this request changed about one value: one entry, or none.
+
+        :raises SessionTypeError: the value cannot be stored.
+        """
+        touched = self._touched.get(name)
+        if touched is None or (now := self._encoded(name, touched)) == touched.began:
+            return {}
+        return {name: Change(touched.began, now)}
+
+    def applied(self, changes: Changes) -> Values:
+        """Return the stored values with these changes applied to them.
+
+        Where another request changed the same name, the two values are merged.
+        """
+        values = dict(self.stored)
+        for name, (before, mine) in changes.items():
+            touched, theirs = self._touched[name], values.get(name)
+            ours, whole = touched.stored, self._replaces(name, touched, theirs)
+            if ours != before and not whole:
+                # The last save stored more than the view's object holds. Apply the
+                # view's further edits to that.
+                mine = self._merged(name, before, mine, ours, within=True)
+            if theirs != ours and not whole:
+                mine = self._resolved(name, ours, mine, theirs)
+            if mine is None:
+                values.pop(name, None)
+            else:
+                values[name] = mine
+        return values
+
+    def saved(self, changes: Changes, stored: Values) -> None:
+        """Begin anew from what was saved.
+
+        :param changes: the changes that were saved.
+        :param stored: the values that the store holds now.
+        """
+        self.stored = stored
+        for name, (_, now) in changes.items():
+            touched = self._touched[name]
+            touched.began, touched.stored = now, stored.get(name)
+            touched.assigned = False
+
+    def _encoded(self, name: t.Hashable, touched: Touched) -> bytes | None:
+        if touched.value is MISSING:
+            return None
+        return self._codec.encode(touched.value, name, touched.began)
+
+    def _replaces(
+        self, name: t.Hashable, touched: Touched, theirs: bytes | None
+    ) -> bool:
+        """Return whether a value wins as a whole over what another request saved."""
+        if not touched.assigned:
+            return False
+        if name in self._whole_names:
+            return True
+        kind = type(touched.value)
+        return kind is dict or (theirs is None and kind is not list)
+
+    def _resolved(
+        self,
+        name: t.Hashable,
+        ours: bytes | None,
+        mine: bytes | None,
+        theirs: bytes | None,
+    ) -> bytes | None:
+        """Return what is stored where two requests changed the same name."""
+        if name not in self._whole_names:
+            return self._merged(name, ours, mine, theirs)
+        # An edit inside an authentication name must not bring it back.
+        return None if theirs is None else mine
+
+    def _merged(
+        self,
+        name: t.Hashable,
+        base: bytes | None,
+        mine: bytes | None,
+        theirs: bytes | None,
+        *,
+        within: bool = False,
+    ) -> bytes | None:
+        """Merge encoded values. What cannot be decoded here cannot be merged: then the
+        later save wins, which is this one.
+        """
+        codec = self._codec
+
+        def decoded(raw: bytes | None) -> t.Any:
+            return MISSING if raw is None else codec.decode(raw, name)
+
+        def encode(value: t.Any) -> bytes:
+            return codec.encode(value, name)
+
+        try:
+            merged = merge(
+                decoded(base),
+                decoded(mine),
+                decoded(theirs),
+                encode=encode,
+                within=within,
+            )
+            if merged is MISSING:
+                return None
+            return codec.encode(merged, name, theirs if mine is None else mine)
+        except SessionTypeError:
+            return mine
+
+
+def _is_empty(value: t.Any | Missing) -> bool:
+    return type(value) in (dict, set) and not value

@@ -1,0 +1,368 @@
+"""What one request does to one session, and how it is saved (a unit of work).
+
+The backend keeps the session, the tracker knows what changed, and the snapshot is the
+session as this request has last seen it.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+import typing as t
+
+from blinker import NamedSignal
+
+from . import signals
+from .attempts import attempts
+from .backends.base import OWNER_NAME, Backend, EndedError, Ending, Snapshot
+from .codec import Codec, Record
+from .errors import (
+    Reason,
+    RejectedError,
+    SessionClosedError,
+    SessionConflictError,
+    SessionTypeError,
+)
+from .merging import MISSING
+from .policy import Policy
+from .seal import Ticket
+from .tombstones import ENDED, MOVED, Kind, tombstone
+from .tracking import Changes, Tracker, Values
+
+
+class Opened(t.NamedTuple):
+    """What a request's session starts from.
+
+    :param backend: where the session lives.
+    :param ticket: the first of the request's cookies that verified, if any.
+    :param rejected: why no cookie verified, if there was one.
+    """
+
+    backend: Backend
+    ticket: Ticket | None = None
+    rejected: Reason | None = None
+
+
+class Opener(t.Protocol):
+    """What a session needs from its application; one object for each."""
+
+    codec: Codec
+    policy: Policy
+    #: Names whose change gives the session a new id. Their values are never merged.
+    auth_names: tuple[t.Hashable, ...]
+
+    def open(self, source: t.Any) -> Opened:
+        """Verify the cookies of the request that the session was opened for."""
+
+    def emit(
+        self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
+    ) -> None:
+        """Emit a signal, and log it if it reports a problem."""
+
+
+class State(enum.Enum):
+    """Whether a session can be saved."""
+
+    #: The session is saved at the end of the request.
+    LIVE = enum.auto()
+    #: The id was retired before this request. Changes are dropped, and this is logged.
+    RETIRED = enum.auto()
+    #: Nothing more is saved or logged. The cookie stays as last saved.
+    ABANDONED = enum.auto()
+
+
+class Pending(t.NamedTuple):
+    """What the next save does besides storing what changed.
+
+    :param forced: save even if nothing changed.
+    :param rotate: the kind of tombstone to leave under the present id; None keeps the
+        id.
+    :param endings: the sessions to end.
+    """
+
+    forced: bool = False
+    rotate: Kind | None = None
+    endings: tuple[Ending, ...] = ()
+
+
+NOTHING: t.Final = Pending()
+
+Event: t.TypeAlias = tuple[NamedSignal, str | None, Reason | None]
+
+
+class UnitOfWork:
+    """A session that was loaded, what changed in it, and what is left to do.
+
+    :param snapshot: the session as it was loaded; None begins a session.
+    :param retired: what was found under an id that was retired before this request.
+    """
+
+    def __init__(
+        self,
+        opener: Opener,
+        backend: Backend,
+        snapshot: Snapshot | None,
+        retired: Snapshot | None = None,
+    ) -> None:
+        self._opener = opener
+        self.backend = backend
+        self.new = snapshot is None
+        self._retired = retired
+        self._state = State.LIVE if retired is None else State.RETIRED
+        self._failed: t.Any = None
+        self.pending = NOTHING
+        #: The cookie text to send: "" removes the cookie, None leaves it alone.
+        self.cookie: str | None = None
+        self._follow(backend.blank() if snapshot is None else snapshot)
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        opener = self._opener
+        self.snapshot = snapshot
+        self.tracker = Tracker(opener.codec, snapshot.record.values, opener.auth_names)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the session is in use, and the store has answered every call."""
+        return self._state is State.LIVE
+
+    # What a view asks for
+
+    def check_writable(self, *, closed: bool) -> None:
+        """Check that the session may be changed.
+
+        :param closed: whether the response has been made.
+        :raises SessionClosedError: the response has been made.
+        :raises SessionSecretError: there is no secret to protect the session.
+        """
+        if closed and self.backend.keeps:
+            raise SessionClosedError(
+                "The session was changed after the response was made, so the change"
+                " cannot be saved. Change the session in the view, and call"
+                " session.save() before streaming."
+            )
+        self.backend.check_writable()
+
+    def claim(self, name: t.Hashable) -> t.Any:
+        """Take a value out of the store at once.
+
+        :returns: the value, as this request has edited it; MISSING if another request
+            was faster.
+        :raises SessionConflictError: too many other requests changed the session.
+        :raises SessionStoreError: the store cannot answer.
+        """
+        changes = self.tracker.change(name)
+        for _ in attempts():
+            rest = self.tracker.applied(changes)
+            raw = rest.pop(name, None)
+            if raw is None:
+                return MISSING
+            value = self._opener.codec.decode(raw, name)
+            try:
+                self.snapshot = self.backend.swap(self.snapshot, self._record(rest))
+            except SessionConflictError:
+                events: list[Event] = []
+                try:
+                    self._reload(events)
+                except EndedError:
+                    self._drop(events)
+                    return MISSING
+                finally:
+                    self._emit(events)
+                continue
+            self.tracker.forget(name, rest)
+            if name == OWNER_NAME or name in self._opener.auth_names:
+                self.pending = self.pending._replace(rotate=ENDED)
+            return value
+        raise AssertionError("attempts() ends with an error")
+
+    def clear(self) -> None:
+        """Delete all values. The next save ends the session."""
+        ended = self._retired or self.snapshot
+        if self._retired is not None or ended.token is not None:
+            endings = (*self.pending.endings, Ending(ended, tombstone()))
+            self.pending = self.pending._replace(endings=endings)
+        self.new = True
+        self._follow(self.backend.blank())
+
+    # Saving
+
+    def save(self, *, closed: bool) -> None:
+        """Save what changed, and end what is to be ended.
+
+        :param closed: whether the response has been made.
+        :raises SessionError: see :meth:`.sessions.Session.save`.
+        """
+        if self._state is State.ABANDONED:
+            return
+        events: list[Event] = []
+        try:
+            if self._state is State.RETIRED:
+                self._drop_changes(events)
+            else:
+                self._commit(events, closed=closed)
+            self._failed = None
+        except Exception:
+            self._failed = self.plan()
+            raise
+        finally:
+            # What is stored is reported, even if a later step failed.
+            self._emit(events)
+
+    def abandon(self) -> None:
+        """Save nothing more. The cookie stays as last saved."""
+        self._state = State.ABANDONED
+
+    def failed_as_is(self) -> bool:
+        """Return whether the last save failed, and nothing changed since."""
+        return self._failed is not None and self._failed == self.plan()
+
+    def plan(self) -> tuple[t.Any, Pending]:
+        """Return what a save would do, to be compared.
+
+        :returns: the changes, or the reason why they cannot be stored; and what is
+            pending.
+        """
+        try:
+            return self.tracker.changes(), self.pending
+        except SessionTypeError as error:
+            return str(error), self.pending
+
+    def _commit(self, events: list[Event], *, closed: bool) -> None:
+        changes = self.tracker.changes()
+        wanted = bool(changes) or self.pending != NOTHING
+        if wanted:
+            self.check_writable(closed=closed)
+        elif closed or not self._is_due():
+            return
+        if changes or self.snapshot.token is not None:
+            try:
+                self.snapshot = self._write(changes, events)
+            except EndedError:
+                self._drop(events if wanted else [])
+                return
+        cookie = self.snapshot.cookie
+        if cookie is None:
+            cookie = self.cookie
+        while self.pending.endings:
+            ended = self._end(self.pending.endings[0], events)
+            endings = self.pending.endings[1:]
+            self.pending = self.pending._replace(endings=endings)
+            if self.snapshot.token is None:
+                # If another request ended the session, a newer cookie may be there.
+                cookie = "" if ended else None
+        # From here on nothing can fail.
+        self.pending, self.cookie = NOTHING, cookie
+        self.snapshot = self.snapshot._replace(cookie=None)
+
+    def _write(self, changes: Changes, events: list[Event]) -> Snapshot:
+        """Apply what changed to what is stored now, until no other request has saved
+        the session in between.
+
+        :raises EndedError: the session has ended.
+        """
+        kind = self._rotation(changes)
+        for _ in attempts():
+            seen, values = self.snapshot, self.tracker.applied(changes)
+            record = self._record(values)
+            try:
+                if kind is not None:
+                    written = self.backend.rotate(seen, record, kind=kind)
+                elif seen.token is not None and self._opener.policy.id_is_old(record):
+                    written = self.backend.rotate(seen, record, kind=MOVED)
+                else:
+                    written = self.backend.write(seen, record, changed=changes)
+            except SessionConflictError:
+                self._reload(events)
+                if not changes and self.pending == NOTHING and not self._is_due():
+                    # The other request has done what was due.
+                    return self.snapshot
+                continue
+            self.tracker.saved(changes, values)
+            if seen.token is None:
+                events.append((signals.session_created, self._id(written), None))
+            if changes or self.pending.forced:
+                # A session that was removed is reported by the id that it had.
+                saved = seen if written.token is None else written
+                events.append((signals.session_saved, self._id(saved), None))
+            return written
+        raise AssertionError("attempts() ends with an error")
+
+    def _rotation(self, changes: Changes) -> Kind | None:
+        """Return the kind of tombstone to leave under the present id; None keeps it.
+
+        Only where the user stays the same, a late logout may follow to the new id.
+        """
+        if self.snapshot.token is None:
+            return None
+        owner = changes.get(OWNER_NAME)
+        if not changes.keys().isdisjoint(self._opener.auth_names):
+            return ENDED
+        if owner is not None and (owner.before is not None or self.pending.rotate):
+            # The old id must not pass to the new owner.
+            return ENDED
+        return self.pending.rotate
+
+    def _reload(self, events: list[Event]) -> None:
+        """Load what another request has saved.
+
+        :raises EndedError: the session has ended.
+        """
+        try:
+            self.snapshot = self.backend.reload(self.snapshot)
+        except RejectedError as error:
+            events.append((signals.session_rejected, error.session_id, error.reason))
+            raise EndedError(self.snapshot) from error
+        self.tracker.stored = self.snapshot.record.values
+
+    def _end(self, ending: Ending, events: list[Event]) -> bool:
+        ended = self.backend.end(ending)
+        signal = signals.session_destroyed if ended else signals.session_conflict
+        events.append((signal, self._id(ending.snapshot), None))
+        return ended
+
+    def _drop(self, events: list[Event]) -> None:
+        """Save nothing more, because the session has ended. Leave the cookie alone: a
+        newer one may be on its way.
+        """
+        self._state, self.cookie = State.ABANDONED, None
+        events.append((signals.session_conflict, self._id(self.snapshot), None))
+
+    def _drop_changes(self, events: list[Event]) -> None:
+        """Save nothing, because the id was retired before this request. A logout still
+        ends the session if it goes on under a new id.
+        """
+        changed, pending = self.plan()
+        if not (changed or pending.endings):
+            return
+        ended = bool(pending.endings) and self.backend.end(pending.endings[0])
+        session_id = self._id(t.cast(Snapshot, self._retired))
+        if ended:
+            events.append((signals.session_destroyed, session_id, None))
+        if changed or not ended:
+            events.append((signals.session_conflict, session_id, None))
+        self._state, self.pending = State.ABANDONED, NOTHING
+
+    def _is_due(self) -> bool:
+        """Return whether a session that did not change must be saved nevertheless."""
+        seen, policy = self.snapshot, self._opener.policy
+        if seen.token is None:
+            return False
+        return (
+            policy.refresh_is_due(seen.issued, permanent=seen.permanent)
+            or policy.lacks_date(seen.record)
+            or policy.id_is_old(seen.record)
+        )
+
+    def _record(self, values: Values) -> Record:
+        record = self.snapshot.record
+        if self._opener.policy.lacks_date(record):
+            record = record._replace(created=int(time.time()))
+        return record._replace(values=values)
+
+    def _id(self, snapshot: Snapshot) -> str | None:
+        return self.backend.id_of(snapshot)
+
+    def _emit(self, events: list[Event]) -> None:
+        if self.backend.keeps:
+            for event in events:
+                self._opener.emit(*event)
