@@ -195,6 +195,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(fixture, sorted(names), indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave most pairs of a format and a store to ``make check``.
+
+    ``make test`` runs each format over the stores that need no server, and each store
+    with one format.
+    """
+    stores = SERVER_STORES.keys() - {"memory"}
+    formats = FORMATS.keys() - {"signed"}
+    for item in items:
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        names = {value for value in values if isinstance(value, str)}
+        if names & stores and names & formats:
+            item.add_marker(pytest.mark.exhaustive)
+
+
 class Formatting:
     """One of the ways to write sessions.
 

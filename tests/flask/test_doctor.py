@@ -34,7 +34,7 @@ from flask_buffalo_session.errors import (
 from flask_buffalo_session.gorilla.files import GorillaFiles
 from flask_buffalo_session.stores.base import Health
 from tests.conftest import SECRET, Counting, make_app, store_named, url
-from tests.support.ids import stable_repr
+from tests.support.parameters import stable_repr
 from tests.support.servers import MemcachedServer, RedisServer, Servers, free_port
 
 OTHER_SECRET = "another secret, which is not that one"

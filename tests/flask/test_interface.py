@@ -28,7 +28,7 @@ from flask_buffalo_session.errors import (
     SessionTooLargeError,
 )
 from tests.conftest import SECRET, Clock, Counting, make_app
-from tests.support.ids import stable_repr
+from tests.support.parameters import stable_repr
 
 NAME = "_buffalo_session"
 

@@ -44,7 +44,7 @@ from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
 from flask_buffalo_session.gorilla.gotypes import LIST, LIST_NAME
 from flask_buffalo_session.registry import registry
 from tests.conftest import Desk
-from tests.support.ids import stable_repr
+from tests.support.parameters import stable_repr
 
 VECTORS: list[dict[str, t.Any]] = json.loads(
     (Path(__file__).parent / "gorilla_vectors.json").read_text()

@@ -30,6 +30,7 @@ from flask_buffalo_session.errors import SessionStoreError
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.stores.url import store_from_url
 from tests.conftest import make_app, url
+from tests.support.parameters import exhaustive_except
 from tests.support.servers import (
     MariaServer,
     MemcachedServer,
@@ -158,7 +159,10 @@ class Site:
         assert time.monotonic() - begun < longest
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=exhaustive_except(KINDS, "memcached", "postgresql", "redis"),
+)
 def running(
     request: pytest.FixtureRequest, servers: Servers
 ) -> tuple[Server, Store, Kind]:

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, wait
 import pytest
 
 from tests.support import workers
+from tests.support.parameters import exhaustive_except
 from tests.support.servers import (
     MariaServer,
     MemcachedServer,
@@ -54,7 +55,7 @@ def pool() -> c.Iterator[Executor]:
         yield pool
 
 
-@pytest.fixture(params=SHARED)
+@pytest.fixture(params=exhaustive_except(SHARED, "files", "postgresql", "redis"))
 def shared(request: pytest.FixtureRequest, servers: Servers) -> str:
     return SHARED[request.param](servers)
 

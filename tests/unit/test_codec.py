@@ -35,7 +35,7 @@ from flask_buffalo_session.codec import Record, UnreadName
 from flask_buffalo_session.errors import RejectedError, SessionTypeError
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.registry import Registered, Registry
-from tests.support.ids import stable_repr
+from tests.support.parameters import stable_repr
 
 codec = NativeCodec()
 stranger = NativeCodec(Registry())

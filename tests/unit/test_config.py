@@ -29,7 +29,7 @@ from flask_buffalo_session.secret import (
     find_secrets,
     weakness,
 )
-from tests.support.ids import stable_repr
+from tests.support.parameters import stable_repr
 
 SECRET = "correct horse battery staple"
 HOUR = 3600

@@ -78,7 +78,9 @@ def test_only_an_aged_id_leads_on_and_only_for_30_seconds(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    "mark", [forwarding(MOVED, "another" * 6, "x" * 43), b"\x00M", b"\x00M\xff", b"\0"]
+    "mark",
+    [forwarding(MOVED, "another" * 6, "x" * 43), b"\x00M", b"\x00M\xff", b"\0"],
+    ids=["of another id", "cut off", "malformed", "of no kind"],
 )
 def test_a_tombstone_from_elsewhere_ends_the_session(mark: bytes) -> None:
     """One that somebody with access to the store put there."""
