@@ -50,7 +50,12 @@ class Tests(t.NamedTuple):
 _SESSIONS = Tests(
     (
         *("unit/test_sessions.py", "unit/test_merge.py", "unit/test_concurrency.py"),
-        *("unit/test_renewal.py", "unit/test_revocation.py", "unit/test_owners.py"),
+        *(
+            "unit/test_tombstones.py",
+            "unit/test_renewal.py",
+            "unit/test_revocation.py",
+            "unit/test_owners.py",
+        ),
         *("flask/test_interface.py", "gorilla/test_gorilla_flask.py"),
         "gorilla/test_gorilla_codec.py::test_a_date_stays_over_two_saves",
         "gorilla/test_gorilla_codec.py::test_changes_of_two_requests_are_merged",
@@ -86,6 +91,7 @@ TESTS = {
     **dict.fromkeys(
         (
             *("merging.py", "tracking.py", "policy.py", "sessions.py"),
+            *("work.py", "backends/kept.py"),
             *("backends/base.py", "backends/server.py", "backends/cookie.py"),
             *("backends/null.py", "ids.py", "tombstones.py"),
         ),
