@@ -1,4 +1,4 @@
-"""Two requests at once, in processes of their own, over real servers."""
+"""Requests at the same time, from several processes, over real servers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHARED: dict[str, c.Callable[[Servers], str]] = {
     "memcached": lambda at: at.shared(MemcachedServer).url,
 }
 
-#: And those whose clients alone are others: what becomes of their connections.
+#: The same stores and other clients, whose connections must not be shared by a fork.
 FORKED: dict[str, c.Callable[[Servers], str]] = {
     **SHARED,
     "redis-decoding": lambda at: f"decoding+{at.shared(RedisServer).url}",
@@ -50,7 +50,7 @@ FORKED: dict[str, c.Callable[[Servers], str]] = {
 def pool() -> c.Iterator[Executor]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
-        # All are there before the first test begins.
+        # Start all processes before the first test.
         wait([pool.submit(workers.idle, 2) for _ in range(PROCESSES)])
         yield pool
 

@@ -1,5 +1,7 @@
-"""Fills the disk under a store: run with a folder and a scheme on a small file system,
-it says whether what was stored before is still there.
+"""Fill the disk under a store.
+
+Run with a folder on a small file system and a URL scheme, this prints the number of
+refused saves, and the record before and after there was space again.
 """
 
 from __future__ import annotations

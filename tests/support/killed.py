@@ -1,5 +1,7 @@
-"""A process that forks writers and kills them while they save: run with the URL of a
-store, it says how many records were whole afterwards.
+"""Fork writers and kill them while they save.
+
+Run with the URL of a store, this prints how many records were whole afterwards, and how
+many had changed.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ KILLS = 200
 
 
 def record(number: int) -> bytes:
-    """20 KB in which one number stands again and again."""
+    """Return 20 KB that repeat one number."""
     return b"%010d" % number * 2000
 
 

@@ -1,6 +1,4 @@
-"""Real programs for tests: where they are, how they are started and stopped, and what
-to do where they are not installed.
-"""
+"""Start and stop the real programs that tests need."""
 
 from __future__ import annotations
 
@@ -20,10 +18,12 @@ import pytest
 
 
 def require(program: str, package: str, *places: str) -> str:
-    """The path of a program. Where it is missing the test is skipped, saying
-    what to install; in CI it fails, as there it must not be missing.
+    """Return the path of a program.
 
-    :param places: folders to look in that are not on the path.
+    Without the program, the test is skipped and the message names the package to
+    install. In CI the test fails instead.
+
+    :param places: more folders to search than those on the path.
     """
     path = shutil.which(program, path=os.pathsep.join([os.environ["PATH"], *places]))
     if path is not None:
@@ -35,8 +35,10 @@ def require(program: str, package: str, *places: str) -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on, and that is given to no client:
-    one that tries to reach a server that is away could get the server's own.
+    """Return a port on which nothing listens.
+
+    The port is outside the range for clients. A client that tries to reach a stopped
+    server could otherwise be given the server's own port.
     """
     clients = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     while True:
@@ -47,7 +49,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A program that listens on a port of its own until it is stopped."""
+    """A program that listens on its own port until it is stopped."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,11 +57,11 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
-        """What starts the program."""
+        """Return the command that starts the program."""
         raise AssertionError
 
     def answers(self) -> bool:
-        """Whether it is ready to work."""
+        """Return whether the program is ready."""
         with socket.create_connection(("127.0.0.1", self.port), 1):
             return True
 
@@ -78,7 +80,7 @@ class Server:
         return self
 
     def how(self) -> dict[str, t.Any]:
-        """More arguments for the process."""
+        """Return more arguments for ``subprocess.Popen``."""
         return {}
 
     def stop(self, how: int = signal.SIGTERM) -> None:
@@ -89,18 +91,18 @@ class Server:
         self.process = None
 
     def crash(self) -> None:
-        """Kill it, and the processes that work for it."""
+        """Kill the program and its child processes."""
         assert self.process is not None
         for process in self._processes():
-            # Some end by themselves when the first is gone.
+            # Some children end by themselves when their parent is gone.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         self.process.wait(60)
         self.process = None
 
     def pause(self) -> None:
-        """Have it answer no more, although its connections stay."""
-        # Busy machines take a moment until the last thread has stopped.
+        """Stop the program from answering, but keep its connections open."""
+        # On a busy machine, the last thread stops a moment later.
         for process in self._signal_all(signal.SIGSTOP):
             while not all(map(has_stopped, Path(f"/proc/{process}/task").iterdir())):
                 time.sleep(0.001)
@@ -121,7 +123,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Of the store that it is."""
+        """The URL of the store on this server."""
         raise AssertionError
 
     def log(self) -> str:
@@ -140,9 +142,7 @@ def children_of(process: int) -> list[int]:
 
 
 def has_stopped(thread: Path) -> bool:
-    """Whether a thread of a process waits to be told to go on, or has ended while its
-    parent waits and cannot take note of it.
-    """
+    """Return whether a thread is stopped, or has ended and is not yet reaped."""
     return (thread / "stat").read_text().rpartition(")")[2].split()[0] in "TZ"
 
 
@@ -167,7 +167,7 @@ class RedisServer(Server):
 
 
 class ValkeyServer(RedisServer):
-    """Valkey where there is one, else the Redis that it has come from."""
+    """Valkey, or Redis where Valkey is not installed."""
 
     def command(self) -> list[str]:
         program, *options = super().command()
@@ -179,7 +179,7 @@ class ValkeyServer(RedisServer):
 
 
 class PersistentRedisServer(RedisServer):
-    """Keeps what it holds over a restart."""
+    """Keeps its data over a restart."""
 
     options = ("--appendonly", "yes", "--appendfsync", "always")
 
@@ -233,13 +233,13 @@ class MemcachedServer(Server):
 
 
 def postgres_program(name: str) -> str:
-    """PostgreSQL's programs are not on Debian's path."""
+    """Return the path of one of PostgreSQL's programs, which Debian keeps off the path."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return require(name, "postgresql", *map(str, places))
 
 
 class PostgresServer(Server):
-    """A database cluster of its own, that does not wait for the disk."""
+    """A database cluster that does not wait for the disk."""
 
     options: tuple[str, ...] = ("-F",)
 
@@ -247,7 +247,7 @@ class PostgresServer(Server):
         data = self.folder / "data"
         if not data.exists():
             if os.getuid() == 0:
-                # PostgreSQL will not be run by root.
+                # PostgreSQL refuses to run as root.
                 shutil.chown(self.folder, "postgres")
             subprocess.run(
                 [
@@ -276,7 +276,7 @@ class PostgresServer(Server):
             return True
 
     def stop(self, how: int = signal.SIGINT) -> None:
-        # SIGTERM would wait for the clients to go.
+        # SIGTERM would wait for the clients to disconnect.
         super().stop(how)
 
     @property
@@ -289,13 +289,13 @@ class PostgresServer(Server):
 
 
 class PersistentPostgresServer(PostgresServer):
-    """Keeps what it has acknowledged, whatever happens."""
+    """Keeps each acknowledged write, even after a crash."""
 
     options = ()
 
 
 class MariaServer(Server):
-    """A server of its own, that does not wait for the disk."""
+    """A server that does not wait for the disk."""
 
     def command(self) -> list[str]:
         data = self.folder / "data"

@@ -1,6 +1,4 @@
-"""What other processes do in the tests: requests to an application of their own, whose
-sessions are in the same store.
-"""
+"""The work of other processes in tests: each has an application on the same store."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from tests.conftest import make_app, url
 NAME = "_buffalo_session"
 
 
-# Stores that are given a ready client.
+# Stores that take a ready client.
 _KINDS: dict[str, t.Callable[[str], object]] = {
     "cachelib": lambda at: cachelib.RedisCache(redis.Redis.from_url(at)),
     "folder": lambda at: cachelib.FileSystemCache(at, threshold=0),
@@ -29,9 +27,10 @@ _KINDS: dict[str, t.Callable[[str], object]] = {
 
 @functools.cache
 def application(store: str) -> Flask:
-    """
-    :param store: a URL, perhaps with one of the ``_KINDS`` and a plus in front; in
-        front of that with ``renewing+``, where ids grow old in 3 seconds.
+    """Return this process's application on a store.
+
+    :param store: a URL. One of ``_KINDS`` and a plus may precede it. With a leading
+        ``renewing+``, the application replaces ids after 3 seconds.
     """
     config = {}
     if store.startswith("renewing+"):
@@ -95,7 +94,7 @@ def browser(store: str, cookie: str | None) -> FlaskClient:
 
 
 def get(store: str, cookie: str | None, path: str) -> tuple[str, str | None]:
-    """The answer to one request, and the cookie that it sets."""
+    """Send a request; return the response's text and the cookie that it sets."""
     response = browser(store, cookie).get(path)
     assert response.status_code == 200, response.text
     header = response.headers.get("Set-Cookie")
@@ -103,15 +102,15 @@ def get(store: str, cookie: str | None, path: str) -> tuple[str, str | None]:
 
 
 def get_at(store: str, cookie: str, path: str, begin: float) -> tuple[str, str | None]:
-    """The same, together with the others that begin at that time."""
-    # So that all are connected by then.
+    """Send a request at a given time, so that several processes send theirs at once."""
+    # Connect to the store before that time.
     get(store, get(store, None, "/set/a")[1], "/read")
     time.sleep(max(0, begin - time.time()))
     return get(store, cookie, path)
 
 
 def idle(seconds: float) -> None:
-    """Keep a process busy, having it start and import all this."""
+    """Keep a process busy, so that the pool starts another one for the next job."""
     time.sleep(seconds)
 
 
@@ -121,8 +120,9 @@ def get_many(store: str, cookie: str, paths: list[str]) -> None:
 
 
 def take_rounds(store: str, cookies: list[str], begin: float) -> list[str]:
-    """What one process gets of the value in each of these sessions, together with
-    the others that begin at the same time.
+    """Return what this process gets of the one-time value in each session.
+
+    :param begin: when all processes begin, as a Unix time in seconds.
     """
     got = []
     for number, cookie in enumerate(cookies):
