@@ -233,7 +233,7 @@ class MemcachedServer(Server):
 
 
 def postgres_program(name: str) -> str:
-    """Return the path of one of PostgreSQL's programs, which Debian keeps off the path."""
+    """Return the path of a program of PostgreSQL. Debian keeps them off the path."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return require(name, "postgresql", *map(str, places))
 
