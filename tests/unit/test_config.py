@@ -687,7 +687,7 @@ def test_what_counts_as_weak(secret: bytes, weak: bool) -> None:
 # Several applications
 
 
-@pytest.mark.parametrize("value", ["x", 5, object()], ids=repr)
+@pytest.mark.parametrize("value", ["x", 5, object()], ids=stable_repr)
 def test_only_an_application_can_be_registered(value: t.Any) -> None:
     """A name instead of an application is a likely mistake."""
     for register in (BuffaloSession, BuffaloSession().init_app):
