@@ -84,7 +84,7 @@ class CookieSealer:
         :param values: the session's values, to name the largest in an error.
         :raises SessionTooLargeError: browsers would drop the cookie.
         """
-        seal = t.cast(Seal, self.in_force())
+        seal = self.seal or t.cast(Seal, self.in_force())
         limit = self._config.max_cookie_size
         if len(token) > MAX_TOKEN:
             raise SessionTooLargeError(len(token), MAX_TOKEN, _largest(values))

@@ -148,15 +148,11 @@ class Tracker:
         Where another request changed the same name, the two values are merged.
         """
         values = dict(self.stored)
-        for name, (before, mine) in changes.items():
-            touched, theirs = self._touched[name], values.get(name)
-            ours, whole = touched.stored, self._replaces(name, touched, theirs)
-            if ours != before and not whole:
-                # The last save stored more than the view's object holds. Apply the
-                # view's further edits to that.
-                mine = self._merged(name, before, mine, ours, within=True)
-            if theirs != ours and not whole:
-                mine = self._resolved(name, ours, mine, theirs)
+        for name, change in changes.items():
+            ours, theirs = self._touched[name].stored, values.get(name)
+            mine = change.now
+            if ours != change.before or theirs != ours:
+                mine = self._reconciled(name, change, theirs)
             if mine is None:
                 values.pop(name, None)
             else:
@@ -180,6 +176,29 @@ class Tracker:
             return None
         return self._codec.encode(touched.value, name, touched.began)
 
+    def _reconciled(
+        self, name: t.Hashable, change: Change, theirs: bytes | None
+    ) -> bytes | None:
+        """Return what to store where the stored value is not the one that the view's
+        object began as.
+
+        :param theirs: the value that is stored now.
+        """
+        touched, (before, mine) = self._touched[name], change
+        ours = touched.stored
+        if self._replaces(name, touched, theirs):
+            return mine
+        if ours != before:
+            # The last save stored more than the view's object holds. Apply the view's
+            # further edits to that.
+            mine = self._merged(name, before, mine, ours, within=True)
+        if theirs == ours:
+            return mine
+        if name in self._whole_names:
+            # An edit inside an authentication name must not bring it back.
+            return None if theirs is None else mine
+        return self._merged(name, ours, mine, theirs)
+
     def _replaces(
         self, name: t.Hashable, touched: Touched, theirs: bytes | None
     ) -> bool:
@@ -190,19 +209,6 @@ class Tracker:
             return True
         kind = type(touched.value)
         return kind is dict or (theirs is None and kind is not list)
-
-    def _resolved(
-        self,
-        name: t.Hashable,
-        ours: bytes | None,
-        mine: bytes | None,
-        theirs: bytes | None,
-    ) -> bytes | None:
-        """Return what is stored where two requests changed the same name."""
-        if name not in self._whole_names:
-            return self._merged(name, ours, mine, theirs)
-        # An edit inside an authentication name must not bring it back.
-        return None if theirs is None else mine
 
     def _merged(
         self,

@@ -87,7 +87,8 @@ class Pending(t.NamedTuple):
 
 NOTHING: t.Final = Pending()
 
-Event: t.TypeAlias = tuple[NamedSignal, str | None, Reason | None]
+#: A signal to emit, and the session that it is about.
+Event: t.TypeAlias = tuple[NamedSignal, Snapshot]
 
 
 class UnitOfWork:
@@ -162,12 +163,11 @@ class UnitOfWork:
             except SessionConflictError:
                 events: list[Event] = []
                 try:
-                    self._reload(events)
+                    self._reload()
                 except EndedError:
                     self._drop(events)
-                    return MISSING
-                finally:
                     self._emit(events)
+                    return MISSING
                 continue
             self.tracker.forget(name, rest)
             if name == OWNER_NAME or name in self._opener.auth_names:
@@ -252,7 +252,8 @@ class UnitOfWork:
                 cookie = "" if ended else None
         # From here on nothing can fail.
         self.pending, self.cookie = NOTHING, cookie
-        self.snapshot = self.snapshot._replace(cookie=None)
+        if self.snapshot.cookie is not None:
+            self.snapshot = self.snapshot._replace(cookie=None)
 
     def _write(self, changes: Changes, events: list[Event]) -> Snapshot:
         """Apply what changed to what is stored now, until no other request has saved
@@ -272,18 +273,18 @@ class UnitOfWork:
                 else:
                     written = self.backend.write(seen, record, changed=changes)
             except SessionConflictError:
-                self._reload(events)
+                self._reload()
                 if not changes and self.pending == NOTHING and not self._is_due():
                     # The other request has done what was due.
                     return self.snapshot
                 continue
             self.tracker.saved(changes, values)
             if seen.token is None:
-                events.append((signals.session_created, self._id(written), None))
+                events.append((signals.session_created, written))
             if changes or self.pending.forced:
                 # A session that was removed is reported by the id that it had.
                 saved = seen if written.token is None else written
-                events.append((signals.session_saved, self._id(saved), None))
+                events.append((signals.session_saved, saved))
             return written
         raise AssertionError("attempts() ends with an error")
 
@@ -302,7 +303,7 @@ class UnitOfWork:
             return ENDED
         return self.pending.rotate
 
-    def _reload(self, events: list[Event]) -> None:
+    def _reload(self) -> None:
         """Load what another request has saved.
 
         :raises EndedError: the session has ended.
@@ -310,14 +311,15 @@ class UnitOfWork:
         try:
             self.snapshot = self.backend.reload(self.snapshot)
         except RejectedError as error:
-            events.append((signals.session_rejected, error.session_id, error.reason))
+            session_id, reason = error.session_id, error.reason
+            self._opener.emit(signals.session_rejected, session_id, reason)
             raise EndedError(self.snapshot) from error
         self.tracker.stored = self.snapshot.record.values
 
     def _end(self, ending: Ending, events: list[Event]) -> bool:
         ended = self.backend.end(ending)
         signal = signals.session_destroyed if ended else signals.session_conflict
-        events.append((signal, self._id(ending.snapshot), None))
+        events.append((signal, ending.snapshot))
         return ended
 
     def _drop(self, events: list[Event]) -> None:
@@ -325,7 +327,7 @@ class UnitOfWork:
         newer one may be on its way.
         """
         self._state, self.cookie = State.ABANDONED, None
-        events.append((signals.session_conflict, self._id(self.snapshot), None))
+        events.append((signals.session_conflict, self.snapshot))
 
     def _drop_changes(self, events: list[Event]) -> None:
         """Save nothing, because the id was retired before this request. A logout still
@@ -335,11 +337,11 @@ class UnitOfWork:
         if not (changed or pending.endings):
             return
         ended = bool(pending.endings) and self.backend.end(pending.endings[0])
-        session_id = self._id(t.cast(Snapshot, self._retired))
+        retired = t.cast(Snapshot, self._retired)
         if ended:
-            events.append((signals.session_destroyed, session_id, None))
+            events.append((signals.session_destroyed, retired))
         if changed or not ended:
-            events.append((signals.session_conflict, session_id, None))
+            events.append((signals.session_conflict, retired))
         self._state, self.pending = State.ABANDONED, NOTHING
 
     def _is_due(self) -> bool:
@@ -354,15 +356,16 @@ class UnitOfWork:
         )
 
     def _record(self, values: Values) -> Record:
-        record = self.snapshot.record
+        created, nonce, _, rotated = record = self.snapshot.record
         if self._opener.policy.lacks_date(record):
-            record = record._replace(created=int(time.time()))
-        return record._replace(values=values)
-
-    def _id(self, snapshot: Snapshot) -> str | None:
-        return self.backend.id_of(snapshot)
+            created = int(time.time())
+        return Record(created, nonce, values, rotated)
 
     def _emit(self, events: list[Event]) -> None:
-        if self.backend.keeps:
-            for event in events:
-                self._opener.emit(*event)
+        if not self.backend.keeps:
+            return
+        for signal, snapshot in events:
+            # A conflict is logged. Other signals are worth a hash only if somebody
+            # listens.
+            if signal.receivers or signal is signals.session_conflict:
+                self._opener.emit(signal, self.backend.id_of(snapshot))

@@ -143,7 +143,7 @@ class KeptBackend(ABC):
             raise
 
     def _is_permanent(self, values: c.Mapping[t.Hashable, bytes]) -> bool:
-        return bool(self._read("_permanent", values))
+        return "_permanent" in values and bool(self._read("_permanent", values))
 
     def _index(self, key: str, values: c.Mapping[t.Hashable, bytes]) -> None:
         owner = self._read(OWNER_NAME, values)

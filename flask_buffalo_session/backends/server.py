@@ -83,14 +83,15 @@ class ServerBackend(KeptBackend):
             # under one of the two at any moment.
             self._index(seen.token, record.values)
         token = self._save(seen, record, data)
+        permanent = self._is_permanent(record.values)
+        if not refresh and permanent == seen.permanent:
+            issued = seen.issued
+            return Snapshot(record, token, data, None, issued, permanent, seen.cookie)
         with self._forgetting(token if begins else None):
             if begins:
                 self._index(token, record.values)
-            permanent = self._is_permanent(record.values)
-            cookie, issued = seen.cookie, seen.issued
-            if refresh or permanent != seen.permanent:
-                cookie = self._seal(token, permanent=permanent, values=record.values)
-                issued = int(time.time())
+            cookie = self._seal(token, permanent=permanent, values=record.values)
+        issued = int(time.time())
         return Snapshot(record, token, data, None, issued, permanent, cookie)
 
     def _key(self, snapshot: Snapshot) -> str | None:
