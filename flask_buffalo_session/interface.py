@@ -213,6 +213,10 @@ class BuffaloInterface(SessionInterface):
         max_age = self.policy.idle_timeout
         return Opened(self.backend, *self._sealer.unseal(seal, header, max_age=max_age))
 
+    def listens_to(self, signal: NamedSignal) -> bool:
+        """Return whether a signal has a receiver, or is logged."""
+        return bool(signal.receivers) or signal is signals.session_conflict
+
     def emit(
         self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
     ) -> None:

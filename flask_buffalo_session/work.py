@@ -54,6 +54,9 @@ class Opener(t.Protocol):
     def open(self, source: t.Any) -> Opened:
         """Verify the cookies of the request that the session was opened for."""
 
+    def listens_to(self, signal: NamedSignal) -> bool:
+        """Return whether a signal has a receiver, or is logged."""
+
     def emit(
         self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
     ) -> None:
@@ -365,7 +368,6 @@ class UnitOfWork:
         if not self.backend.keeps:
             return
         for signal, snapshot in events:
-            # A conflict is logged. Other signals are worth a hash only if somebody
-            # listens.
-            if signal.receivers or signal is signals.session_conflict:
+            # The id's hash is computed only if somebody needs it.
+            if self._opener.listens_to(signal):
                 self._opener.emit(signal, self.backend.id_of(snapshot))

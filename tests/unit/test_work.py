@@ -69,6 +69,9 @@ class Application:
     def open(self, source: object) -> Opened:
         return Opened(self.backend, Ticket("token", int(POLICY.idle_timeout), None))
 
+    def listens_to(self, signal: object) -> bool:
+        return True
+
     def emit(self, signal: t.Any, session_id: object, reason: object = None) -> None:
         self.emitted.append(signal.name)
 
