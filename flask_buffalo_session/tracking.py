@@ -35,10 +35,10 @@ class Touched:
 
     __slots__ = ("assigned", "began", "stored", "value")
 
-    def __init__(self, value: t.Any, began: bytes | None, assigned: bool) -> None:
+    def __init__(self, value: t.Any, began: bytes | None) -> None:
         self.value = value
         self.began = self.stored = began
-        self.assigned = assigned
+        self.assigned = False
 
 
 class Tracker:
@@ -78,20 +78,20 @@ class Tracker:
         value = self._codec.decode(raw, name)
         if type(value) not in IMMUTABLE:
             # The view can edit this object from now on.
-            self._touched[name] = Touched(value, raw, assigned=False)
+            self._touched[name] = Touched(value, raw)
         return value
 
     def set(self, name: t.Hashable, value: t.Any) -> None:
         """Set or replace a value. With MISSING, delete the value."""
         touched = self._touched.get(name)
         if touched is None:
-            touched = Touched(MISSING, self.stored.get(name), assigned=False)
-            self._touched[name] = touched
-        if touched.value is not value or value is MISSING:
-            # Assigning the object that was handed out is an edit in place. So is
-            # filling a dict or a set that was empty when it was assigned.
-            touched.value = value
-            touched.assigned = not _is_empty(value)
+            touched = self._touched[name] = Touched(value, self.stored.get(name))
+        elif touched.value is value:
+            # Assigning the object that was handed out is an edit in place.
+            return
+        touched.value = value
+        # So is filling a dict or a set that was empty when it was assigned.
+        touched.assigned = not _is_empty(value)
 
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
