@@ -240,7 +240,7 @@ class Tracker:
             )
             if merged is MISSING:
                 return None
-            return codec.encode(merged, name, theirs if mine is None else mine)
+            return codec.encode(merged, name, theirs or mine)
         except SessionTypeError:
             return mine
 

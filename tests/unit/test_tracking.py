@@ -66,6 +66,16 @@ def test_a_change_has_the_bytes_before_and_now() -> None:
     assert tracker.change("missing") == {}
 
 
+def test_a_value_that_cannot_be_stored_is_named() -> None:
+    """Whether one change is asked for, or all of them."""
+    tracker = tracking()
+    tracker.set("cart", object())
+    with pytest.raises(SessionTypeError, match=r"^session\['cart'\]"):
+        tracker.change("cart")
+    with pytest.raises(SessionTypeError, match=r"^session\['cart'\]"):
+        tracker.changes()
+
+
 def test_names_are_those_that_have_a_value() -> None:
     """The stored names come first, in their order."""
     tracker = tracking(a=1, b=2, c=3)

@@ -268,6 +268,28 @@ class TestServerBackend:
         assert backend.end(Ending(seen, tombstone()))
         assert memory.load(str(seen.token)) is None
 
+    @pytest.mark.parametrize("first", ["rotated", "ended", "deleted"])
+    def test_a_full_store_follows_what_another_request_did(
+        self, backend: ServerBackend, memory: MemoryStore, first: str
+    ) -> None:
+        """Before the record could be deleted."""
+        seen = backend.write(backend.blank(), record(a=1), changed=["a"])
+        written = None
+        if first == "rotated":
+            written = backend.rotate(seen, seen.record, kind=MOVED)
+        elif first == "ended":
+            backend.end(Ending(seen, tombstone()))
+        else:
+            memory.delete(str(seen.token))
+
+        def full(*args: t.Any, **settings: t.Any) -> str:
+            raise SessionStoreError("memory", "is full")
+
+        memory.save = full  # type: ignore[method-assign]
+        assert backend.end(Ending(seen, tombstone())) is (first == "rotated")
+        if written is not None:
+            assert memory.load(str(written.token)) is None
+
     def test_an_unknown_id_is_rejected(self, backend: ServerBackend) -> None:
         """The error carries the id's hash."""
         with pytest.raises(RejectedError) as caught:
