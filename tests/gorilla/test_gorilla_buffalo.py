@@ -10,10 +10,13 @@ import pytest
 from markupsafe import Markup
 
 from flask_buffalo_session import GorillaFormat, MemoryStore, register_type
+from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import SessionTypeError
 from flask_buffalo_session.gorilla.codec import GorillaCodec
+from flask_buffalo_session.gorilla.gob.types import STRING, gob_type
 from flask_buffalo_session.registry import registry
 from tests.conftest import Desk
+from tests.gorilla.test_gorilla_codec import entry
 from tests.support.gopeer import (
     NAME,
     NIL,
@@ -155,6 +158,30 @@ def test_go_s_own_type_is_better_than_the_annotations(go: Peer) -> None:
         assert fields(found["new"])["Tags"] == node("[]string", [string("y")])
         assert fields(found["home"])["Zip"] == number(2)
         assert found["other"] == go.values(cookie, [KEY])["other"]
+
+
+def test_a_merge_uses_go_s_own_type_too() -> None:
+    """The other request's value does not hold the struct yet."""
+
+    @dataclass
+    class Person:
+        name: str
+        tags: list  # type: ignore[type-arg]
+
+    register_type(Person, go_name="main.Person")
+    shop = Desk(MemoryStore())
+    shop.codec = codec = GorillaCodec()
+    strings = gob_type("slice", "", (STRING,))
+    kind = gob_type("struct", "Person", (STRING, strings), ("Name", "Tags"))
+    go_wrote = entry(kind, "main.Person", {"Name": "Ann"})
+    record = Record(None, b"", {"boss": go_wrote, "team": codec.encode([], "team")})
+    token = shop.store.save(None, codec.dumps(record), expected=None, max_age=60)
+    one, two = shop.session(token), shop.session(token)
+    one["team"].append("x")
+    two["team"].append(Person("Bea", ["y"]))
+    one.save()
+    two.save()
+    assert shop.values(token)["team"] == ["x", Person("Bea", ["y"])]
 
 
 def test_a_struct_of_another_package_is_another_type() -> None:
