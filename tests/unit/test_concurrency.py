@@ -656,6 +656,47 @@ class TestGetOnce:
         assert desk.values(cookie) == {"ticket": "prize"}
 
 
+class TestWholeDicts:
+    """A dict that was assigned is a whole; a dict that was edited is merged."""
+
+    @pytest.mark.parametrize("first", ["editing", "assigning"])
+    def test_an_edit_beside_an_assignment_makes_no_mixture(
+        self, desk: Desk, first: str
+    ) -> None:
+        """Whichever is saved first. The edit was made inside another user's dict."""
+        cookie = desk.stored(user={"id": 1, "role": "user"})
+        editing, assigning = two(desk, cookie)
+        editing["user"]["seen"] = 1
+        assigning["user"] = {"id": 2, "role": "user"}
+        order = [editing, assigning] if first == "editing" else [assigning, editing]
+        for session in order:
+            session.save()
+        assert desk.values(cookie) == {"user": {"id": 2, "role": "user"}}
+
+    def test_edits_after_an_assignment_are_merged(self, desk: Desk) -> None:
+        """Both requests have seen the same assignment."""
+        cookie = desk.stored(cart={"a": 1})
+        session = desk.session(cookie)
+        session["cart"] = {"b": 1}
+        session.save()
+        first, second = two(desk, cookie)
+        first["cart"]["c"] = 2
+        second["cart"]["d"] = 3
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"cart": {"b": 1, "c": 2, "d": 3}}
+
+    def test_of_two_assignments_the_later_wins(self, desk: Desk) -> None:
+        """Never a mixture of two accounts."""
+        cookie = desk.stored(user={"id": 1})
+        first, second = two(desk, cookie)
+        first["user"] = {"id": 2, "admin": True}
+        second["user"] = {"id": 3}
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"user": {"id": 3}}
+
+
 def test_whoever_loses_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second time on, for a few hundredths of a second at most, and not in
     step with others.
