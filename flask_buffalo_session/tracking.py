@@ -8,7 +8,7 @@ import typing as t
 
 from .codec import IMMUTABLE, NO_STAMPS, Codec, Record
 from .errors import SessionTypeError
-from .merging import MISSING, Missing, merge
+from .merging import MISSING, merge
 
 Values: t.TypeAlias = dict[t.Hashable, bytes]
 
@@ -112,7 +112,7 @@ class Tracker:
             return
         touched.value = value
         # So is filling a dict or a set that was empty when it was assigned.
-        touched.assigned = not _is_empty(value)
+        touched.assigned = type(value) not in (dict, set) or bool(value)
 
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
@@ -202,7 +202,7 @@ class Tracker:
         :param changes: the changes that were saved.
         :param record: the record that the store holds now.
         """
-        self.follow(record)
+        self.stored, self._stamps = record.values, record.stamps
         for name, (_, now) in changes.items():
             touched = self._touched[name]
             touched.began, touched.stored = now, self.stored.get(name)
@@ -283,7 +283,3 @@ class Tracker:
             return codec.encode(merged, name, theirs or mine)
         except SessionTypeError:
             return mine
-
-
-def _is_empty(value: t.Any | Missing) -> bool:
-    return type(value) in (dict, set) and not value
