@@ -321,7 +321,7 @@ class UnitOfWork:
         except RejectedError as error:
             session_id, reason = error.session_id, error.reason
             self._opener.emit(signals.session_rejected, session_id, reason)
-            raise EndedError(self.snapshot) from error
+            raise EndedError from error
         self.tracker.follow(self.snapshot.record)
 
     def _end(self, ending: Ending, events: list[Event]) -> bool:
@@ -355,9 +355,7 @@ class UnitOfWork:
     def _is_due(self) -> bool:
         """Return whether a session that did not change must be saved nevertheless."""
         seen, policy = self.snapshot, self._opener.policy
-        if seen.token is None:
-            return False
-        return (
+        return seen.token is not None and (
             policy.refresh_is_due(seen.issued, permanent=seen.permanent)
             or policy.lacks_date(seen.record)
             or policy.id_is_old(seen.record)
