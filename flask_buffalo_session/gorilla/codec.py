@@ -7,7 +7,7 @@ import contextlib
 import functools
 import typing as t
 
-from ..codec import LAST_SECOND, NOTHING, Encoded, Record, UnreadName
+from ..codec import LAST_SECOND, NO_VALUES, Encoded, Record, UnreadName
 from ..errors import RejectedError, SessionTypeError
 from ..flash import FLASH_NAME
 from ..registry import Registry
@@ -55,6 +55,7 @@ class GorillaCodec:
         registry that :func:`~flask_buffalo_session.register_type` fills.
     """
 
+    keeps_stamps = False
     stores_created = False
 
     def __init__(
@@ -132,7 +133,7 @@ class GorillaCodec:
         value: t.Any,
         name: t.Hashable,
         was: bytes | None = None,
-        beside: Encoded = NOTHING,
+        beside: Encoded = NO_VALUES,
     ) -> bytes:
         key, old = (None, None) if was is None else _parsed_or_none(was)
         if name == FLASH_NAME:

@@ -114,7 +114,7 @@ class _Structs:
                 parts.append(self._field(field, hints[field.name]))
             except ConversionError as error:
                 raise ConversionError(
-                    f"the field {field.name!r} of {cls.__name__} {error}"
+                    f"the field {field.name!r} of {cls.__name__}: {error}"
                 ) from None
         name = go_name.rpartition(".")[2]
         GobType.__init__(kind, "struct", name, tuple(parts), tuple(names))
@@ -128,7 +128,7 @@ class _Structs:
         fits = declared is FLOAT if part is FLOAT else {declared, part} <= {INT, UINT}
         if field.metadata["go_type"] not in SCALARS or not fits:
             raise ConversionError(
-                "declares a go_type that does not fit its annotation: use one of Go's"
+                "the declared go_type does not fit the annotation: use one of Go's"
                 " integer types with int, float32 or float64 with float"
             )
         return declared
@@ -144,8 +144,8 @@ class _Structs:
             size = 2 if origin is dict else 1
             if not arguments:
                 raise ConversionError(
-                    f"is a {origin.__name__} of any elements, and gob needs the type of"
-                    f" Go's elements: annotate it, such as {_WITH_ELEMENTS[origin]}"
+                    f"a bare {origin.__name__} does not say which type Go's elements"
+                    f" have: write it, such as {_WITH_ELEMENTS[origin]}"
                 )
             if len(arguments) == size:
                 parts = tuple(map(self._annotated, arguments))
@@ -157,8 +157,8 @@ class _Structs:
         elif hint in _KINDS:
             return _KINDS[hint]
         raise ConversionError(
-            "has an annotation that names no Go type: use another annotation, or let Go"
-            " send the struct first"
+            "the annotation names no Go type: use another annotation, or let Go send"
+            " the struct first"
         )
 
 

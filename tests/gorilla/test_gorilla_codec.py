@@ -238,6 +238,33 @@ def test_maps_are_compared_without_their_order() -> None:
     assert one != codec.comparable({"b": [{"x": {}, 3: {}}], "a": 1}, "n")
 
 
+@pytest.mark.usefixtures("own_registry")
+def test_go_s_own_values_are_compared_by_their_content() -> None:
+    """Structs, with a class here or without, and values that only Go can read."""
+
+    @dataclass
+    class Known:
+        m: t.Any
+
+    register_type(Known, go_name="main.Known")
+    maps = gob_type("map", "", (STRING, INT))
+
+    def comparable(go_type: str, *keys: str) -> bytes:
+        struct = gob_type("struct", go_type, (maps,), ("M",))
+        pairs = [(key, 1) for key in keys]
+        raw = entry(struct, f"main.{go_type}", {"M": pairs})
+        return CODEC.comparable(CODEC.decode(raw, "n"), "n")
+
+    for go_type in ("Known", "Unknown"):
+        assert comparable(go_type, "a", "b") == comparable(go_type, "b", "a")
+        assert comparable(go_type, "a") != comparable(go_type, "b")
+    assert len({comparable(go_type, "a") for go_type in ("Known", "A", "B")}) == 3
+    money = gob_type("gob", "Money")
+    raws = [entry(money, "main.Money", data) for data in (b"1", b"1", b"2")]
+    one, again, two = (CODEC.comparable(CODEC.decode(raw, "n"), "n") for raw in raws)
+    assert one == again != two
+
+
 DIFFERENT: list[t.Any] = [
     0,
     False,
@@ -707,9 +734,7 @@ def test_dataclasses_that_do_not_fit() -> None:
         size: Decimal
 
     register_type(Odd, go_name="main.Odd")
-    with pytest.raises(
-        SessionTypeError, match="the field 'size' of Odd has an annotation"
-    ):
+    with pytest.raises(SessionTypeError, match="of Odd: the annotation"):
         GorillaCodec(["main.Odd"]).encode(Odd(Decimal(1)), "n")
     struct = gob_type("struct", "Odd", (INT,), ("Other",))
     with pytest.raises(SessionTypeError, match="holds a main"):
