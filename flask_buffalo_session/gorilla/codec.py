@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc as c
 import contextlib
 import functools
 import typing as t
@@ -141,8 +140,8 @@ class GorillaCodec:
                 if was is not None and self.decode(was, name) == value:
                     return was
             return _entry(key, Boxed("[]uint8", BYTES, json_of(value)))
-        entries = beside.values() if was is None else [was, *beside.values()]
-        known = KnownTypes(self._registered, functools.partial(_named_types, entries))
+        held = functools.partial(_named_types, was, beside)
+        known = KnownTypes(self._registered, held)
         encoded = _entry(key, Encoder(self._registry, name, known).encode(value, old))
         if encoded != was:
             check_asserted(name, value)
@@ -277,10 +276,10 @@ def _types(definitions: bytes) -> dict[int, GobType]:
     return Reader(definitions).definitions()
 
 
-def _named_types(entries: c.Iterable[bytes]) -> dict[str, GobType]:
+def _named_types(was: bytes | None, beside: Encoded) -> dict[str, GobType]:
     """Return the types that interfaces in these entries name, by that name."""
     found: dict[str, GobType] = {}
-    for entry in entries:
+    for entry in filter(None, (was, *beside.values())):
         with contextlib.suppress(GobError):
             add_named_types(INTERFACE, _parsed(entry)[1], found)
     return found

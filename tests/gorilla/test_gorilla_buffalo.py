@@ -207,7 +207,7 @@ def test_a_struct_of_another_package_is_another_type() -> None:
     # Both are parts of other values, so their packages are unknown.
     beside = {
         name: codec.encode([item], name)
-        for name, item in (("a", Item("x")), ("b", Other(1)))
+        for name, item in (("a", Other(1)), ("b", Item("x")))
     }
     assert codec.decode(codec.encode(value, "n", None, beside), "n") == value
 
