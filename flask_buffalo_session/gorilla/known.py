@@ -8,7 +8,7 @@ import functools
 from ..errors import SessionTypeError
 from ..values import ValuePath
 from .gob.types import GobType, closure
-from .gotypes import ALWAYS_REGISTERED, UUID_NAME, spellings
+from .gotypes import ALWAYS_REGISTERED, UUID_NAME, folded, spellings
 
 
 class KnownTypes:
@@ -69,23 +69,28 @@ class KnownTypes:
         self.check(name, "uuid.UUID{}", path)
         return name
 
-    def struct(self, go_name: str) -> GobType | None:
+    def struct(self, go_name: str, fields: c.Set[str]) -> GobType | None:
         """Return the type of a struct that the session holds already, or None.
 
         gob matches fields by their exact names and types, so Go's own type is better
         than what a dataclass's annotations say.
+
+        :param fields: the folded Go names of the dataclass's fields.
         """
         names = spellings(go_name)
         for name, kind in self._held.items():
             if kind.kind == "struct" and name.lstrip("*") in names:
                 return kind
-        # A struct that is part of another value has no package.
+        # A struct that is part of another value has no package. So it may be another
+        # struct, which has other fields.
         bare = go_name.rpartition(".")[2].lstrip("*")
         parts = (part for kind in self._held.values() for part in kind.parts)
         found = [
             kind
             for kind in closure(parts)
-            if kind.kind == "struct" and kind.name == bare
+            if kind.kind == "struct"
+            and kind.name == bare
+            and fields <= set(map(folded, kind.fields))
         ]
         return found[0] if len(found) == 1 else None
 

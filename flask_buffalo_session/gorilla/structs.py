@@ -56,8 +56,9 @@ _WITH_ELEMENTS = {
     dict: "dict[str, int]",
 }
 
-#: Returns the type of a Go struct that the session holds already, by its name.
-Sent: t.TypeAlias = c.Callable[[str], GobType | None]
+#: Returns the type of a Go struct that the session holds already, by its name and the
+#: folded names of its fields.
+Sent: t.TypeAlias = c.Callable[[str, c.Set[str]], GobType | None]
 
 
 @functools.lru_cache(maxsize=256)
@@ -103,7 +104,7 @@ class _Structs:
         if cls in self._begun:
             return self._begun[cls]
         go_name = self._registry.by_class[cls].go_name or cls.__name__
-        if (sent := self._sent(go_name)) is not None:
+        if (sent := self._sent(go_name, python_fields(cls).keys())) is not None:
             return sent
         kind = self._begun[cls] = GobType("struct")
         hints = t.get_type_hints(cls)

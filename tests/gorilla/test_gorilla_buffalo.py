@@ -13,7 +13,7 @@ from flask_buffalo_session import GorillaFormat, MemoryStore, register_type
 from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import SessionTypeError
 from flask_buffalo_session.gorilla.codec import GorillaCodec
-from flask_buffalo_session.gorilla.gob.types import STRING, gob_type
+from flask_buffalo_session.gorilla.gob.types import INT, STRING, gob_type
 from flask_buffalo_session.registry import registry
 from tests.conftest import Desk
 from tests.gorilla.test_gorilla_codec import entry
@@ -204,12 +204,19 @@ def test_a_struct_of_another_package_is_another_type() -> None:
     }
     value = Item("tea")
     assert codec.decode(codec.encode(value, "n", None, beside), "n") == value
-    # Both are parts of other values, so their packages are unknown.
-    beside = {
-        name: codec.encode([item], name)
-        for name, item in (("a", Other(1)), ("b", Item("x")))
-    }
-    assert codec.decode(codec.encode(value, "n", None, beside), "n") == value
+    # As parts of other values they have no package: one with other fields, one that
+    # fits, and a second one that fits.
+    for part, name, used in (
+        (INT, "Number", "Sku"),
+        (STRING, "SKU", "SKU"),
+        (INT, "Sku", "Sku"),
+    ):
+        struct = gob_type("struct", "Item", (part,), (name,))
+        kind = gob_type("slice", "", (struct,))
+        beside[name] = entry(kind, f"main.{name}s", [])
+        data = codec.encode(value, "n", None, beside)
+        assert used.encode() in data
+        assert codec.decode(data, "n") == value
 
 
 # Fields whose Go type the annotation does not say
