@@ -27,8 +27,9 @@ from flask_buffalo_session.errors import (
     SessionStoreError,
     SessionTooLargeError,
 )
-from tests.conftest import SECRET, Clock, Counting, make_app
+from tests.conftest import SECRET, Clock, Counting, RecordingMemory, make_app
 from tests.support.parameters import stable_repr
+from tests.support.target import keys_in
 
 NAME = "_buffalo_session"
 
@@ -139,13 +140,13 @@ class TestCost:
 
     def test_thousand_anonymous_requests_leave_nothing(self) -> None:
         """Reads, clears and made-up cookies make no record and no cookie."""
-        store = MemoryStore()
+        store = RecordingMemory()
         client = client_of(store)
         for number in range(330):
             for path in ("/get", "/clear", "/regenerate"):
                 client.set_cookie(NAME, f"brmade-up-{number}.x.y")
                 assert "Set-Cookie" not in client.get(path).headers
-        assert store._records == {}
+        assert keys_in(store) == set()
 
 
 class TestCookie:
@@ -855,7 +856,7 @@ def test_who_is_told_of_a_rejection_may_use_the_session(
     cookie: str, clock: Clock
 ) -> None:
     """It is the fresh one by then."""
-    store = MemoryStore()
+    store = RecordingMemory()
     app = with_views(make_app(store, SESSION_IDLE_TIMEOUT=100))
     client = app.test_client()
     client.get("/set/a/1")
@@ -864,7 +865,8 @@ def test_who_is_told_of_a_rejection_may_use_the_session(
     elif cookie == "expired":
         clock.tick(200)
     else:
-        store._records.clear()
+        for token in store.tokens:
+            store.delete(token)
     found = []
 
     def receive(sender: object, **data: t.Any) -> None:
