@@ -294,7 +294,7 @@ def test_only_one_of_two_requests_regenerates(listed: CountingOwned) -> None:
     assert len(alive) == 1
 
 
-def test_regenerate_succeeds_although_the_owner_is_indexed_again_meanwhile(
+def test_regenerate_succeeds_after_the_owner_was_indexed_again(
     listed: CountingOwned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another request changes the old id's entry in the list. The new id's owner can
@@ -457,7 +457,7 @@ class TestOwners:
             browser.get("/change")
             assert listed.calls == ["load"]
 
-    def test_refreshing_a_cookie_without_an_owner_removes_the_owner_from_the_index(
+    def test_refreshing_a_cookie_without_owner_updates_the_index(
         self,
     ) -> None:
         """Another request bound the session, but the browser did not keep that cookie."""
@@ -553,7 +553,7 @@ class TestEntries:
         (key,) = keys_in(owned) - before
         assert key.endswith(storage_key(f"ended:{session_id}"))
 
-    def test_removing_the_owner_from_the_session_removes_it_from_the_entry(
+    def test_removing_the_owner_updates_the_entry(
         self,
     ) -> None:
         """Only an entry with the owner's name in it counts as that owner's."""

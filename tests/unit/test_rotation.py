@@ -461,20 +461,14 @@ def test_two_saves_in_one_request_keep_the_age_of_the_id(
     session = opened(desk, cookie)
     session.save()
     cookie = str(session.cookie)
-    rotated = desk.codec.loads(
-        desk.store.load(cookie) or b""
-    ).rotated
+    rotation = desk.codec.loads(desk.store.load(cookie) or b"").rotated
     later.pass_by(50)
     session = opened(desk, cookie)
     for number in (2, 3):
         session["a"] = number
         session.save()
         record = desk.codec.loads(desk.store.load(cookie) or b"")
-        assert (
-            record.rotated
-            == rotated
-            > (record.created or 0)
-        )
+        assert record.rotated == rotation > (record.created or 0)
 
 
 def test_the_record_stores_the_age_of_the_id_only_with_rotation(

@@ -61,7 +61,7 @@ def test_a_tombstone_of_an_ended_session_names_no_new_id() -> None:
     assert data != tombstone()
 
 
-@pytest.data.parametrize("data", [None, b"", b"\x01record"])
+@pytest.mark.parametrize("data", [None, b"", b"\x01record"])
 def test_a_record_is_not_a_tombstone(data: bytes | None) -> None:
     """Records of the codecs never begin with a zero byte."""
     assert not is_tombstone(data)
@@ -79,7 +79,7 @@ def test_only_an_id_rotated_by_age_forwards_requests_for_30_seconds(
     assert not session_moved(moved)
 
 
-@pytest.data.parametrize(
+@pytest.mark.parametrize(
     "data",
     [forwarding(MOVED, "another" * 6, "x" * 43), b"\x00M", b"\x00M\xff", b"\0"],
     ids=["of another id", "cut off", "malformed", "of no kind"],
