@@ -432,7 +432,7 @@ class TestEnded:
         assert desk.values(cookie) == {}
 
     def test_only_the_first_of_two_logouts_removes_the_cookie(self, desk: Desk) -> None:
-        """When the second one answers, the browser may hold the cookie of a new login."""
+        """The browser may hold the cookie of a new login when the second one answers."""
         cookie = desk.stored(user_id=1)
         first, second = two(desk, cookie)
         first.clear()
@@ -658,6 +658,93 @@ class TestGetOnce:
             session.get_once("ticket")
         desk.store.save = save  # type: ignore[method-assign]
         assert desk.values(cookie) == {"ticket": "prize"}
+
+
+class TestWholeDicts:
+    """Dicts that a request assigned replace the stored dict. Dicts that a request
+    edited are merged.
+    """
+
+    @pytest.mark.parametrize("first", ["editing", "assigning"])
+    def test_an_edit_is_dropped_when_another_request_assigns_the_dict(
+        self, desk: Desk, first: str
+    ) -> None:
+        """Whichever is saved first: the edit was made inside another user's dict."""
+        cookie = desk.stored(user={"id": 1, "role": "user"})
+        editing, assigning = two(desk, cookie)
+        editing["user"]["seen"] = 1
+        assigning["user"] = {"id": 2, "role": "user"}
+        order = [editing, assigning] if first == "editing" else [assigning, editing]
+        for session in order:
+            session.save()
+        assert desk.values(cookie) == {"user": {"id": 2, "role": "user"}}
+
+    def test_an_authentication_name_is_never_merged(self, desk: Desk) -> None:
+        """An edit inside its value does not restore a deleted name."""
+        desk.auth_names = ("user",)
+        cookie = desk.stored(user={"id": 1}, a=1)
+        editing, leaving = two(desk, cookie)
+        leaving.pop("user")
+        editing["user"]["seen"] = 1
+        editing["b"] = 2
+        leaving.save()
+        editing.save()
+        assert "user" not in desk.values(leaving.cookie or cookie)
+        assert "user" not in desk.values(editing.cookie or cookie)
+
+    def test_edits_after_an_assignment_are_merged(self, desk: Desk) -> None:
+        """Both requests have seen the same assignment."""
+        cookie = desk.stored(cart={"a": 1})
+        session = desk.session(cookie)
+        session["cart"] = {"b": 1}
+        session.save()
+        first, second = two(desk, cookie)
+        first["cart"]["c"] = 2
+        second["cart"]["d"] = 3
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"cart": {"b": 1, "c": 2, "d": 3}}
+
+    def test_the_later_of_two_assignments_wins(self, desk: Desk) -> None:
+        """The result is never a mixture of two accounts."""
+        cookie = desk.stored(user={"id": 1})
+        first, second = two(desk, cookie)
+        first["user"] = {"id": 2, "admin": True}
+        second["user"] = {"id": 3}
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"user": {"id": 3}}
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_each_cleared_session_ends(desk: Desk, failing: int) -> None:
+    """Even if ending one of them fails and the save is repeated."""
+    first = desk.stored(a=1)
+    session = desk.session(first)
+    session.clear()
+    session["b"] = 1
+    session.save()
+    second = str(session.cookie)
+    session.clear()
+    session["c"] = 1
+    end, calls = desk.backend.end, []
+
+    def ending(snapshot: t.Any) -> bool:
+        calls.append(snapshot)
+        if len(calls) <= failing:
+            raise SessionStoreError("it", "is away")
+        return end(snapshot)
+
+    desk.backend.end = ending  # type: ignore[assignment, method-assign]
+    for _ in range(failing):
+        with pytest.raises(SessionStoreError):
+            session.save()
+    session.save()
+    third = str(session.cookie)
+    assert [desk.values(cookie) for cookie in (first, second, third)] == [
+        *({}, {}),
+        {"c": 1},
+    ]
 
 
 def test_a_repeated_conflict_waits_a_random_moment(
