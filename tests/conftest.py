@@ -1,4 +1,4 @@
-"""What the tests share: the stores, applications, and sessions without one."""
+"""Provide the stores, applications, and sessions without an application."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ NAME = "_buffalo_session"
 
 @functools.cache
 def url(text: str) -> Store:
-    """The store for a URL. Kept, and its connections with it: some drivers complain
-    of those that nobody closes.
+    """Return the store for a URL. It is cached with its connections: some drivers
+    complain of connections that are never closed.
     """
     return store_from_url(text, "/nowhere")
 
 
 @functools.cache
 def folder_of(name: str, at: Servers) -> Path:
-    """The folder of a store that keeps files."""
+    """Return the folder of a store that keeps files."""
     return at.folder(name)
 
 
 class Recording:
-    """A store in memory that knows its tokens, as no client can list its records."""
+    """Record the tokens of a store in memory, as no client can list its records."""
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)
@@ -151,7 +151,7 @@ _connected: dict[str, Store] = {}
 
 
 def store_named(name: str, servers: Servers) -> Store:
-    """A store of a test's own, though not its connections."""
+    """Return a new store for one test. It may share connections with other stores."""
     if name in ("cookie", "memory"):
         return STORES[name](servers)
     if name not in _connected:
@@ -288,7 +288,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Stepping:
-    """A clock that is set, in this process; the servers have their own."""
+    """Set the clock of this process; servers have their own clocks."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.offset = 0
@@ -303,7 +303,7 @@ def stepping(monkeypatch: pytest.MonkeyPatch) -> Stepping:
 
 
 class Counting:
-    """A store that counts what it is asked, and fails when told to."""
+    """Count the calls to a store, and raise errors that a test asks for."""
 
     def __init__(self, store: Store) -> None:
         self.inner = store
@@ -445,7 +445,7 @@ class Desk:
 
 
 def make_app(store: object = "cookie", **config: t.Any) -> Flask:
-    """An application with sessions, outside debug and testing mode."""
+    """Return an application with sessions, outside debug and testing mode."""
     app = Flask("shop")
     app.config.update(SESSION_SECRET=SECRET, SESSION_STORE=store)
     app.config.update(config)
@@ -460,7 +460,7 @@ def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def go(go_program: Path) -> c.Iterator[gopeer.Peer]:
-    """A Go program that has registered its types."""
+    """Start a Go program that has registered its types."""
     peer = gopeer.Peer(go_program)
     yield peer
     peer.close()
@@ -468,7 +468,7 @@ def go(go_program: Path) -> c.Iterator[gopeer.Peer]:
 
 @pytest.fixture(scope="session")
 def bare_go(go_program: Path) -> c.Iterator[gopeer.Peer]:
-    """One that has registered none."""
+    """Start a Go program that has registered no types."""
     peer = gopeer.Peer(go_program, bare=True)
     yield peer
     peer.close()

@@ -225,7 +225,7 @@ class TestTheSameName:
     def test_a_message_that_was_taken_does_not_come_back(
         self, desk: Desk, first_to_save: int
     ) -> None:
-        """One request adds a message. Another one takes all messages and adds its own."""
+        """One request adds a message. Another one takes all and adds its own."""
         cookie = desk.stored(_flashes=["old"])
         adding, taking = two(desk, cookie)
         adding["_flashes"].append("new")
@@ -368,7 +368,7 @@ class TestEnded:
     def test_regenerate_and_modified_are_dropped_after_the_end(
         self, desk: Desk, asked: str
     ) -> None:
-        """They are a conflict although no value changed: the view relies on the save."""
+        """They are a conflict although no value changed: the view relies on them."""
         cookie = desk.stored(a=1)
         asking, leaving = two(desk, cookie)
         leaving.clear()
@@ -432,7 +432,7 @@ class TestEnded:
         assert desk.values(cookie) == {}
 
     def test_only_the_first_of_two_logouts_removes_the_cookie(self, desk: Desk) -> None:
-        """The browser may hold the cookie of a new login when the second one answers."""
+        """The browser may hold the cookie of a new login by then."""
         cookie = desk.stored(user_id=1)
         first, second = two(desk, cookie)
         first.clear()
@@ -1038,7 +1038,7 @@ def test_a_failed_cleanup_does_not_replace_the_first_error(desk: Desk) -> None:
 def test_a_request_for_an_end_or_a_new_id_after_a_failed_save_is_done(
     desk: Desk, ending: str
 ) -> None:
-    """A view whose save failed may end the session although no value has changed since."""
+    """A view whose save failed may end the session without another change."""
     cookie = desk.stored(a=1)
     store = Counting(desk.store)
     desk.store = store

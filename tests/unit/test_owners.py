@@ -108,7 +108,7 @@ class TestStores:
             owned.save(token, b"new", expected=b"data", max_age=HOUR)
 
     def test_revoke_keeps_a_tombstone(self, owned: t.Any) -> None:
-        """The tombstone stops late requests from starting another session under the id."""
+        """A late request must not start another session under the id."""
         for data in (tombstone(), forwarding(MOVED, "old", "new")):
             token = owned.save(None, data, expected=None, max_age=HOUR)
             assert owned.revoke(storage_key(token)) == data

@@ -343,7 +343,7 @@ def test_only_the_first_of_two_logouts_removes_the_cookie(
 
 
 def test_a_cookie_sealed_after_the_end_does_not_count_as_a_late_request() -> None:
-    """A slow request may send such a cookie. Its user must not wait a minute to log in."""
+    """A slow request may send such a cookie. Its user can log in at once."""
     entry, now = tombstone(), int(time.time())
     assert has_just_ended(entry, now - 5)
     assert not has_just_ended(entry, now + 5)
@@ -460,7 +460,7 @@ class TestOwners:
     def test_refreshing_a_cookie_without_owner_updates_the_index(
         self,
     ) -> None:
-        """Another request bound the session, but the browser did not keep that cookie."""
+        """Another request bound the session, but the browser lost that cookie."""
         store = MemoryStore()
         revocations = RevocationList(store, HOUR)
         desk = Desk(CookieStore(), revocations=revocations)
@@ -543,7 +543,7 @@ class TestEntries:
         assert keys_in(store) == set()
 
     def test_the_entry_is_stored_under_a_hash_of_the_id(self, owned: t.Any) -> None:
-        """The cookie does not show the id: the id is a hash of what the cookie holds."""
+        """The id itself is a hash of a value in the cookie."""
         desk = Desk(CookieStore(), revocations=RevocationList(owned, HOUR))
         session = desk.session(desk.stored(a=1))
         session_id = session.id

@@ -759,7 +759,7 @@ class TestIds:
         assert session.cookie is None
 
     def test_changing_an_auth_name_changes_the_id(self, desk: Desk) -> None:
-        """``SESSION_AUTH_NAMES`` lists these names. Other names do not change the id."""
+        """``SESSION_AUTH_NAMES`` lists these names. Other names keep the id."""
         desk.auth_names = ("user_id",)
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
@@ -780,7 +780,7 @@ class TestIds:
     def test_get_once_of_an_auth_name_changes_the_id(
         self, desk: Desk, name: str
     ) -> None:
-        """Deleting such a name does the same. ``get_once`` of other names keeps the id."""
+        """Deleting the name does, too. ``get_once`` of other names keeps the id."""
         desk.auth_names = ("user_id",)
         cookie = desk.stored(a=1, user_id=42, **{OWNER_NAME: "ann"})
         session = desk.session(cookie)
@@ -919,7 +919,7 @@ class TestTimeouts:
         assert desk.values(cookie) == {}
 
     def test_a_record_expires_with_the_absolute_timeout(self, clock: Clock) -> None:
-        """The store gets the shorter one of the idle and the remaining absolute time."""
+        """The store gets the shorter of the idle and the remaining absolute time."""
         desk = Desk(MemoryStore(), idle_timeout=80, absolute_timeout=100)
         cookie = desk.stored(a=1)
         clock.tick(70)
