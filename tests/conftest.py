@@ -52,7 +52,7 @@ from tests.support.servers import (
 
 SECRET = "a secret for the tests, long enough"
 
-# How long an example takes says more of the machine than of the package.
+# No deadline: the time of an example depends mostly on the machine.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
@@ -123,7 +123,7 @@ STORES: dict[str, c.Callable[[Servers], Store]] = {
     **SERVER_STORES,
 }
 
-#: Those that know whose sessions they keep.
+#: The stores that index sessions by owner.
 OWNED = [
     *("memory", "redis", "redis-decoding", "valkey"),
     *("sqlite", "postgresql", "mariadb"),
@@ -183,9 +183,10 @@ def owned(request: pytest.FixtureRequest, servers: Servers) -> t.Any:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests over stores are over all of them; those that set the clock, over those
-    whose time is this process'. What time does to the others is in
-    test_timeouts.py.
+    """Run a test with a store fixture on every store.
+
+    A test that sets the clock runs only on the stores that use this process's clock.
+    test_timeouts.py tests the expiry of the other stores.
     """
     for fixture, stores in (("store", STORES), ("server_store", SERVER_STORES)):
         if fixture in metafunc.fixturenames:
@@ -222,7 +223,7 @@ class Formatting:
         self.encrypt = encrypt
 
     def settings(self, *secrets: str) -> dict[str, t.Any]:
-        """What chooses it in ``app.config``.
+        """Return the settings that choose this format in ``app.config``.
 
         :param secrets: newest first.
         """
@@ -234,7 +235,7 @@ class Formatting:
         }
 
     def seal(self, *secrets: str, name: str = NAME) -> Seal:
-        """What protects the cookies of an application with these settings."""
+        """Return the seal of an application with these settings."""
         keys = [secret.encode() for secret in secrets]
         return self.make(*secrets).seal(keys, name, encrypt=self.encrypt)
 
@@ -333,8 +334,9 @@ class Counting:
 
 
 class Desk:
-    """An application that opens sessions without Flask: what a browser holds is the
-    token itself. ``emitted`` is what was emitted.
+    """Open sessions without Flask, as an application does.
+
+    The cookie is the token itself. ``emitted`` lists the emitted signals.
 
     :param store: keeps the sessions.
     :param settings: time-outs, as :class:`Policy` takes them, ``revocations`` and

@@ -1012,7 +1012,7 @@ class TestUnknownTypes:
         assert "hunter2" not in str(caught.value)
 
     def test_a_failed_value_does_not_affect_the_next_error(self) -> None:
-        """The error about damaged bytes must not show the problem of an earlier value."""
+        """The next error must not show the problem of an earlier value."""
         data = codec.encode(Circular([]), "n")
         with pytest.raises(SessionTypeError, match="register_type"):
             stranger.decode(data, "n")

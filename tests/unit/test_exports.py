@@ -161,7 +161,7 @@ def test_public_methods_are_documented() -> None:
                     *(Examinable, Closable, Prunable),
                 )
             )
-            # These names are for Flask and for the package itself.
+            # A method of a protocol is documented in the protocol.
             assert value.__doc__ or inherited, (name, attribute)
 
 

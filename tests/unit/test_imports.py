@@ -275,8 +275,8 @@ def test_no_module_can_run_code_from_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_only_the_settings_ask_which_kind_of_store_there_is(name: str) -> None:
-    """They choose the backend. Everything else asks the backend, or for an ability."""
+def test_only_the_settings_check_the_class_of_a_store(name: str) -> None:
+    """The settings choose the backend. Other modules ask the backend instead."""
     if name == "config" or name.startswith("stores."):
         return
     for node in ast.walk(ast.parse(PATHS[name].read_text())):

@@ -242,7 +242,7 @@ class TestEnums:
     def test_enum_members_round_trip(
         self, codec: NativeCodec, member: enum.Enum
     ) -> None:
-        """The result is the same member, even if it compares equal to an int or a str."""
+        """The same member comes back, even if it equals an int or a str."""
         register_type(type(member))
         assert round_trip(codec, member) is member
         assert round_trip(codec, {member: [member]}) == {member: [member]}

@@ -20,7 +20,7 @@ def checked(*arguments: str) -> tuple[int, str]:
 
 
 def test_the_public_names_are_typed() -> None:
-    """Every assertion in tests/typing holds, and mypy finds every expected error there."""
+    """All assertions in tests/typing hold; mypy finds all expected errors."""
     code, output = checked("tests/typing")
     assert code == 0, output
 
