@@ -242,6 +242,9 @@ class UnitOfWork:
             self.check_writable(closed=closed)
         elif closed or not self._is_due():
             return
+        if self._is_logout(changes):
+            self.clear()
+            changes = {}
         if changes or self.snapshot.token is not None:
             try:
                 self.snapshot = self._write(changes, events)
@@ -295,6 +298,16 @@ class UnitOfWork:
                 events.append((signals.session_saved, saved))
             return written
         raise AssertionError("attempts() ends with an error")
+
+    def _is_logout(self, changes: Changes) -> bool:
+        """Return whether deletions have emptied the session, and one of the deleted
+        names was an authentication name.
+        """
+        names = self._opener.auth_names
+        if changes.keys().isdisjoint(names):
+            return False
+        deleted = any(name in changes and changes[name].now is None for name in names)
+        return deleted and not self.tracker.names()
 
     def _rotation(self, changes: Changes) -> Kind | None:
         """Return the kind of tombstone to leave under the present id; None keeps it.
