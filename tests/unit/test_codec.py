@@ -206,7 +206,7 @@ class TestValues:
         assert codec.encode(codec.decode(data, "n"), "n") == data
 
     def test_equal_values_of_different_types_encode_differently(self) -> None:
-        """The session finds changes by comparing bytes, and 1 must not look like True."""
+        """A session finds changes by comparing bytes; 1 must not look like True."""
         alike: list[t.Any] = [1, True, 1.0, Decimal(1), Decimal("1.0")]
         assert len({codec.encode(value, "n") for value in alike}) == len(alike)
         zeros: list[t.Any] = [0, False, 0.0, -0.0, Decimal(0), Decimal("-0")]
