@@ -892,7 +892,7 @@ class TestLogoutByDeletions:
     """Flask's users log out by ``session.pop("user_id")``."""
 
     def test_it_ends_the_session(self, desk: Desk) -> None:
-        """As ``clear()`` does: the cookie is removed, and the id is dead."""
+        """As ``clear()`` does: the cookie is removed, and the id is retired."""
         desk.auth_names = ("user_id",)
         cookie = desk.stored(user_id=1, cart=[1])
         session = desk.session(cookie)
@@ -905,7 +905,7 @@ class TestLogoutByDeletions:
             assert desk.values(cookie) == {}
 
     def test_a_session_that_is_not_empty_gets_a_new_id(self, desk: Desk) -> None:
-        """It goes on without its user."""
+        """The session continues without its user."""
         desk.auth_names = ("user_id",)
         cookie = desk.stored(user_id=1, cart=[1])
         session = desk.session(cookie)
