@@ -920,7 +920,7 @@ class TestStoreAtStart:
         assert store.asked == 0
         assert client.get("/touched").status_code == 200
         (warned,) = warnings_of(app, caplog)
-        assert "it leaks. Mend it." in warned
+        assert "it leaks. Fix it." in warned
         assert "100 seconds ahead of this machine's" in warned
         for path in ("/touched", "/untouched", "/touched"):
             client.get(path)
