@@ -72,7 +72,7 @@ class TestSecrecy:
     def test_logs_and_signals_name_neither_ids_nor_cookies_nor_values(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """In the life of a session, and in all that may be wrong with one."""
+        """Write, rotate, log in, and send cookies and records that are invalid."""
         recorder = Recorder(target, caplog)
 
         def write() -> None:
@@ -108,7 +108,7 @@ class TestSecrecy:
     def test_errors_name_none_of_them_either(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Nor do the tracebacks that are logged where nobody handles them."""
+        """Check errors and the tracebacks that Flask logs for unhandled errors."""
         recorder = Recorder(target, caplog)
         values: list[object] = [object(), f"\ud800{VALUE}", [VALUE, {1: object()}]]
 
@@ -195,7 +195,7 @@ class TestRejections:
     def check(
         self, target: Target, text: str, reason: str, token: str | None, caplog: t.Any
     ) -> None:
-        """However often a view looks at the session."""
+        """Log one line, even if a view reads the session several times."""
         target.rejections.clear()
         caplog.clear()
         caplog.set_level(logging.DEBUG)
@@ -231,7 +231,7 @@ class TestRejections:
     def test_a_request_that_does_not_look_is_told_nothing(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A bad cookie is found when the session is used."""
+        """A request that does not use the session does not check its cookie."""
         caplog.set_level(logging.DEBUG)
         caplog.clear()
         assert target.send("bad", "/untouched").status_code == 200
