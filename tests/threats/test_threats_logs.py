@@ -213,7 +213,7 @@ class TestRejections:
     def test_several_bad_cookies_in_a_request_are_one_line(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Of the first one's reason; and none where a later cookie verifies."""
+        """Log the first cookie's reason, or nothing if a later cookie verifies."""
         caplog.set_level(logging.DEBUG)
         bad = "; ".join(f"{NAME}=bad{number}" for number in range(7))
         for header in (bad, f"{bad}; {NAME}={target.cookie[:-2]}"):
@@ -228,7 +228,7 @@ class TestRejections:
         assert not caplog.records
         assert not target.rejections
 
-    def test_a_request_that_does_not_look_is_told_nothing(
+    def test_an_unused_session_is_not_checked_or_logged(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A request that does not use the session does not check its cookie."""
