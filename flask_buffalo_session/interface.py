@@ -127,8 +127,9 @@ class BuffaloInterface(SessionInterface):
                 self._startup.check_store()
         session.closed = True
         vary_on_cookie(response)
-        if session.cookie is not None:
-            self._set_cookie(response, session, request)
+        text = session.cookie
+        if text is not None:
+            self._set_cookie(response, text, session.cookie_permanent, request)
         if response.is_streamed:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
@@ -144,15 +145,13 @@ class BuffaloInterface(SessionInterface):
         )
 
     def _set_cookie(
-        self, response: Response, session: Session, request: Request
+        self, response: Response, text: str, permanent: bool, request: Request
     ) -> None:
         secure = self.config.cookie_secure or (
             request.is_secure and not self._app.debug and not self._app.testing
         )
-        if session.cookie:
-            cookie = self._cookie.render(
-                session.cookie, permanent=session.cookie_permanent, secure=secure
-            )
+        if text:
+            cookie = self._cookie.render(text, permanent=permanent, secure=secure)
         else:
             cookie = self._cookie.expire(secure=secure)
         response.headers.add("Set-Cookie", cookie)

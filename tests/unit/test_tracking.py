@@ -6,10 +6,11 @@ import typing as t
 
 import pytest
 
+from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import SessionTypeError
 from flask_buffalo_session.merging import MISSING
 from flask_buffalo_session.native.codec import NativeCodec
-from flask_buffalo_session.tracking import Change, Tracker, Values
+from flask_buffalo_session.tracking import Change, Changes, Tracker, Values
 
 CODEC = NativeCodec()
 
@@ -24,16 +25,24 @@ def stored(**values: object) -> Values:
 
 def tracking(*whole_names: str, **values: object) -> Tracker:
     """Return a tracker of a session that holds these values."""
-    return Tracker(CODEC, stored(**values), whole_names)
+    record = Record(0, b"", stored(**values))
+    return Tracker(CODEC, record, whole_names, stamped=True)
 
 
 def saved_over(tracker: Tracker, **theirs: object) -> dict[t.Any, t.Any]:
     """Return what a save stores after another request has stored `theirs`."""
     changes = tracker.changes()
-    tracker.stored = stored(**theirs)
-    values = tracker.applied(changes)
-    tracker.saved(changes, values)
+    found = stored(**theirs)
+    tracker.follow(Record(0, b"", found, 0, tracker.stamps({}, found)))
+    values = save(tracker, changes)
     return {name: CODEC.decode(data, name) for name, data in values.items()}
+
+
+def save(tracker: Tracker, changes: Changes) -> Values:
+    """Save these changes, and return the values that are stored then."""
+    values = tracker.applied(changes)
+    tracker.saved(changes, Record(0, b"", values, 0, tracker.stamps(changes, values)))
+    return values
 
 
 def test_reading_is_no_change() -> None:
@@ -91,7 +100,7 @@ def test_names_are_those_that_have_a_value() -> None:
 
 def test_a_value_is_decoded_when_it_is_read() -> None:
     """So a damaged value is an error only then."""
-    tracker = Tracker(CODEC, {"a": b"\xc1", "b": raw(1)})
+    tracker = Tracker(CODEC, Record(0, b"", {"a": b"\xc1", "b": raw(1)}))
     assert tracker.has("a")
     assert tracker.names() == ["a", "b"]
     assert tracker.get("b") == 1
@@ -106,7 +115,7 @@ def test_after_a_save_changes_begin_anew() -> None:
     cart = tracker.get("cart")
     cart.append(2)
     changes = tracker.changes()
-    tracker.saved(changes, tracker.applied(changes))
+    save(tracker, changes)
     assert tracker.changes() == {}
     cart.append(3)
     assert tracker.changes() == {"cart": Change(raw([1, 2]), raw([1, 2, 3]))}
@@ -202,11 +211,73 @@ class TestWholeValues:
         cart = {"a": 1}
         tracker.set("cart", cart)
         changes = tracker.changes()
-        tracker.saved(changes, tracker.applied(changes))
+        save(tracker, changes)
         cart["b"] = 2
         assert saved_over(tracker, cart={"a": 1, "c": 3}) == {
             "cart": {"a": 1, "c": 3, "b": 2}
         }
+
+
+class TestReplaced:
+    """An edit inside a dict or a set that another request replaced is dropped."""
+
+    @pytest.mark.parametrize(
+        ("before", "replacement"),
+        [({"id": 1, "role": "user"}, {"id": 2, "role": "user"}), ({1, 2}, {2, 3})],
+        ids=["dict", "set"],
+    )
+    def test_the_replacement_stays_as_it_is(
+        self, before: t.Any, replacement: object
+    ) -> None:
+        """Though both have a part in common."""
+        editing, assigning = tracking(user=before), tracking(user=before)
+        user = editing.get("user")
+        user.update({"seen": 1} if isinstance(user, dict) else {9})
+        assigning.set("user", replacement)
+        changes = assigning.changes()
+        values = save(assigning, changes)
+        stamps = assigning.stamps({}, values)
+        assert list(stamps) == ["user"]
+        edits = editing.changes()
+        editing.follow(Record(0, b"", values, 0, stamps))
+        assert editing.applied(edits) == {"user": raw(replacement)}
+
+    def test_an_edit_keeps_the_stamp(self) -> None:
+        """So two edits after an assignment are merged."""
+        stamps: dict[t.Hashable, bytes] = {"cart": b"1234"}
+        record = Record(0, b"", stored(cart={"a": 1}), 0, stamps)
+        tracker = Tracker(CODEC, record, stamped=True)
+        tracker.get("cart")["b"] = 2
+        changes = tracker.changes()
+        tracker.follow(Record(0, b"", stored(cart={"a": 1, "c": 3}), 0, stamps))
+        values = tracker.applied(changes)
+        assert CODEC.decode(values["cart"], "") == {"a": 1, "c": 3, "b": 2}
+        assert tracker.stamps(changes, values) == stamps
+
+    def test_each_assignment_has_a_stamp_of_its_own(self) -> None:
+        """A deleted value has none, nor has a value that cannot be edited."""
+        tracker = tracking(a={}, b=1)
+        found: set[bytes] = set()
+        for _ in range(2):
+            tracker.set("a", {"x": len(found)})
+            tracker.set("b", len(found) + 5)
+            changes = tracker.changes()
+            values = save(tracker, changes)
+            stamps = tracker.stamps({}, values)
+            assert list(stamps) == ["a"]
+            found.add(stamps["a"])
+        assert len(found) == 2
+        tracker.set("a", MISSING)
+        changes = tracker.changes()
+        assert tracker.stamps(changes, tracker.applied(changes)) == {}
+
+    def test_only_a_store_that_merges_keeps_stamps(self) -> None:
+        """And only under names that are str: others are merged by key."""
+        for name, stamped, kept in (("a", True, 1), ("a", False, 0), (1, True, 0)):
+            tracker = Tracker(CODEC, Record(0, b"", {}), stamped=stamped)
+            tracker.set(name, {"x": 1})
+            changes = tracker.changes()
+            assert len(tracker.stamps(changes, tracker.applied(changes))) == kept
 
 
 class TestWholeNames:
@@ -241,7 +312,7 @@ def test_a_value_that_cannot_be_decoded_is_not_merged() -> None:
     tracker = tracking(a=[1])
     tracker.get("a").append(2)
     changes = tracker.changes()
-    tracker.stored = {"a": b"\xc1"}
+    tracker.follow(Record(0, b"", {"a": b"\xc1"}))
     assert tracker.applied(changes) == {"a": raw([1, 2])}
 
 
@@ -249,6 +320,6 @@ def test_forgetting_a_value_follows_the_store() -> None:
     """Its object is not tracked any more."""
     tracker = tracking(a=[1], b=2)
     tracker.get("a").append(2)
-    tracker.forget("a", stored(b=2))
+    tracker.forget("a", Record(0, b"", stored(b=2)))
     assert tracker.get("a") is MISSING
     assert tracker.changes() == {}

@@ -17,6 +17,7 @@ from flask_buffalo_session.errors import (
     SessionConflictError,
     SessionSecretError,
     SessionStoreError,
+    SessionTooLargeError,
 )
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.policy import Policy
@@ -32,6 +33,7 @@ from flask_buffalo_session.tombstones import (
     tombstone,
 )
 from flask_buffalo_session.work import Opened
+from tests.conftest import Clock
 
 CODEC = NativeCodec()
 POLICY = Policy(idle_timeout=3600, permanent_lifetime=3600, stores_created=True)
@@ -145,7 +147,7 @@ class TestSession:
         app = Application()
 
         def ended(seen: Snapshot, *args: t.Any, **settings: t.Any) -> Snapshot:
-            raise EndedError(seen)
+            raise EndedError
 
         monkeypatch.setattr(app.backend, "write", ended)
         cookies = []
@@ -290,6 +292,95 @@ class TestServerBackend:
         if written is not None:
             assert memory.load(str(written.token)) is None
 
+    def test_a_cookie_that_says_so_is_permanent(self, backend: ServerBackend) -> None:
+        """Otherwise the session's values say so."""
+        seen = backend.write(backend.blank(), record(_permanent=True), changed=["a"])
+        assert seen.permanent
+        assert backend.load(ticket(seen)).permanent
+        assert not backend.load(ticket(seen)._replace(permanent=False)).permanent
+
+    def test_swapping_values_keeps_the_rest(self, backend: ServerBackend) -> None:
+        """The result is what a later write compares with."""
+        seen = backend.write(backend.blank(), record(a=1, b=2), changed=["a"])
+        rest = seen.record._replace(values=record(b=2).values)
+        swapped = backend.swap(seen, rest)
+        assert swapped == backend.load(ticket(seen))._replace(
+            issued=seen.issued, cookie=seen.cookie
+        )
+        backend.write(swapped, rest, changed=["b"])
+
+    def test_a_reload_keeps_the_cookie_unless_the_id_moved(
+        self, backend: ServerBackend, clock: Clock
+    ) -> None:
+        """The request that rotated the id has just sent a cookie."""
+        seen = backend.write(backend.blank(), record(a=1), changed=["a"])
+        clock.tick(100)
+        assert backend.reload(seen).issued == seen.issued
+        backend.rotate(seen, seen.record, kind=MOVED)
+        clock.tick(5)
+        assert backend.reload(seen).issued == int(clock.now)
+
+    def test_a_session_can_expire_before_it_is_reloaded(self, clock: Clock) -> None:
+        """It is rejected as it would be when it is loaded."""
+        limited = Policy(
+            idle_timeout=3600,
+            absolute_timeout=100,
+            permanent_lifetime=3600,
+            stores_created=True,
+        )
+        backend = ServerBackend(MemoryStore(), CODEC, limited, sealed)
+        began = record(a=1)._replace(created=int(clock.now))
+        seen = backend.write(backend.blank(), began, changed=["a"])
+        # The store keeps it longer than this application allows.
+        backend.write(seen, began._replace(created=int(clock.now) - 50), changed=["a"])
+        clock.tick(49)
+        assert backend.reload(seen)
+        clock.tick(0.5)
+        late = ServerBackend(MemoryStore(), CODEC, limited, sealed)
+        old = late.write(late.blank(), began._replace(created=0), changed=["a"])
+        for ask in (late.reload, lambda snapshot: late.load(ticket(snapshot))):
+            with pytest.raises(RejectedError) as caught:
+                ask(old)
+            assert caught.value.reason == "expired"
+            assert caught.value.session_id == late.id_of(old)
+
+    def test_a_refresh_that_fails_leaves_the_record(
+        self, backend: ServerBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Only a new session is deleted when its cookie cannot be made."""
+        errors = [False, True]
+
+        def failing(token: str, *, permanent: bool, values: object) -> str:
+            if errors.pop(0):
+                raise SessionTooLargeError(5000, 4093, [])
+            return "cookie"
+
+        memory = MemoryStore()
+        backend = ServerBackend(memory, CODEC, POLICY, failing)
+        seen = backend.write(backend.blank(), record(a=1), changed=["a"])
+        with pytest.raises(SessionTooLargeError):
+            backend.write(seen._replace(issued=0), seen.record, changed=())
+        assert memory.load(str(seen.token)) == seen.data
+        errors.append(True)
+        with pytest.raises(SessionTooLargeError):
+            backend.write(backend.blank(), record(a=1), changed=["a"])
+        assert memory.prune() == 0
+
+    def test_the_sealer_is_given_the_values(self) -> None:
+        """To name the largest in an error."""
+        given: list[t.Any] = []
+
+        def sealing(token: str, *, permanent: bool, values: object) -> str:
+            given.append(values)
+            return "cookie"
+
+        for backend in (
+            ServerBackend(MemoryStore(), CODEC, POLICY, sealing),
+            CookieBackend(CookieStore(), CODEC, POLICY, sealing),
+        ):
+            backend.write(backend.blank(), record(a=1), changed=["a"])
+        assert given == [record(a=1).values] * 2
+
     def test_an_unknown_id_is_rejected(self, backend: ServerBackend) -> None:
         """The error carries the id's hash."""
         with pytest.raises(RejectedError) as caught:
@@ -313,6 +404,26 @@ class TestCookieBackend:
         found = backend.load(ticket(written))
         assert found.record == written.record
 
+    def test_a_token_that_is_no_record_is_rejected(
+        self, backend: CookieBackend
+    ) -> None:
+        """Whatever characters it is made of."""
+        for token, reason in (("\u20ac", "unknown"), ("text", "corrupt")):
+            with pytest.raises(RejectedError) as caught:
+                backend.load(Ticket(token, 0, None))
+            assert caught.value.reason == reason
+
+    def test_a_loaded_session_is_the_one_that_was_written(
+        self, backend: CookieBackend
+    ) -> None:
+        """Its bytes stay, unless something changes."""
+        written = backend.write(backend.blank(), record(a=1), changed=["a"])
+        found = backend.load(ticket(written))
+        assert found == written._replace(issued=found.issued, cookie=None)
+        again = backend.write(found, found.record, changed=())
+        assert again.data == written.data
+        assert backend.load(ticket(written)._replace(permanent=True)).permanent
+
     def test_a_session_without_values_is_removed(self, backend: CookieBackend) -> None:
         """With its cookie, and its id if it has one."""
         seen = backend.write(backend.blank(), record(a=1), changed=["a"])
@@ -334,7 +445,20 @@ class TestCookieBackend:
             return
         assert found.record.nonce == written.record.nonce
         assert found.record.rotated
-        assert backend.reload(seen).record.nonce == written.record.nonce
+        reloaded = backend.reload(seen)
+        assert reloaded.record.nonce == written.record.nonce
+        assert backend.write(reloaded, reloaded.record, changed=()).data != seen.data
+
+    def test_an_owner_follows_to_the_new_id(self) -> None:
+        """The reloaded session knows the entry of its new id."""
+        revocations = RevocationList(MemoryStore(), 3600)
+        backend = CookieBackend(CookieStore(), CODEC, POLICY, sealed, revocations)
+        seen = backend.write(
+            backend.blank(), record(_owner_="ann"), changed=["_owner_"]
+        )
+        written = backend.rotate(seen, seen.record, kind=MOVED)
+        assert backend.reload(seen).entry == written.entry is not None
+        assert backend.end(Ending(backend.reload(seen), tombstone()))
 
 
 class TestNullBackend:
