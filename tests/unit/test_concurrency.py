@@ -699,6 +699,13 @@ class TestWholeDicts:
         second.save()
         assert desk.values(cookie) == {"cart": {"b": 1, "c": 2, "d": 3}}
 
+    def test_a_cookie_holds_no_stamps(self) -> None:
+        """Nothing is merged there, and each byte counts."""
+        for store, kept in ((CookieStore(), 0), (MemoryStore(), 1)):
+            desk = Desk(store)
+            data = store.load(desk.stored(cart={"a": 1}))
+            assert len(desk.codec.loads(data or b"").stamps) == kept
+
     def test_of_two_assignments_the_later_wins(self, desk: Desk) -> None:
         """Never a mixture of two accounts."""
         cookie = desk.stored(user={"id": 1})
