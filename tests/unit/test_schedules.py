@@ -587,7 +587,11 @@ def test_the_browser_stays_logged_in(listed: bool, clock: Clock) -> None:
     """The newest cookie is good after the old id has stopped leading to the new one."""
     for calm in sorted(OPERATIONS.keys() - {"save twice", *ENDING, *REPLACING}):
         for pair in ((calm, "rotate"), ("rotate", calm)):
-            for k in range(1, calls_alone(pair[0], listed=listed) + 2):
+            # A refresh that is saved before the rotation is answered too late here.
+            last = (
+                1 if pair[0] == "refresh" else calls_alone(pair[0], listed=listed) + 1
+            )
+            for k in range(1, last + 1):
                 scene = Scene(pair, listed=listed)
                 scene.run_pair(k, None)
                 clock.tick(31)
