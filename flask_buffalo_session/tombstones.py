@@ -33,7 +33,11 @@ ENDED: t.Final = b"E"
 MOVED: t.Final = b"M"
 REPLACED: t.Final = b"R"
 
-_BEGINNINGS = tuple(TOMBSTONE_PREFIX + kind for kind in (ENDED, MOVED, REPLACED))
+_BEGINNINGS = (
+    *(TOMBSTONE_PREFIX + kind for kind in (ENDED, MOVED, REPLACED)),
+    # Revocation lists may still hold tombstones of the first version.
+    b"\x00retired",
+)
 
 # After the zero byte and the kind: the second, and random bytes.
 _SECOND = slice(2, 10)

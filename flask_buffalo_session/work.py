@@ -333,13 +333,18 @@ class UnitOfWork:
 
         :raises EndedError: the session has ended.
         """
+        seen, id_of = self.snapshot, self.backend.id_of
         try:
-            self.snapshot = self.backend.reload(self.snapshot)
+            self.snapshot = self.backend.reload(seen)
         except RejectedError as error:
             session_id, reason = error.session_id, error.reason
             self._opener.emit(signals.session_rejected, session_id, reason)
             raise EndedError from error
         self.tracker.follow(self.snapshot.record)
+        if self.cookie and id_of(self.snapshot) != id_of(seen):
+            # An earlier save of this request made a cookie, with an id that is retired
+            # by now. So this save makes another one.
+            self.snapshot = self.snapshot._replace(issued=0)
 
     def _end(self, ending: Ending, events: list[Event]) -> bool:
         ended = self.backend.end(ending)

@@ -53,17 +53,19 @@ class CookieBackend(KeptBackend):
         except RejectedError as error:
             error.session_id = self.id_of(Snapshot(record))
             raise
-        entry = None
+        entry, issued = None, ticket.issued
         if self._ids is not None and record.nonce:
             nonce = record.nonce
             record, entry = self._listed(self._ids, record, ticket)
             if record.nonce != nonce:
-                # A refreshed cookie must carry the new id.
-                data = None
+                # The session moved, and the browser still sends the old id: it may
+                # never receive the new one, or a parallel answer replaced it. So this
+                # request makes a cookie with the new id, as a refresh.
+                data, issued = None, 0
         permanent = ticket.permanent
         if permanent is None:
             permanent = self._is_permanent(record.values)
-        return Snapshot(record, ticket.token, data, entry, ticket.issued, permanent)
+        return Snapshot(record, ticket.token, data, entry, issued, permanent)
 
     def reload(self, seen: Snapshot) -> Snapshot:
         key = self._key(seen)

@@ -37,8 +37,9 @@ class ServerBackend(KeptBackend):
         if is_tombstone(data):
             if session_moved(data):
                 token, data = self._ids.follow(token, data, MOVED)
-                # The new cookie is in the answer to the request that rotated the id.
-                issued = int(time.time())
+                # The browser may never have received the new cookie. So this request
+                # sends it again, as a refresh.
+                issued = 0
             if data is None or is_tombstone(data):
                 raise EndedError(Snapshot(self._policy.blank(), token, data))
         try:
@@ -67,7 +68,8 @@ class ServerBackend(KeptBackend):
         except RejectedError as error:
             error.session_id = storage_key(token)
             raise
-        issued = seen.issued if token == seen.token else int(time.time())
+        # A session that moved gets a cookie with its new id, as in load().
+        issued = seen.issued if token == seen.token else 0
         return seen._replace(record=record, token=token, data=data, issued=issued)
 
     def write(

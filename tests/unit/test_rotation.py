@@ -121,14 +121,16 @@ def test_get_once_does_not_change_the_age_of_the_id(
 def test_the_old_id_finds_the_session_for_30_seconds(
     desk: Desk, later: ShiftedClock
 ) -> None:
-    """Parallel requests stay logged in. They do not set the new cookie."""
+    """Parallel requests stay logged in. They send the new cookie again, because the
+    browser may not have received it.
+    """
     cookie, new = cookies_after_rotation(desk, later)
     late = desk.session(cookie)
     assert dict(late) == {"a": 1}
     assert late.id == desk.session(new).id
     late["b"] = 2
     late.save()
-    assert late.cookie is None
+    assert late.cookie == new
     assert desk.values(new) == {"a": 1, "b": 2}
     later.pass_by(29)
     assert desk.values(cookie) == {"a": 1, "b": 2}
@@ -151,7 +153,7 @@ def test_after_30_seconds_the_old_id_finds_no_session(
 def test_a_request_that_began_before_the_rotation_saves_under_the_new_id(
     desk: Desk, later: ShiftedClock
 ) -> None:
-    """It keeps its changes. Only the request that rotated the id sets the cookie."""
+    """It keeps its changes, and both requests set the same cookie."""
     cookie = desk.stored(a=1, log=[1], gone=1)
     later.pass_by(101)
     rotating, writing = opened(desk, cookie), opened(desk, cookie)
@@ -161,7 +163,7 @@ def test_a_request_that_began_before_the_rotation_saves_under_the_new_id(
     rotating["log"].append(3)
     rotating.save()
     writing.save()
-    assert writing.cookie is None
+    assert writing.cookie == rotating.cookie
     assert ("conflict", None) not in desk.emitted
     assert desk.values(str(rotating.cookie)) == {"a": 1, "b": 2, "log": [1, 3, 2]}
 
@@ -186,7 +188,7 @@ def test_only_one_of_two_requests_rotates_the_id(
     second["b"] = 2
     first.save()
     second.save()
-    assert second.cookie is None
+    assert second.cookie == first.cookie
     alive = [token for token in issued if desk.store.load(token) is not None]
     assert alive == [first.cookie]
     assert desk.values(str(first.cookie)) == {"a": 1, "b": 2}
@@ -206,10 +208,10 @@ def test_only_one_of_several_threads_rotates_the_id(
         return sessions[number].cookie
 
     with ThreadPoolExecutor(3) as pool:
-        cookies = [new for new in pool.map(change, range(3)) if new is not None]
-    assert len(cookies) == 1
+        cookies = list(pool.map(change, range(3)))
+    assert len(set(cookies)) == 1
     expected = {"a": 1} | {f"name-{number}": number for number in range(3)}
-    assert desk.values(cookies[0]) == expected
+    assert desk.values(str(cookies[0])) == expected
 
 
 def test_no_id_is_rotated_after_the_response(desk: Desk, later: ShiftedClock) -> None:
@@ -620,7 +622,6 @@ class TestRequests:
             later.pass_by(101)
             assert ("Set-Cookie" in client.get("/user").headers) is rotates
             assert client.get("/user").text == "ann"
-            assert thief.get("/user").text == "ann"
             later.pass_by(31)
             assert thief.get("/user").text == ("None" if rotates else "ann")
 
@@ -662,6 +663,23 @@ def test_rotation_does_not_make_a_cookie_too_large(later: ShiftedClock) -> None:
         pass
     later.pass_by(101)
     assert "Set-Cookie" in client.get("/user").headers
+
+
+def test_a_request_with_the_old_id_sends_the_new_one_again(
+    later: ShiftedClock,
+) -> None:
+    """The browser may have lost the answer that rotated the id."""
+    revocations = RevocationList(MemoryStore(), HOUR)
+    for desk in (
+        Desk(MemoryStore(), rotate_after=100),
+        Desk(CookieStore(), rotate_after=100, revocations=revocations),
+    ):
+        cookie, _ = cookies_after_rotation(desk, later)
+        reading = opened(desk, cookie)
+        reading.save()
+        later.pass_by(31)
+        assert desk.values(cookie) == {}
+        assert desk.values(str(reading.cookie)) == {"a": 1}
 
 
 def test_only_one_of_two_cookie_sessions_rotates(later: ShiftedClock) -> None:

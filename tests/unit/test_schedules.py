@@ -585,8 +585,12 @@ def test_random_triples(listed: bool, faults: bool, clock: Clock) -> None:
 @listed
 def test_the_browser_stays_logged_in(listed: bool, clock: Clock) -> None:
     """The newest cookie is good after the old id has stopped leading to the new one."""
-    for calm in sorted(OPERATIONS.keys() - {"save twice", *ENDING, *REPLACING}):
+    for calm in sorted(OPERATIONS.keys() - {*ENDING, *REPLACING}):
         for pair in ((calm, "rotate"), ("rotate", calm)):
+            if listed and pair == ("save twice", "rotate"):
+                # A cookie store does not see the rotation, so the answer carries the
+                # old id. The next request within 30 seconds mends that.
+                continue
             # A refresh that is saved before the rotation is answered too late here.
             last = (
                 1 if pair[0] == "refresh" else calls_alone(pair[0], listed=listed) + 1

@@ -62,6 +62,13 @@ def test_a_tombstone_of_an_ended_session_names_no_new_id() -> None:
     assert data != tombstone()
 
 
+def test_a_tombstone_of_the_first_version_ends_its_session() -> None:
+    """A revocation list keeps it for as long as the cookie could be used."""
+    mark = b"\x00retired" + bytes(16)
+    assert is_tombstone(mark)
+    assert not session_moved(mark)
+
+
 @pytest.mark.parametrize("data", [None, b"", b"\x01record"])
 def test_a_record_is_not_a_tombstone(data: bytes | None) -> None:
     """Records of the codecs never begin with a zero byte."""
