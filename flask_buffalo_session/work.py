@@ -15,7 +15,7 @@ from blinker import NamedSignal
 from . import signals
 from .attempts import attempts
 from .backends.base import OWNER_NAME, Backend, EndedError, Ending, Snapshot
-from .codec import Codec, Record
+from .codec import NO_STAMPS, Codec, Record
 from .errors import (
     Reason,
     RejectedError,
@@ -53,6 +53,9 @@ class Opener(t.Protocol):
 
     def open(self, source: t.Any) -> Opened:
         """Verify the cookies of the request that the session was opened for."""
+
+    def listens_to(self, signal: NamedSignal) -> bool:
+        """Return whether a signal has a receiver, or is logged."""
 
     def emit(
         self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
@@ -119,7 +122,11 @@ class UnitOfWork:
     def _follow(self, snapshot: Snapshot) -> None:
         opener = self._opener
         self.snapshot = snapshot
-        self.tracker = Tracker(opener.codec, snapshot.record.values, opener.auth_names)
+        # In a cookie nothing is merged, so stamps would only make the cookie longer.
+        stamped = self.backend.claims and opener.codec.keeps_stamps
+        self.tracker = Tracker(
+            opener.codec, snapshot.record, opener.auth_names, stamped=stamped
+        )
 
     @property
     def answered(self) -> bool:
@@ -159,7 +166,8 @@ class UnitOfWork:
                 return MISSING
             value = self._opener.codec.decode(raw, name)
             try:
-                self.snapshot = self.backend.swap(self.snapshot, self._record(rest))
+                record = self._record(rest, {})
+                self.snapshot = self.backend.swap(self.snapshot, record)
             except SessionConflictError:
                 events: list[Event] = []
                 try:
@@ -169,7 +177,7 @@ class UnitOfWork:
                     self._emit(events)
                     return MISSING
                 continue
-            self.tracker.forget(name, rest)
+            self.tracker.forget(name, record)
             if name == OWNER_NAME or name in self._opener.auth_names:
                 self.pending = self.pending._replace(rotate=ENDED)
             return value
@@ -230,13 +238,17 @@ class UnitOfWork:
     def _commit(self, events: list[Event], *, closed: bool) -> None:
         changes = self.tracker.changes()
         wanted = bool(changes) or self.pending != NOTHING
-        if wanted:
-            self.check_writable(closed=closed)
-        elif closed or not self._is_due():
+        if closed and wanted:
+            self.check_writable(closed=True)
+        if not wanted and (closed or not self._is_due()):
             return
+        claimed = not changes.keys().isdisjoint(self._opener.auth_names)
+        if claimed and self._is_logout(changes):
+            self.clear()
+            changes, claimed = {}, False
         if changes or self.snapshot.token is not None:
             try:
-                self.snapshot = self._write(changes, events)
+                self.snapshot = self._write(changes, events, claimed=claimed)
             except EndedError:
                 self._drop(events if wanted else [])
                 return
@@ -255,16 +267,19 @@ class UnitOfWork:
         if self.snapshot.cookie is not None:
             self.snapshot = self.snapshot._replace(cookie=None)
 
-    def _write(self, changes: Changes, events: list[Event]) -> Snapshot:
+    def _write(
+        self, changes: Changes, events: list[Event], *, claimed: bool
+    ) -> Snapshot:
         """Apply what changed to what is stored now, until no other request has saved
         the session in between.
 
+        :param claimed: whether an authentication name changed.
         :raises EndedError: the session has ended.
         """
-        kind = self._rotation(changes)
+        kind = self._rotation(changes, claimed=claimed)
         for _ in attempts():
             seen, values = self.snapshot, self.tracker.applied(changes)
-            record = self._record(values)
+            record = self._record(values, changes)
             try:
                 if kind is not None:
                     written = self.backend.rotate(seen, record, kind=kind)
@@ -278,7 +293,7 @@ class UnitOfWork:
                     # The other request has done what was due.
                     return self.snapshot
                 continue
-            self.tracker.saved(changes, values)
+            self.tracker.saved(changes, record)
             if seen.token is None:
                 events.append((signals.session_created, written))
             if changes or self.pending.forced:
@@ -288,7 +303,17 @@ class UnitOfWork:
             return written
         raise AssertionError("attempts() ends with an error")
 
-    def _rotation(self, changes: Changes) -> Kind | None:
+    def _is_logout(self, changes: Changes) -> bool:
+        """Return whether deletions have emptied the session, and one of the deleted
+        names was an authentication name.
+        """
+        deleted = any(
+            name in changes and changes[name].now is None
+            for name in self._opener.auth_names
+        )
+        return deleted and not self.tracker.names()
+
+    def _rotation(self, changes: Changes, *, claimed: bool) -> Kind | None:
         """Return the kind of tombstone to leave under the present id; None keeps it.
 
         Only where the user stays the same, a late logout may follow to the new id.
@@ -296,7 +321,7 @@ class UnitOfWork:
         if self.snapshot.token is None:
             return None
         owner = changes.get(OWNER_NAME)
-        if not changes.keys().isdisjoint(self._opener.auth_names):
+        if claimed:
             return ENDED
         if owner is not None and (owner.before is not None or self.pending.rotate):
             # The old id must not pass to the new owner.
@@ -313,8 +338,8 @@ class UnitOfWork:
         except RejectedError as error:
             session_id, reason = error.session_id, error.reason
             self._opener.emit(signals.session_rejected, session_id, reason)
-            raise EndedError(self.snapshot) from error
-        self.tracker.stored = self.snapshot.record.values
+            raise EndedError from error
+        self.tracker.follow(self.snapshot.record)
 
     def _end(self, ending: Ending, events: list[Event]) -> bool:
         ended = self.backend.end(ending)
@@ -347,25 +372,29 @@ class UnitOfWork:
     def _is_due(self) -> bool:
         """Return whether a session that did not change must be saved nevertheless."""
         seen, policy = self.snapshot, self._opener.policy
-        if seen.token is None:
-            return False
-        return (
+        return seen.token is not None and (
             policy.refresh_is_due(seen.issued, permanent=seen.permanent)
             or policy.lacks_date(seen.record)
             or policy.id_is_old(seen.record)
         )
 
-    def _record(self, values: Values) -> Record:
-        created, nonce, _, rotated = record = self.snapshot.record
+    def _record(self, values: Values, changes: Changes) -> Record:
+        """Return the record to store.
+
+        :param changes: the changes that are applied in these values.
+        """
+        created, nonce, _, rotated, _ = record = self.snapshot.record
         if self._opener.policy.lacks_date(record):
             created = int(time.time())
-        return Record(created, nonce, values, rotated)
+        stamps = NO_STAMPS
+        if self.tracker.stamped:
+            stamps = self.tracker.stamps(changes, values)
+        return Record(created, nonce, values, rotated, stamps)
 
     def _emit(self, events: list[Event]) -> None:
         if not self.backend.keeps:
             return
         for signal, snapshot in events:
-            # A conflict is logged. Other signals are worth a hash only if somebody
-            # listens.
-            if signal.receivers or signal is signals.session_conflict:
+            # The id's hash is computed only if somebody needs it.
+            if self._opener.listens_to(signal):
                 self._opener.emit(signal, self.backend.id_of(snapshot))
