@@ -206,7 +206,7 @@ class Tracker:
     def _encoded(self, name: t.Hashable, touched: Touched) -> bytes | None:
         if touched.value is MISSING:
             return None
-        return self._codec.encode(touched.value, name, touched.began)
+        return self._codec.encode(touched.value, name, touched.began, self.stored)
 
     def _reconciled(
         self, name: t.Hashable, change: Change, theirs: bytes | None
@@ -262,19 +262,19 @@ class Tracker:
         def decoded(raw: bytes | None) -> t.Any:
             return MISSING if raw is None else codec.decode(raw, name)
 
-        def encode(value: t.Any) -> bytes:
-            return codec.encode(value, name)
+        def comparable(value: t.Any) -> bytes:
+            return codec.comparable(value, name)
 
         try:
             merged = merge(
                 decoded(base),
                 decoded(mine),
                 decoded(theirs),
-                encode=encode,
+                encode=comparable,
                 within=within,
             )
             if merged is MISSING:
                 return None
-            return codec.encode(merged, name, theirs or mine)
+            return codec.encode(merged, name, theirs or mine, self.stored)
         except SessionTypeError:
             return mine
