@@ -410,9 +410,9 @@ class TestExtension:
 
 
 class TestBinding:
-    @pytest.mark.parametrize("owner", ["", 1, None, b"ann"])
-    def test_an_owner_is_a_str(self, owner: t.Any) -> None:
-        """A number would not be found again as a str."""
+    @pytest.mark.parametrize("owner", ["", True, 1.5, None, b"ann"])
+    def test_an_owner_is_a_str_or_an_int(self, owner: t.Any) -> None:
+        """Anything else is an error."""
         with pytest.raises(SessionTypeError, match=r"^session\.bind\(\): .* not empty"):
             Desk(MemoryStore()).session().bind(owner)
 
@@ -642,7 +642,25 @@ def test_a_session_is_never_nobodys_while_it_becomes_anothers(
         assert len(owners.sessions_of(owner)) == (owner == whose)
 
 
-@pytest.mark.parametrize("owner", [None, "", 42, b"ann"])
+def test_an_int_is_kept_as_a_str(app: Flask) -> None:
+    """``sessions_of`` and ``revoke_all`` find the owner by the int and by the str."""
+    owner = time.monotonic_ns()
+
+    @app.get("/login")
+    def login() -> str:
+        session.bind(owner)
+        return repr(session.owner)
+
+    assert app.test_client().get("/login").text == repr(str(owner))
+    extension: BuffaloSession = app.extensions["buffalo_session"]
+    with app.app_context():
+        for name in (owner, str(owner)):
+            assert len(extension.sessions_of(name)) == 1
+        assert extension.revoke_all(owner) == 1
+        assert extension.sessions_of(owner) == []
+
+
+@pytest.mark.parametrize("owner", [None, "", False, 1.5, b"ann"])
 def test_what_cannot_be_an_owner_is_an_error(owned: t.Any, owner: t.Any) -> None:
     """As for ``bind``: of ``revoke_all(session.owner)`` in a session that is nobody's,
     say.
