@@ -13,7 +13,7 @@ from flask_buffalo_session import BuffaloSession, MemoryStore, session
 from tests.conftest import SECRET
 from tests.support.servers import (
     MemcachedServer,
-    PostgreSQLServer,
+    PostgresServer,
     RedisServer,
     Servers,
 )
@@ -41,7 +41,7 @@ def serve(buffalo: BuffaloSession, **config: object) -> Flask:
     return app
 
 
-@pytest.mark.parametrize("kind", [RedisServer, PostgreSQLServer, MemcachedServer])
+@pytest.mark.parametrize("kind", [RedisServer, PostgresServer, MemcachedServer])
 def test_nothing_is_left_open(servers: Servers, kind: type) -> None:
     """After ``close`` Python warns of no connection that is still open."""
     buffalo = BuffaloSession()

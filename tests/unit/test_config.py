@@ -91,6 +91,7 @@ def test_an_application_that_sets_nothing() -> None:
         "cookie_samesite": "Lax",
         "cookie_partitioned": False,
         "max_cookie_size": 4093,
+        "named": frozenset({"SESSION_STORE"}),
     }
 
 
