@@ -54,16 +54,15 @@ bench: $(VENV)/bench.stamp
 clean:
 	rm -rf $(VENV) build dist
 
-# Dependency groups need pip 25.1.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
 $(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $@
 
-# The stamp's name is that of a dependency group.
+# The stamp's name is that of a dependency group. Groups need pip 25.1.
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --group $* --editable '.[all]'
 	touch $@

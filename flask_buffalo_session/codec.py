@@ -7,9 +7,11 @@ alone.
 
 from __future__ import annotations
 
+import collections.abc as c
 import datetime as dt
 import typing as t
 from decimal import Decimal
+from types import MappingProxyType
 from uuid import UUID
 
 from markupsafe import Markup
@@ -26,6 +28,10 @@ IMMUTABLE = frozenset(
 )
 
 
+#: The stamps of a record without any.
+NO_STAMPS: t.Final[c.Mapping[t.Hashable, bytes]] = MappingProxyType({})
+
+
 class Record(t.NamedTuple):
     """What is stored for one session.
 
@@ -35,12 +41,16 @@ class Record(t.NamedTuple):
     :param values: the encoded value of each name.
     :param rotated: when the session got its present id, in seconds since the epoch.
         0 if the record does not keep it.
+    :param stamps: for names whose dict or set was assigned as a whole, random bytes
+        that each assignment renews. So another request recognizes that the object
+        which it edits was replaced.
     """
 
     created: int | None
     nonce: bytes
     values: dict[t.Hashable, bytes]
     rotated: int = 0
+    stamps: c.Mapping[t.Hashable, bytes] = NO_STAMPS
 
 
 class UnreadName(bytes):
@@ -55,6 +65,9 @@ class Codec(t.Protocol):
     keeps the way it was written before.
     """
 
+    #: Whether records keep stamps. If not, a dict that another request assigned is
+    #: merged by key with edits inside the earlier one.
+    keeps_stamps: bool
     #: Whether a record always says when its session began. If not, `created` may be
     #: None in :meth:`loads` and :meth:`dumps`.
     stores_created: bool

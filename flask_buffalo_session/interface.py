@@ -127,8 +127,9 @@ class BuffaloInterface(SessionInterface):
                 self._startup.check_store()
         session.closed = True
         vary_on_cookie(response)
-        if session.cookie is not None:
-            self._set_cookie(response, session, request)
+        text = session.cookie
+        if text is not None:
+            self._set_cookie(response, text, session.cookie_permanent, request)
         if response.is_streamed:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
@@ -144,15 +145,13 @@ class BuffaloInterface(SessionInterface):
         )
 
     def _set_cookie(
-        self, response: Response, session: Session, request: Request
+        self, response: Response, text: str, permanent: bool, request: Request
     ) -> None:
         secure = self.config.cookie_secure or (
             request.is_secure and not self._app.debug and not self._app.testing
         )
-        if session.cookie:
-            cookie = self._cookie.render(
-                session.cookie, permanent=session.cookie_permanent, secure=secure
-            )
+        if text:
+            cookie = self._cookie.render(text, permanent=permanent, secure=secure)
         else:
             cookie = self._cookie.expire(secure=secure)
         response.headers.add("Set-Cookie", cookie)
@@ -212,6 +211,10 @@ class BuffaloInterface(SessionInterface):
         header = source.environ.get("HTTP_COOKIE", "")
         max_age = self.policy.idle_timeout
         return Opened(self.backend, *self._sealer.unseal(seal, header, max_age=max_age))
+
+    def listens_to(self, signal: NamedSignal) -> bool:
+        """Return whether a signal has a receiver, or is logged."""
+        return bool(signal.receivers) or signal is signals.session_conflict
 
     def emit(
         self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None

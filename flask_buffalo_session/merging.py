@@ -12,7 +12,7 @@ Encode: t.TypeAlias = c.Callable[[t.Any], bytes]
 class Missing(enum.Enum):
     """Sentinel for a missing value, since None is a valid one."""
 
-    MISSING = enum.auto()
+    MISSING = enum.auto()  # pragma: no mutate: only its identity counts
 
 
 MISSING: t.Final = Missing.MISSING
@@ -51,13 +51,11 @@ def merge(
         return _merge_dicts(base, mine, theirs, encode, within)
     if kind is list:
         return _merge_lists(base, mine, theirs, encode, within)
-    was, is_mine, is_theirs = (
-        None if value is MISSING else encode(value) for value in (base, mine, theirs)
+    was, is_mine = (
+        None if value is MISSING else encode(value) for value in (base, mine)
     )
     if is_mine == was:
         return theirs
-    if is_theirs == was or is_mine == is_theirs:
-        return mine
     if kind is set or kind is frozenset:
         return _merge_sets(base, mine, theirs)
     return mine
@@ -98,8 +96,6 @@ def _merge_lists(
     )
     if is_mine == was and (mine is MISSING) == (base is MISSING):
         return theirs
-    if is_theirs == was and (theirs is MISSING) == (base is MISSING):
-        return mine
     if is_mine == is_theirs and (mine is MISSING) == (theirs is MISSING):
         return mine
     ours, other = ([] if side is MISSING else side for side in (mine, theirs))

@@ -54,15 +54,11 @@ class Policy:
         now = int(time.time())
         # The id is dated from the beginning, so that a cookie does not outgrow its
         # size limit when its id is rotated.
-        return Record(
-            now if self._needs_created else None, b"", {}, self.rotated_at(now)
-        )
+        return Record(now if self._needs_created else None, b"", {}, self.rotated_now())
 
-    def rotated_at(self, now: int | None = None) -> int:
-        """Return what a record says of when its id was issued; 0 if ids never age."""
-        if self._rotate_after is None:
-            return 0
-        return int(time.time()) if now is None else now
+    def rotated_now(self) -> int:
+        """Return when an id that is issued now was issued; 0 if ids never age."""
+        return 0 if self._rotate_after is None else int(time.time())
 
     def lacks_date(self, record: Record) -> bool:
         """Return whether a record must say when its session began, but does not,

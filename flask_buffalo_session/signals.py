@@ -1,8 +1,8 @@
 """Signals, sent with the application as their sender.
 
-Each carries ``session_id``: the hash under which a server-side store keeps the
-record, or by which a cookie session is ended; None on a cookie store without a
-list of ended sessions. None of them carries a value, a cookie or an id, so
+Each signal carries ``session_id``: the hash under which a server-side store keeps the
+record, or under which a revocation list keeps the id. It is None on a cookie store
+without ``SESSION_REVOCATION``. No signal carries a value, a cookie or an id, so
 receivers may log what they get.
 """
 
@@ -18,10 +18,10 @@ session_created = _signals.signal("session-created")
 #: A session's changes were saved.
 session_saved = _signals.signal("session-saved")
 
-#: A session was ended by ``clear()`` or ``destroy()``.
+#: ``clear()``, ``destroy()`` or ``revoke`` ended a session.
 session_destroyed = _signals.signal("session-destroyed")
 
-#: A cookie or a record was refused. Also carries ``reason``, one of
+#: A cookie or a record was rejected. Also carries ``reason``, one of
 #: :data:`flask_buffalo_session.errors.REASONS`.
 session_rejected = _signals.signal("session-rejected")
 

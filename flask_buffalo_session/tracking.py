@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import collections.abc as c
+import secrets
 import typing as t
 
-from .codec import IMMUTABLE, Codec
+from .codec import IMMUTABLE, NO_STAMPS, Codec, Record
 from .errors import SessionTypeError
-from .merging import MISSING, Missing, merge
+from .merging import MISSING, merge
 
 Values: t.TypeAlias = dict[t.Hashable, bytes]
+
+_STAMP_BYTES = 4
 
 
 class Change(t.NamedTuple):
@@ -31,14 +34,17 @@ class Touched:
         value with another request's, they differ from `began`.
     :ivar assigned: whether the view assigned the value as a whole, so that it is not
         merged with another request's edits.
+    :ivar stamp: the stamp of the stored value when it was first touched, or at the last
+        save. The store has another stamp once another request replaced the value.
     """
 
-    __slots__ = ("assigned", "began", "stored", "value")
+    __slots__ = ("assigned", "began", "stamp", "stored", "value")
 
-    def __init__(self, value: t.Any, began: bytes | None, assigned: bool) -> None:
+    def __init__(self, value: t.Any, began: bytes | None, stamp: bytes | None) -> None:
         self.value = value
         self.began = self.stored = began
-        self.assigned = assigned
+        self.assigned = False
+        self.stamp = stamp
 
 
 class Tracker:
@@ -49,22 +55,36 @@ class Tracker:
     does not.
 
     :param codec: encodes and decodes the values.
-    :param stored: the values that the store holds, encoded.
+    :param record: the record that the store holds.
     :param whole_names: names whose values are never merged.
+    :param stamped: whether the record can hold stamps, and another request needs them.
     """
 
-    __slots__ = ("_codec", "_touched", "_whole_names", "stored")
+    __slots__ = (
+        *("_codec", "_stamped", "_stamps", "_touched", "_whole_names"),
+        "stored",
+    )
 
     def __init__(
         self,
         codec: Codec,
-        stored: Values,
+        record: Record,
         whole_names: c.Collection[t.Hashable] = (),
+        *,
+        stamped: bool = False,
     ) -> None:
         self._codec = codec
+        self._stamped = stamped
         self._touched: dict[t.Hashable, Touched] = {}
         self._whole_names = whole_names
-        self.stored = stored
+        #: The values that the store holds, encoded.
+        self.stored = record.values
+        self._stamps = record.stamps
+
+    def follow(self, record: Record) -> None:
+        """Take over what the store holds now."""
+        self.stored = record.values
+        self._stamps = record.stamps
 
     def get(self, name: t.Hashable) -> t.Any:
         """Return the value, or MISSING.
@@ -78,20 +98,21 @@ class Tracker:
         value = self._codec.decode(raw, name)
         if type(value) not in IMMUTABLE:
             # The view can edit this object from now on.
-            self._touched[name] = Touched(value, raw, assigned=False)
+            self._touched[name] = Touched(value, raw, self._stamps.get(name))
         return value
 
     def set(self, name: t.Hashable, value: t.Any) -> None:
         """Set or replace a value. With MISSING, delete the value."""
         touched = self._touched.get(name)
         if touched is None:
-            touched = Touched(MISSING, self.stored.get(name), assigned=False)
-            self._touched[name] = touched
-        if touched.value is not value or value is MISSING:
-            # Assigning the object that was handed out is an edit in place. So is
-            # filling a dict or a set that was empty when it was assigned.
-            touched.value = value
-            touched.assigned = not _is_empty(value)
+            raw, stamp = self.stored.get(name), self._stamps.get(name)
+            touched = self._touched[name] = Touched(value, raw, stamp)
+        elif touched.value is value:
+            # Assigning the object that was handed out is an edit in place.
+            return
+        touched.value = value
+        # So is filling a dict or a set that was empty when it was assigned.
+        touched.assigned = type(value) not in (dict, set) or bool(value)
 
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
@@ -112,13 +133,13 @@ class Tracker:
                 names.append(name)
         return names
 
-    def forget(self, name: t.Hashable, stored: Values) -> None:
+    def forget(self, name: t.Hashable, record: Record) -> None:
         """Forget a value that was taken out of the store.
 
-        :param stored: the values that the store holds now.
+        :param record: the record that the store holds now.
         """
         self._touched.pop(name, None)
-        self.stored = stored
+        self.follow(record)
 
     def changes(self) -> Changes:
         """Return what this request changed since the last save.
@@ -159,17 +180,33 @@ class Tracker:
                 values[name] = mine
         return values
 
-    def saved(self, changes: Changes, stored: Values) -> None:
+    def stamps(self, changes: Changes, values: Values) -> c.Mapping[t.Hashable, bytes]:
+        """Return the stamps of these values once the changes are applied."""
+        if not self._stamped:
+            return NO_STAMPS
+        stamps = {name: old for name, old in self._stamps.items() if name in values}
+        for name in changes:
+            touched = self._touched[name]
+            # A name that is not a str gets no stamp, so its dicts are merged by key.
+            if (
+                touched.assigned
+                and type(touched.value) in (dict, set)
+                and type(name) is str
+            ):
+                stamps[name] = secrets.token_bytes(_STAMP_BYTES)
+        return stamps
+
+    def saved(self, changes: Changes, record: Record) -> None:
         """Begin anew from what was saved.
 
         :param changes: the changes that were saved.
-        :param stored: the values that the store holds now.
+        :param record: the record that the store holds now.
         """
-        self.stored = stored
+        self.stored, self._stamps = record.values, record.stamps
         for name, (_, now) in changes.items():
             touched = self._touched[name]
-            touched.began, touched.stored = now, stored.get(name)
-            touched.assigned = False
+            touched.began, touched.stored = now, self.stored.get(name)
+            touched.assigned, touched.stamp = False, self._stamps.get(name)
 
     def _encoded(self, name: t.Hashable, touched: Touched) -> bytes | None:
         if touched.value is MISSING:
@@ -197,6 +234,9 @@ class Tracker:
         if name in self._whole_names:
             # An edit inside an authentication name must not bring it back.
             return None if theirs is None else mine
+        if theirs is not None and touched.stamp != self._stamps.get(name):
+            # Another request has replaced the dict or the set that the view edited.
+            return theirs
         return self._merged(name, ours, mine, theirs)
 
     def _replaces(
@@ -240,10 +280,6 @@ class Tracker:
             )
             if merged is MISSING:
                 return None
-            return codec.encode(merged, name, theirs if mine is None else mine)
+            return codec.encode(merged, name, theirs or mine)
         except SessionTypeError:
             return mine
-
-
-def _is_empty(value: t.Any | Missing) -> bool:
-    return type(value) in (dict, set) and not value

@@ -54,6 +54,9 @@ class Opener(t.Protocol):
     def open(self, source: t.Any) -> Opened:
         """Verify the cookies of the request that the session was opened for."""
 
+    def listens_to(self, signal: NamedSignal) -> bool:
+        """Return whether a signal has a receiver, or is logged."""
+
     def emit(
         self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
     ) -> None:
@@ -119,7 +122,11 @@ class UnitOfWork:
     def _follow(self, snapshot: Snapshot) -> None:
         opener = self._opener
         self.snapshot = snapshot
-        self.tracker = Tracker(opener.codec, snapshot.record.values, opener.auth_names)
+        # In a cookie nothing is merged, so stamps would only make the cookie longer.
+        stamped = self.backend.claims and opener.codec.keeps_stamps
+        self.tracker = Tracker(
+            opener.codec, snapshot.record, opener.auth_names, stamped=stamped
+        )
 
     @property
     def answered(self) -> bool:
@@ -159,7 +166,8 @@ class UnitOfWork:
                 return MISSING
             value = self._opener.codec.decode(raw, name)
             try:
-                self.snapshot = self.backend.swap(self.snapshot, self._record(rest))
+                record = self._record(rest, {})
+                self.snapshot = self.backend.swap(self.snapshot, record)
             except SessionConflictError:
                 events: list[Event] = []
                 try:
@@ -169,7 +177,7 @@ class UnitOfWork:
                     self._emit(events)
                     return MISSING
                 continue
-            self.tracker.forget(name, rest)
+            self.tracker.forget(name, record)
             if name == OWNER_NAME or name in self._opener.auth_names:
                 self.pending = self.pending._replace(rotate=ENDED)
             return value
@@ -234,6 +242,9 @@ class UnitOfWork:
             self.check_writable(closed=closed)
         elif closed or not self._is_due():
             return
+        if self._is_logout(changes):
+            self.clear()
+            changes = {}
         if changes or self.snapshot.token is not None:
             try:
                 self.snapshot = self._write(changes, events)
@@ -264,7 +275,7 @@ class UnitOfWork:
         kind = self._rotation(changes)
         for _ in attempts():
             seen, values = self.snapshot, self.tracker.applied(changes)
-            record = self._record(values)
+            record = self._record(values, changes)
             try:
                 if kind is not None:
                     written = self.backend.rotate(seen, record, kind=kind)
@@ -278,7 +289,7 @@ class UnitOfWork:
                     # The other request has done what was due.
                     return self.snapshot
                 continue
-            self.tracker.saved(changes, values)
+            self.tracker.saved(changes, record)
             if seen.token is None:
                 events.append((signals.session_created, written))
             if changes or self.pending.forced:
@@ -287,6 +298,16 @@ class UnitOfWork:
                 events.append((signals.session_saved, saved))
             return written
         raise AssertionError("attempts() ends with an error")
+
+    def _is_logout(self, changes: Changes) -> bool:
+        """Return whether deletions have emptied the session, and one of the deleted
+        names was an authentication name.
+        """
+        names = self._opener.auth_names
+        if changes.keys().isdisjoint(names):
+            return False
+        deleted = any(name in changes and changes[name].now is None for name in names)
+        return deleted and not self.tracker.names()
 
     def _rotation(self, changes: Changes) -> Kind | None:
         """Return the kind of tombstone to leave under the present id; None keeps it.
@@ -313,8 +334,8 @@ class UnitOfWork:
         except RejectedError as error:
             session_id, reason = error.session_id, error.reason
             self._opener.emit(signals.session_rejected, session_id, reason)
-            raise EndedError(self.snapshot) from error
-        self.tracker.stored = self.snapshot.record.values
+            raise EndedError from error
+        self.tracker.follow(self.snapshot.record)
 
     def _end(self, ending: Ending, events: list[Event]) -> bool:
         ended = self.backend.end(ending)
@@ -347,25 +368,27 @@ class UnitOfWork:
     def _is_due(self) -> bool:
         """Return whether a session that did not change must be saved nevertheless."""
         seen, policy = self.snapshot, self._opener.policy
-        if seen.token is None:
-            return False
-        return (
+        return seen.token is not None and (
             policy.refresh_is_due(seen.issued, permanent=seen.permanent)
             or policy.lacks_date(seen.record)
             or policy.id_is_old(seen.record)
         )
 
-    def _record(self, values: Values) -> Record:
-        created, nonce, _, rotated = record = self.snapshot.record
+    def _record(self, values: Values, changes: Changes) -> Record:
+        """Return the record to store.
+
+        :param changes: the changes that are applied in these values.
+        """
+        created, nonce, _, rotated, _ = record = self.snapshot.record
         if self._opener.policy.lacks_date(record):
             created = int(time.time())
-        return Record(created, nonce, values, rotated)
+        stamps = self.tracker.stamps(changes, values)
+        return Record(created, nonce, values, rotated, stamps)
 
     def _emit(self, events: list[Event]) -> None:
         if not self.backend.keeps:
             return
         for signal, snapshot in events:
-            # A conflict is logged. Other signals are worth a hash only if somebody
-            # listens.
-            if signal.receivers or signal is signals.session_conflict:
+            # The id's hash is computed only if somebody needs it.
+            if self._opener.listens_to(signal):
                 self._opener.emit(signal, self.backend.id_of(snapshot))

@@ -419,6 +419,9 @@ class Desk:
         self._sealed[token] = time.time()
         return token
 
+    def listens_to(self, signal: object) -> bool:
+        return True
+
     def emit(
         self, signal: t.Any, session_id: str | None, reason: str | None = None
     ) -> None:

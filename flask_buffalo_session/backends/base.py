@@ -54,10 +54,11 @@ class Ending(t.NamedTuple):
 class EndedError(Exception):
     """The session's id was retired. Never leaves the package.
 
-    :param snapshot: what is known of the session, kept as :attr:`snapshot`.
+    :param snapshot: what was found under the id when the session was loaded, kept as
+        :attr:`snapshot`.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot | None = None) -> None:
         super().__init__("the session has ended")
         self.snapshot = snapshot
 

@@ -69,7 +69,7 @@ class CookieBackend(KeptBackend):
         # or ended.
         key, entry = self._ids.follow(key, self._ids.load(key), MOVED)
         if is_tombstone(entry):
-            raise EndedError(seen)
+            raise EndedError
         return seen._replace(record=_moved(seen.record, key), data=None, entry=entry)
 
     def write(
@@ -125,7 +125,7 @@ class CookieBackend(KeptBackend):
     def _remove(self, seen: Snapshot) -> Snapshot:
         """End a session that has become empty: nothing is left to put in a cookie."""
         if not self.end(Ending(seen, tombstone())):
-            raise EndedError(seen)
+            raise EndedError
         return Snapshot(self._policy.blank(), cookie="")
 
     # The revocation list

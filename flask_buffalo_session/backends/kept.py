@@ -66,7 +66,7 @@ class KeptBackend(ABC):
     def rotate(self, seen: Snapshot, record: Record, *, kind: Kind) -> Snapshot:
         # Save first, then retire the old id: a crash in between must not cost the
         # session.
-        renewed = record._replace(nonce=b"", rotated=self._policy.rotated_at())
+        renewed = record._replace(nonce=b"", rotated=self._policy.rotated_now())
         written = self.write(Snapshot(record), renewed, changed=())
         key, successor = self._key(seen), self._key(written)
         if self._ids is None or key is None or successor is None:

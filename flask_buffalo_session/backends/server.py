@@ -60,7 +60,7 @@ class ServerBackend(KeptBackend):
         data = self._store.load(seen.token)
         token, data = self._ids.follow(seen.token, data, MOVED)
         if data is None or is_tombstone(data):
-            raise EndedError(seen)
+            raise EndedError
         try:
             record = self._codec.loads(data)
             self._policy.check_age(record)

@@ -126,6 +126,16 @@ def check_health(
             health.remedy,
             lenient,
         )
+    if health.shared_pool is not None:
+        yield Finding(
+            about,
+            "the store may share the application's pool of"
+            f" {health.shared_pool} connections, and a request that holds a connection"
+            " needs a second one to save its session",
+            "Give sessions an engine of their own, as a URL does, or set pool_size to"
+            " twice the number of threads.",
+            note=True,
+        )
     if health.clock is None:
         return
     # The store read its clock between these two times.

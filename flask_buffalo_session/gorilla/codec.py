@@ -51,6 +51,7 @@ class GorillaCodec:
         registry that :func:`~flask_buffalo_session.register_type` fills.
     """
 
+    keeps_stamps = False
     stores_created = False
 
     def __init__(

@@ -14,7 +14,7 @@ import zlib
 
 import ormsgpack
 
-from ..codec import LAST_SECOND, Record, UnreadName
+from ..codec import LAST_SECOND, NO_STAMPS, Record, UnreadName
 from ..errors import RejectedError, SessionTypeError, shown
 from ..registry import ConversionError, Registry
 from ..registry import registry as default_registry
@@ -70,6 +70,7 @@ class NativeCodec:
         fills.
     """
 
+    keeps_stamps = True
     stores_created = True
 
     def __init__(self, registry: Registry = default_registry) -> None:
@@ -84,7 +85,7 @@ class NativeCodec:
             raise RejectedError("corrupt", "a record with a wrong checksum")
         try:
             created, nonce, values, *rest = ormsgpack.unpackb(body)
-            (rotated,) = rest or (0,)
+            rotated, stamps = _ending(rest) if rest else (0, NO_STAMPS)
             if type(values) is list:
                 flat = iter(values)
                 values = {
@@ -95,16 +96,17 @@ class NativeCodec:
             raise RejectedError("corrupt", "a malformed record") from error
         if not (
             _is_second(created)
-            and _is_second(rotated)
             and type(nonce) is bytes
             and type(values) is dict
             and set(map(type, values.values())) <= {bytes}
         ):
             raise RejectedError("corrupt", "a record of another shape")
-        return Record(created, nonce, values, rotated)
+        return Record(created, nonce, values, rotated, stamps)
 
     def dumps(self, record: Record) -> bytes:
-        rest = [record.rotated] if record.rotated else []
+        rest: list[t.Any] = [record.rotated] if record.rotated else []
+        if record.stamps:
+            rest = [record.rotated, dict(record.stamps)]
         try:
             body = ormsgpack.packb([record.created, record.nonce, record.values, *rest])
         except TypeError:
@@ -347,6 +349,21 @@ def _is_too_deep(data: bytes) -> bool:
 
 def _ignored(tag: int, data: bytes) -> None:
     """Return None in place of an extension type."""
+
+
+def _ending(rest: list[t.Any]) -> tuple[int, dict[t.Hashable, bytes]]:
+    """Return the optional end of a record: when its id was issued, and its stamps.
+
+    :raises ValueError: it has another shape.
+    """
+    rotated, stamps = rest if len(rest) > 1 else (*rest, {})
+    if not (
+        _is_second(rotated)
+        and type(stamps) is dict
+        and set(map(type, stamps.values())) <= {bytes}
+    ):
+        raise ValueError
+    return rotated, stamps
 
 
 def _is_second(value: object) -> bool:

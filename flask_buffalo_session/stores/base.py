@@ -112,11 +112,14 @@ class Health(t.NamedTuple):
         depends on it.
     :param evicts: why the store may delete live records. None where it does not.
     :param remedy: how to prevent that.
+    :param shared_pool: how many connections a pool has that the store may share with
+        the application. None where the store has a pool of its own.
     """
 
     clock: float | None = None
     evicts: str | None = None
     remedy: str = ""
+    shared_pool: int | None = None
 
 
 @t.runtime_checkable

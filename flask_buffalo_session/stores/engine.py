@@ -31,7 +31,6 @@ _DRIVERS = {
 _POSTGRESQL: dict[str, t.Any] = {
     "connect_timeout": TIMEOUT,
     "tcp_user_timeout": TIMEOUT * 1000,
-    "options": f"-c statement_timeout={TIMEOUT * 1000}",
 }
 _MYSQL: dict[str, t.Any] = {
     "connect_timeout": TIMEOUT,
@@ -40,15 +39,16 @@ _MYSQL: dict[str, t.Any] = {
 }
 _SETTINGS: dict[str, dict[str, t.Any]] = {
     "sqlite": {"timeout": 5},
-    # Statements prepared in one connection of pgbouncer are missing in the next.
+    # PgBouncer loses a statement that was prepared in another transaction, and refuses
+    # a statement_timeout among the options. So the client alone measures the time.
     "postgresql+psycopg": {**_POSTGRESQL, "prepare_threshold": None},
-    "postgresql+psycopg2": _POSTGRESQL,
+    "postgresql+psycopg2": {
+        **_POSTGRESQL,
+        "options": f"-c statement_timeout={TIMEOUT * 1000}",
+    },
     "mysql+pymysql": _MYSQL,
     "mariadb+pymysql": _MYSQL,
 }
-
-# Seconds; a little more than the server's own time-out, whose message says more.
-_LONGEST_WAIT = TIMEOUT + 0.5
 
 
 def engine_from_url(url: str, folder: Path) -> sa.Engine:
@@ -129,16 +129,16 @@ def _connect_with_deadline(
 ) -> t.Any:
     """Connect to PostgreSQL in such a way that no answer takes longer than a time-out.
 
-    A server that hangs cannot keep its own statement_timeout, and its kernel still
-    confirms what it receives, so tcp_user_timeout does not end the wait either. libpq
-    has no other time-out for an answer. psycopg waits for answers in one method.
+    The kernel of a server that hangs still confirms what it receives, so
+    tcp_user_timeout does not end the wait. libpq has no other time-out for an answer.
+    psycopg waits for answers in one method.
     """
     import psycopg
 
     class Connection(psycopg.Connection[t.Any]):
         def wait(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
             try:
-                return super().wait(*args, **{"timeout": _LONGEST_WAIT, **kwargs})
+                return super().wait(*args, **{"timeout": TIMEOUT, **kwargs})
             except psycopg.OperationalError:
                 # The answer may still come, and must not answer the next statement.
                 self.close()

@@ -81,7 +81,9 @@ class SQLStore:
                 "SQLStore needs a synchronous Engine of SQLAlchemy, not a"
                 f" {type(engine).__name__}."
             )
-        if not engine.get_execution_options().get(AUTOCOMMIT):
+        # Only engine_from_url makes an engine that is surely for sessions alone.
+        self._shares_pool = not engine.get_execution_options().get(AUTOCOMMIT)
+        if self._shares_pool:
             engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._engine = _without_values(engine)
         self._table = sessions_table(table)
@@ -182,7 +184,12 @@ class SQLStore:
 
     def check_health(self) -> Health:
         with answering("SQL", "report its state"):
-            return Health(self._rows(sa.select(_now().label("now")))[0].now)
+            clock = self._rows(sa.select(_now().label("now")))[0].now
+        pool = self._engine.pool
+        size = None
+        if self._shares_pool and isinstance(pool, sa.QueuePool):
+            size = pool.size()
+        return Health(clock, shared_pool=size)
 
     def close(self) -> None:
         self._engine.dispose()

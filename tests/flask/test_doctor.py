@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import sqlalchemy as sa
 from cachelib import FileSystemCache, SimpleCache
 from click.testing import Result
 from flask import Flask, session
@@ -24,6 +25,7 @@ from flask_buffalo_session import (
     GorillaFormat,
     MemoryStore,
     RedisStore,
+    SQLStore,
     Store,
 )
 from flask_buffalo_session.errors import (
@@ -35,7 +37,13 @@ from flask_buffalo_session.gorilla.files import GorillaFiles
 from flask_buffalo_session.stores.base import Health
 from tests.conftest import SECRET, Counting, make_app, store_named, url
 from tests.support.parameters import stable_repr
-from tests.support.servers import MemcachedServer, RedisServer, Servers, free_port
+from tests.support.servers import (
+    MemcachedServer,
+    PostgresServer,
+    RedisServer,
+    Servers,
+    free_port,
+)
 
 OTHER_SECRET = "another secret, which is not that one"
 
@@ -649,6 +657,22 @@ CLOCKS = [
     *("redis", "redis-decoding", "valkey", "memcached"),
     *("postgresql", "mariadb", "sqlite"),
 ]
+
+
+class TestSharedPool:
+    def test_an_engine_of_the_application_is_a_note(self, servers: Servers) -> None:
+        """A view's connection and the session's may wait for each other."""
+        server = servers.shared(PostgresServer)
+        engine = sa.create_engine(
+            server.url.replace("postgresql:", "postgresql+psycopg:"), pool_size=7
+        )
+        assert found(sound_app(SQLStore(engine))) == ["note  SESSION_STORE"]
+        assert "pool of 7 connections" in said(sound_app(SQLStore(engine)))
+        engine.dispose()
+
+    def test_a_url_makes_an_engine_of_its_own(self, servers: Servers) -> None:
+        """So there is nothing to report."""
+        assert found(sound_app(url(servers.shared(PostgresServer).url))) == []
 
 
 class TestClock:

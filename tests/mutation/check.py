@@ -49,6 +49,9 @@ class Tests(t.NamedTuple):
 
 _SESSIONS = Tests(
     (
+        # The fastest first: the first failure ends a mutant.
+        *("unit/test_work.py", "unit/test_tracking.py", "unit/test_policy.py"),
+        "unit/test_tombstones.py",
         *("unit/test_sessions.py", "unit/test_merge.py", "unit/test_concurrency.py"),
         *(
             "unit/test_tombstones.py",

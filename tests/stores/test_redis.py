@@ -337,3 +337,24 @@ def wait_for(condition: c.Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_a_full_server_can_still_end_a_session(servers: Servers) -> None:
+    """It refuses the tombstone, so the record is deleted. Nothing else is lost."""
+    server = servers.own(RedisServer)
+    desk = Desk(url(server.url))
+    cookie, other = desk.stored(a=1), desk.stored(b=1)
+    with redis.Redis(port=server.port) as client:
+        client.config_set("maxmemory", 1)
+        session = desk.session(other)
+        session["b"] = 2
+        with pytest.raises(SessionStoreError, match="cannot write"):
+            session.save()
+        leaving = desk.session(cookie)
+        leaving.clear()
+        leaving.save()
+        client.config_set("maxmemory", 0)
+    assert leaving.cookie == ""
+    assert desk.emitted[-1] == ("destroyed", None)
+    assert desk.values(cookie) == {}
+    assert desk.values(other) == {"b": 1}

@@ -304,6 +304,8 @@ class MariaServer(Server):
                 [
                     require("mariadb-install-db", "mariadb-server"),
                     *("--no-defaults", f"--datadir={data}", *self._user()),
+                    # Two servers must not share a folder for temporary tables.
+                    f"--tmpdir={self.folder}",
                     *("--auth-root-authentication-method=normal", "--skip-test-db"),
                 ],
                 check=True,
@@ -313,6 +315,7 @@ class MariaServer(Server):
         return [
             require("mariadbd", "mariadb-server", "/usr/sbin"),
             *("--no-defaults", f"--datadir={data}", *self._user()),
+            f"--tmpdir={self.folder}",
             *(f"--port={self.port}", "--bind-address=127.0.0.1"),
             *(f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid"),
             *("--innodb-flush-log-at-trx-commit=0", "--max-connections=200"),

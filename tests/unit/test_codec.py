@@ -129,6 +129,7 @@ records = st.builds(
     st.binary(max_size=12),
     st.dictionaries(hashables | texts, values.map(lambda v: codec.encode(v, "n"))),
     rotated=st.integers(0, 253402300799),
+    stamps=st.dictionaries(texts, st.binary(max_size=4), max_size=2),
 )
 
 SAMPLES: list[t.Any] = [
@@ -754,7 +755,7 @@ class TestRecords:
         data = codec.dumps(record)
         again = codec.loads(data)
         assert (again.created, again.rotated) == (record.created, record.rotated)
-        assert again.nonce == record.nonce
+        assert (again.nonce, again.stamps) == (record.nonce, record.stamps)
         assert shape(again.values) == shape(record.values)
         assert codec.dumps(again) == data
 

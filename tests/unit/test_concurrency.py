@@ -656,6 +656,91 @@ class TestGetOnce:
         assert desk.values(cookie) == {"ticket": "prize"}
 
 
+class TestWholeDicts:
+    """A dict that was assigned is a whole; a dict that was edited is merged."""
+
+    @pytest.mark.parametrize("first", ["editing", "assigning"])
+    def test_an_edit_beside_an_assignment_makes_no_mixture(
+        self, desk: Desk, first: str
+    ) -> None:
+        """Whichever is saved first. The edit was made inside another user's dict."""
+        cookie = desk.stored(user={"id": 1, "role": "user"})
+        editing, assigning = two(desk, cookie)
+        editing["user"]["seen"] = 1
+        assigning["user"] = {"id": 2, "role": "user"}
+        order = [editing, assigning] if first == "editing" else [assigning, editing]
+        for session in order:
+            session.save()
+        assert desk.values(cookie) == {"user": {"id": 2, "role": "user"}}
+
+    def test_an_authentication_name_is_never_merged(self, desk: Desk) -> None:
+        """An edit inside it does not bring it back."""
+        desk.auth_names = ("user",)
+        cookie = desk.stored(user={"id": 1}, a=1)
+        editing, leaving = two(desk, cookie)
+        leaving.pop("user")
+        editing["user"]["seen"] = 1
+        editing["b"] = 2
+        leaving.save()
+        editing.save()
+        assert "user" not in desk.values(leaving.cookie or cookie)
+        assert "user" not in desk.values(editing.cookie or cookie)
+
+    def test_edits_after_an_assignment_are_merged(self, desk: Desk) -> None:
+        """Both requests have seen the same assignment."""
+        cookie = desk.stored(cart={"a": 1})
+        session = desk.session(cookie)
+        session["cart"] = {"b": 1}
+        session.save()
+        first, second = two(desk, cookie)
+        first["cart"]["c"] = 2
+        second["cart"]["d"] = 3
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"cart": {"b": 1, "c": 2, "d": 3}}
+
+    def test_of_two_assignments_the_later_wins(self, desk: Desk) -> None:
+        """Never a mixture of two accounts."""
+        cookie = desk.stored(user={"id": 1})
+        first, second = two(desk, cookie)
+        first["user"] = {"id": 2, "admin": True}
+        second["user"] = {"id": 3}
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"user": {"id": 3}}
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_each_session_that_was_cleared_ends(desk: Desk, failing: int) -> None:
+    """Also if one ending fails and saving is tried again."""
+    first = desk.stored(a=1)
+    session = desk.session(first)
+    session.clear()
+    session["b"] = 1
+    session.save()
+    second = str(session.cookie)
+    session.clear()
+    session["c"] = 1
+    end, calls = desk.backend.end, []
+
+    def ending(what: t.Any) -> bool:
+        calls.append(what)
+        if len(calls) <= failing:
+            raise SessionStoreError("it", "is away")
+        return end(what)
+
+    desk.backend.end = ending  # type: ignore[assignment, method-assign]
+    for _ in range(failing):
+        with pytest.raises(SessionStoreError):
+            session.save()
+    session.save()
+    third = str(session.cookie)
+    assert [desk.values(cookie) for cookie in (first, second, third)] == [
+        *({}, {}),
+        {"c": 1},
+    ]
+
+
 def test_whoever_loses_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second time on, for a few hundredths of a second at most, and not in
     step with others.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -273,6 +274,19 @@ def test_nothing_runs_code_out_of_data(name: str) -> None:
         else:
             continue
         assert modules & UNSAFE == set()
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_only_the_settings_ask_which_kind_of_store_there_is(name: str) -> None:
+    """They choose the backend. Everything else asks the backend, or for an ability."""
+    if name == "config" or name.startswith("stores."):
+        return
+    for node in ast.walk(ast.parse(PATHS[name].read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node)
+        assert "is_stateless(" not in called
+        assert not re.match(r"isinstance\(.*\b(Cookie|Null|Redis|SQL)Store\b", called)
 
 
 @pytest.mark.parametrize("name", PATHS)

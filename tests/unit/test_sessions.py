@@ -886,6 +886,45 @@ class TestIds:
         assert later.cookie != cookie
 
 
+class TestLogoutByDeletions:
+    """Flask's users log out by ``session.pop("user_id")``."""
+
+    def test_it_ends_the_session(self, desk: Desk) -> None:
+        """As ``clear()`` does: the cookie is removed, and the id is dead."""
+        desk.auth_names = ("user_id",)
+        cookie = desk.stored(user_id=1, cart=[1])
+        session = desk.session(cookie)
+        session.pop("cart")
+        session.pop("user_id")
+        session.save()
+        assert session.cookie == ""
+        assert desk.emitted[-1] == ("destroyed", None)
+        if not desk.stateless:
+            assert desk.values(cookie) == {}
+
+    def test_a_session_that_is_not_empty_gets_a_new_id(self, desk: Desk) -> None:
+        """It goes on without its user."""
+        desk.auth_names = ("user_id",)
+        cookie = desk.stored(user_id=1, cart=[1])
+        session = desk.session(cookie)
+        session.pop("user_id")
+        session.save()
+        assert session.cookie not in (None, "", cookie)
+        assert desk.values(str(session.cookie)) == {"cart": [1]}
+
+    def test_other_names_leave_an_empty_record(self, server_store: Store) -> None:
+        """Another request may be writing to the session."""
+        desk = Desk(server_store, auth_names=("user_id",))
+        cookie = desk.stored(cart=[1])
+        writing, emptying = desk.session(cookie), desk.session(cookie)
+        writing["b"] = 2
+        emptying.pop("cart")
+        emptying.save()
+        assert emptying.cookie is None
+        writing.save()
+        assert desk.values(cookie) == {"b": 2}
+
+
 class TestTimeouts:
     def test_a_session_past_its_absolute_age_is_over(
         self, desk: Desk, clock: Clock

@@ -1,0 +1,101 @@
+"""Time-outs: when a session, an id or a cookie is too old."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from flask_buffalo_session.codec import Record
+from flask_buffalo_session.errors import RejectedError
+from flask_buffalo_session.policy import Policy
+from tests.conftest import Clock
+
+HOUR = 3600
+
+
+def policy(**settings: t.Any) -> Policy:
+    chosen = {"idle_timeout": HOUR, "permanent_lifetime": HOUR, "stores_created": True}
+    return Policy(**{**chosen, **settings})
+
+
+def began(seconds: int | None, rotated: int = 0) -> Record:
+    return Record(seconds, b"", {}, rotated)
+
+
+def test_a_new_session_begins_now(clock: Clock) -> None:
+    """It is dated only where a date is needed, and its id only where ids age."""
+    now = int(clock.now)
+    assert policy().blank() == Record(now, b"", {}, 0)
+    assert policy(rotate_after=60).blank() == Record(now, b"", {}, now)
+    plain = policy(stores_created=False)
+    assert plain.blank().created is None
+    assert not plain.lacks_date(began(None))
+    for settings in ({"absolute_timeout": HOUR}, {"rotate_after": HOUR}):
+        dating = policy(stores_created=False, **settings)
+        assert dating.blank().created == now
+        assert dating.lacks_date(began(None))
+        assert not dating.lacks_date(began(now))
+
+
+def test_a_session_ends_at_its_absolute_time_out(clock: Clock) -> None:
+    """Never early, and a second later at most."""
+    limited = policy(absolute_timeout=100)
+    clock.now = 1000.0
+    limited.check_age(began(900))
+    clock.tick(0.9)
+    limited.check_age(began(900))
+    clock.tick(0.1)
+    with pytest.raises(RejectedError, match="absolute") as caught:
+        limited.check_age(began(900))
+    assert caught.value.reason == "expired"
+    limited.check_age(began(None))
+    policy().check_age(began(0))
+
+
+def test_a_record_is_kept_for_the_shorter_time(clock: Clock) -> None:
+    """The idle time-out, or what is left of the absolute one; one second at least."""
+    clock.now = 1000.0
+    assert policy().max_age(began(0)) == HOUR
+    limited = policy(absolute_timeout=5000)
+    assert limited.max_age(began(1000)) == HOUR
+    assert limited.max_age(began(-3000)) == 1000
+    assert limited.max_age(began(-9000)) == 1
+    assert limited.max_age(began(None)) == HOUR
+
+
+def test_a_cookie_is_refreshed_after_a_tenth_of_its_lifetime(clock: Clock) -> None:
+    """A permanent one after a tenth of the shorter lifetime. A clock that was set back
+    does not delay it.
+    """
+    clock.now = 10_000.0
+    shorter = policy(permanent_lifetime=HOUR // 2)
+    for permanent, tenth in ((False, 360), (True, 180)):
+        for distance, due in ((tenth - 1, False), (tenth, True), (-tenth, True)):
+            issued = 10_000 - distance
+            assert shorter.refresh_is_due(issued, permanent=permanent) is due
+    longer = policy(permanent_lifetime=10 * HOUR)
+    assert longer.refresh_is_due(10_000 - 360, permanent=True)
+
+
+def test_an_id_grows_old_from_when_it_was_issued(clock: Clock) -> None:
+    """Where the record does not say when, from the session's beginning."""
+    clock.now = 1000.0
+    rotating = policy(rotate_after=100)
+    assert rotating.id_is_old(began(0, rotated=900))
+    assert not rotating.id_is_old(began(0, rotated=901))
+    assert rotating.id_is_old(began(900))
+    assert not rotating.id_is_old(began(901))
+    assert not rotating.id_is_old(began(None))
+    assert not policy().id_is_old(began(0))
+    assert rotating.rotated_now() == 1000
+    assert policy().rotated_now() == 0
+
+
+def test_an_index_outlives_its_next_refresh() -> None:
+    """Ten refreshes renew it in half of its time; an entry of a cookie lives on for a
+    tenth.
+    """
+    assert policy().index_seconds == 2 * HOUR
+    margin = policy(idle_timeout=HOUR + 5).entry_margin
+    assert (margin, type(margin)) == (HOUR // 10 + 2, int)
