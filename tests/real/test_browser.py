@@ -143,6 +143,7 @@ def test_shopping(address: str, browser: WebDriver) -> None:
     click("#make-too-large")
     if texts("#too-large"):
         assert texts("#user") == ["Ann"]
+        assert browser.execute_script("return scrollY") == 0
         screenshot(browser, "too-large", 1200)
         browser.get(address)
     assert texts("#count-bell") == ["2"]
