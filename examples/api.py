@@ -1,7 +1,7 @@
 """Pages with a session and an API without one, in one application.
 
-Run it with ``flask --app examples/api run --debug``. An application that is
-nothing but an API says ``SESSION_API = True`` instead, and needs no secret.
+Run it with ``flask --app examples/api run --debug``. An application that
+is only an API sets ``SESSION_API = True`` instead, and needs no secret.
 """
 
 from flask import Blueprint, Flask
@@ -11,7 +11,7 @@ from flask_buffalo_session import BuffaloSession, session
 app = Flask(__name__)
 buffalo = BuffaloSession(app)
 
-# No cookie, no ``Vary``, no look-up for anything under it, whatever a view does.
+# A view of an exempt blueprint never reads the store or sends a cookie or ``Vary``.
 api = buffalo.exempt(Blueprint("api", __name__, url_prefix="/api"))
 
 

@@ -28,8 +28,14 @@ IMMUTABLE = frozenset(
 )
 
 
+#: Values by name, encoded.
+Encoded: t.TypeAlias = c.Mapping[t.Hashable, bytes]
+
+#: The other values of a session that has none.
+NO_VALUES: t.Final[Encoded] = MappingProxyType({})
+
 #: The stamps of a record without any.
-NO_STAMPS: t.Final[c.Mapping[t.Hashable, bytes]] = MappingProxyType({})
+NO_STAMPS: t.Final[Encoded] = MappingProxyType({})
 
 
 class Record(t.NamedTuple):
@@ -84,12 +90,20 @@ class Codec(t.Protocol):
         :raises SessionTypeError: a name is of a type that cannot be stored.
         """
 
-    def encode(self, value: t.Any, name: t.Hashable, was: bytes | None = None) -> bytes:
+    def encode(
+        self,
+        value: t.Any,
+        name: t.Hashable,
+        was: bytes | None = None,
+        beside: Encoded = NO_VALUES,
+    ) -> bytes:
         """Return the bytes of one value.
 
         :param name: the name the value is kept under, for the error message.
         :param was: the bytes of the value that this one replaces, or that it was
             decoded from.
+        :param beside: the session's stored values, encoded. A codec may learn from
+            them how the other program writes a type.
         :raises SessionTypeError: the value cannot be stored.
         """
 
@@ -101,9 +115,11 @@ class Codec(t.Protocol):
             malformed, its type is not registered or its own decoder fails.
         """
 
-    def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
-        """Return whether two values, or parts of values, are stored as the same.
+    def comparable(self, value: t.Any, name: t.Hashable) -> bytes:
+        """Return equal bytes for values that are stored alike. A codec that does not
+        keep the order of a dict's keys ignores that order.
 
-        :param name: the name the values are kept under, for the error message.
-        :raises SessionTypeError: one of the values cannot be stored.
+        :param value: a decoded value, or a part of one.
+        :param name: the name the value is kept under, for the error message.
+        :raises SessionTypeError: the value cannot be stored.
         """

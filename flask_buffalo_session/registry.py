@@ -125,7 +125,8 @@ def register_type(
     :param go_name: for ``SESSION_FORMAT = "gorilla"``: the name of the Go struct that
         this dataclass stands for, such as ``"main.Person"``. The fields ``user_id``
         and ``UserID`` match. Declare other names with
-        ``field(metadata={"go": "UID"})``.
+        ``field(metadata={"go": "UID"})``, and Go's other number types with
+        ``field(metadata={"go_type": "uint"})``.
     :returns: the class.
     :raises SessionConfigError: the class needs `encode` and `decode`, or `name` or
         `go_name` is malformed or belongs to another class.

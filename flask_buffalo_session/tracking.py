@@ -6,7 +6,7 @@ import collections.abc as c
 import secrets
 import typing as t
 
-from .codec import IMMUTABLE, NO_STAMPS, Codec, Record
+from .codec import IMMUTABLE, Codec, Record
 from .errors import SessionTypeError
 from .merging import MISSING, merge
 
@@ -60,10 +60,7 @@ class Tracker:
     :param stamped: whether the record can hold stamps, and another request needs them.
     """
 
-    __slots__ = (
-        *("_codec", "_stamped", "_stamps", "_touched", "_whole_names"),
-        "stored",
-    )
+    __slots__ = ("_codec", "_stamps", "_touched", "_whole_names", "stamped", "stored")
 
     def __init__(
         self,
@@ -74,7 +71,7 @@ class Tracker:
         stamped: bool = False,
     ) -> None:
         self._codec = codec
-        self._stamped = stamped
+        self.stamped = stamped
         self._touched: dict[t.Hashable, Touched] = {}
         self._whole_names = whole_names
         #: The values that the store holds, encoded.
@@ -182,8 +179,6 @@ class Tracker:
 
     def stamps(self, changes: Changes, values: Values) -> c.Mapping[t.Hashable, bytes]:
         """Return the stamps of these values once the changes are applied."""
-        if not self._stamped:
-            return NO_STAMPS
         stamps = {name: old for name, old in self._stamps.items() if name in values}
         for name in changes:
             touched = self._touched[name]
@@ -211,7 +206,7 @@ class Tracker:
     def _encoded(self, name: t.Hashable, touched: Touched) -> bytes | None:
         if touched.value is MISSING:
             return None
-        return self._codec.encode(touched.value, name, touched.began)
+        return self._codec.encode(touched.value, name, touched.began, self.stored)
 
     def _reconciled(
         self, name: t.Hashable, change: Change, theirs: bytes | None
@@ -267,19 +262,19 @@ class Tracker:
         def decoded(raw: bytes | None) -> t.Any:
             return MISSING if raw is None else codec.decode(raw, name)
 
-        def encode(value: t.Any) -> bytes:
-            return codec.encode(value, name)
+        def comparable(value: t.Any) -> bytes:
+            return codec.comparable(value, name)
 
         try:
             merged = merge(
                 decoded(base),
                 decoded(mine),
                 decoded(theirs),
-                encode=encode,
+                encode=comparable,
                 within=within,
             )
             if merged is MISSING:
                 return None
-            return codec.encode(merged, name, theirs or mine)
+            return codec.encode(merged, name, theirs or mine, self.stored)
         except SessionTypeError:
             return mine

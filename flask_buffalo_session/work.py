@@ -15,7 +15,7 @@ from blinker import NamedSignal
 from . import signals
 from .attempts import attempts
 from .backends.base import OWNER_NAME, Backend, EndedError, Ending, Snapshot
-from .codec import Codec, Record
+from .codec import NO_STAMPS, Codec, Record
 from .errors import (
     Reason,
     RejectedError,
@@ -238,16 +238,17 @@ class UnitOfWork:
     def _commit(self, events: list[Event], *, closed: bool) -> None:
         changes = self.tracker.changes()
         wanted = bool(changes) or self.pending != NOTHING
-        if wanted:
-            self.check_writable(closed=closed)
-        elif closed or not self._is_due():
+        if closed and wanted:
+            self.check_writable(closed=True)
+        if not wanted and (closed or not self._is_due()):
             return
-        if self._is_logout(changes):
+        claimed = not changes.keys().isdisjoint(self._opener.auth_names)
+        if claimed and self._is_logout(changes):
             self.clear()
-            changes = {}
+            changes, claimed = {}, False
         if changes or self.snapshot.token is not None:
             try:
-                self.snapshot = self._write(changes, events)
+                self.snapshot = self._write(changes, events, claimed=claimed)
             except EndedError:
                 self._drop(events if wanted else [])
                 return
@@ -266,13 +267,16 @@ class UnitOfWork:
         if self.snapshot.cookie is not None:
             self.snapshot = self.snapshot._replace(cookie=None)
 
-    def _write(self, changes: Changes, events: list[Event]) -> Snapshot:
+    def _write(
+        self, changes: Changes, events: list[Event], *, claimed: bool
+    ) -> Snapshot:
         """Apply what changed to what is stored now, until no other request has saved
         the session in between.
 
+        :param claimed: whether an authentication name changed.
         :raises EndedError: the session has ended.
         """
-        kind = self._rotation(changes)
+        kind = self._rotation(changes, claimed=claimed)
         for _ in attempts():
             seen, values = self.snapshot, self.tracker.applied(changes)
             record = self._record(values, changes)
@@ -303,13 +307,13 @@ class UnitOfWork:
         """Return whether deletions have emptied the session, and one of the deleted
         names was an authentication name.
         """
-        names = self._opener.auth_names
-        if changes.keys().isdisjoint(names):
-            return False
-        deleted = any(name in changes and changes[name].now is None for name in names)
+        deleted = any(
+            name in changes and changes[name].now is None
+            for name in self._opener.auth_names
+        )
         return deleted and not self.tracker.names()
 
-    def _rotation(self, changes: Changes) -> Kind | None:
+    def _rotation(self, changes: Changes, *, claimed: bool) -> Kind | None:
         """Return the kind of tombstone to leave under the present id; None keeps it.
 
         Only where the user stays the same, a late logout may follow to the new id.
@@ -317,7 +321,7 @@ class UnitOfWork:
         if self.snapshot.token is None:
             return None
         owner = changes.get(OWNER_NAME)
-        if not changes.keys().isdisjoint(self._opener.auth_names):
+        if claimed:
             return ENDED
         if owner is not None and (owner.before is not None or self.pending.rotate):
             # The old id must not pass to the new owner.
@@ -382,7 +386,9 @@ class UnitOfWork:
         created, nonce, _, rotated, _ = record = self.snapshot.record
         if self._opener.policy.lacks_date(record):
             created = int(time.time())
-        stamps = self.tracker.stamps(changes, values)
+        stamps = NO_STAMPS
+        if self.tracker.stamped:
+            stamps = self.tracker.stamps(changes, values)
         return Record(created, nonce, values, rotated, stamps)
 
     def _emit(self, events: list[Event]) -> None:

@@ -1,4 +1,4 @@
-"""What the tests share: the stores, applications, and sessions without one."""
+"""Provide the stores, applications, and sessions without an application."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from tests.support.servers import (
 
 SECRET = "a secret for the tests, long enough"
 
-# How long an example takes says more of the machine than of the package.
+# No deadline: the time of an example depends mostly on the machine.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
@@ -61,20 +61,20 @@ NAME = "_buffalo_session"
 
 @functools.cache
 def url(text: str) -> Store:
-    """The store for a URL. Kept, and its connections with it: some drivers complain
-    of those that nobody closes.
+    """Return the store for a URL. It is cached with its connections: some drivers
+    complain of connections that are never closed.
     """
     return store_from_url(text, "/nowhere")
 
 
 @functools.cache
 def folder_of(name: str, at: Servers) -> Path:
-    """The folder of a store that keeps files."""
+    """Return the folder of a store that keeps files."""
     return at.folder(name)
 
 
 class Recording:
-    """A store in memory that knows its tokens, as no client can list its records."""
+    """Record the tokens of a store in memory, as no client can list its records."""
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)
@@ -123,7 +123,7 @@ STORES: dict[str, c.Callable[[Servers], Store]] = {
     **SERVER_STORES,
 }
 
-#: Those that know whose sessions they keep.
+#: The stores that index sessions by owner.
 OWNED = [
     *("memory", "redis", "redis-decoding", "valkey"),
     *("sqlite", "postgresql", "mariadb"),
@@ -151,7 +151,7 @@ _connected: dict[str, Store] = {}
 
 
 def store_named(name: str, servers: Servers) -> Store:
-    """A store of a test's own, though not its connections."""
+    """Return a new store for one test. It may share connections with other stores."""
     if name in ("cookie", "memory"):
         return STORES[name](servers)
     if name not in _connected:
@@ -183,9 +183,10 @@ def owned(request: pytest.FixtureRequest, servers: Servers) -> t.Any:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests over stores are over all of them; those that set the clock, over those
-    whose time is this process'. What time does to the others is in
-    test_timeouts.py.
+    """Run a test with a store fixture on every store.
+
+    A test that sets the clock runs only on the stores that use this process's clock.
+    test_timeouts.py tests the expiry of the other stores.
     """
     for fixture, stores in (("store", STORES), ("server_store", SERVER_STORES)):
         if fixture in metafunc.fixturenames:
@@ -222,7 +223,7 @@ class Formatting:
         self.encrypt = encrypt
 
     def settings(self, *secrets: str) -> dict[str, t.Any]:
-        """What chooses it in ``app.config``.
+        """Return the settings that choose this format in ``app.config``.
 
         :param secrets: newest first.
         """
@@ -234,7 +235,7 @@ class Formatting:
         }
 
     def seal(self, *secrets: str, name: str = NAME) -> Seal:
-        """What protects the cookies of an application with these settings."""
+        """Return the seal of an application with these settings."""
         keys = [secret.encode() for secret in secrets]
         return self.make(*secrets).seal(keys, name, encrypt=self.encrypt)
 
@@ -288,7 +289,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Stepping:
-    """A clock that is set, in this process; the servers have their own."""
+    """Set the clock of this process; servers have their own clocks."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.offset = 0
@@ -303,7 +304,7 @@ def stepping(monkeypatch: pytest.MonkeyPatch) -> Stepping:
 
 
 class Counting:
-    """A store that counts what it is asked, and fails when told to."""
+    """Count the calls to a store, and raise errors that a test asks for."""
 
     def __init__(self, store: Store) -> None:
         self.inner = store
@@ -333,8 +334,9 @@ class Counting:
 
 
 class Desk:
-    """An application that opens sessions without Flask: what a browser holds is the
-    token itself. ``emitted`` is what was emitted.
+    """Open sessions without Flask, as an application does.
+
+    The cookie is the token itself. ``emitted`` lists the emitted signals.
 
     :param store: keeps the sessions.
     :param settings: time-outs, as :class:`Policy` takes them, ``revocations`` and
@@ -445,7 +447,7 @@ class Desk:
 
 
 def make_app(store: object = "cookie", **config: t.Any) -> Flask:
-    """An application with sessions, outside debug and testing mode."""
+    """Return an application with sessions, outside debug and testing mode."""
     app = Flask("shop")
     app.config.update(SESSION_SECRET=SECRET, SESSION_STORE=store)
     app.config.update(config)
@@ -460,7 +462,7 @@ def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def go(go_program: Path) -> c.Iterator[gopeer.Peer]:
-    """A Go program that has registered its types."""
+    """Start a Go program that has registered its types."""
     peer = gopeer.Peer(go_program)
     yield peer
     peer.close()
@@ -468,7 +470,7 @@ def go(go_program: Path) -> c.Iterator[gopeer.Peer]:
 
 @pytest.fixture(scope="session")
 def bare_go(go_program: Path) -> c.Iterator[gopeer.Peer]:
-    """One that has registered none."""
+    """Start a Go program that has registered no types."""
     peer = gopeer.Peer(go_program, bare=True)
     yield peer
     peer.close()

@@ -21,7 +21,7 @@ BuffaloSession(app)
 
 @app.post("/visit/<page>")
 def visit(page):
-    # Whichever worker it is: what others write at the same time is kept.
+    # Other workers may write at the same time: the session merges their changes.
     session[page] = session.get(page, 0) + 1
     return {"worker": os.getpid()}
 

@@ -55,7 +55,11 @@ class CookieBackend(KeptBackend):
             raise
         entry = None
         if self._ids is not None and record.nonce:
+            nonce = record.nonce
             record, entry = self._listed(self._ids, record, ticket)
+            if record.nonce != nonce:
+                # A refreshed cookie must carry the new id.
+                data = None
         permanent = ticket.permanent
         if permanent is None:
             permanent = self._is_permanent(record.values)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import typing as t
 
-from ..codec import LAST_SECOND, Record, UnreadName
+from ..codec import LAST_SECOND, NO_VALUES, Encoded, Record, UnreadName
 from ..errors import RejectedError, SessionTypeError
 from ..flash import FLASH_NAME
 from ..registry import Registry
@@ -14,9 +14,11 @@ from ..registry import registry as default_registry
 from ..values import DAMAGED, SURROGATES, path_of
 from .decode import Decoder
 from .encode import Encoder
-from .flash import json_of, messages_of
-from .gob.reader import Boxed, Reader
+from .equality import described
+from .flash import check_asserted, json_of, messages_of
+from .gob.reader import Boxed, Reader, add_named_types
 from .gob.types import (
+    BYTES,
     INT,
     INTERFACE,
     MOST_TYPES,
@@ -26,6 +28,7 @@ from .gob.types import (
     gob_type,
 )
 from .gob.writer import TypeTable, Writer
+from .known import KnownTypes
 
 #: The key in Go's map for when the session began: an ``int64``, in seconds since the
 #: epoch. It is only there if the session's age counts.
@@ -124,17 +127,25 @@ class GorillaCodec:
         stream.chunk(message.data + writer.data)
         return bytes(stream.data)
 
-    def encode(self, value: t.Any, name: t.Hashable, was: bytes | None = None) -> bytes:
-        encoder = Encoder(self._registry, name, self._registered)
-        wire = json_of(value) if name == FLASH_NAME else value
-        if was is not None:
-            with contextlib.suppress(GobError):
-                key, old = _parsed(was)
-                if name == FLASH_NAME and messages_of(old) == value:
+    def encode(
+        self,
+        value: t.Any,
+        name: t.Hashable,
+        was: bytes | None = None,
+        beside: Encoded = NO_VALUES,
+    ) -> bytes:
+        key, old = (None, None) if was is None else _parsed_or_none(was)
+        if name == FLASH_NAME:
+            with contextlib.suppress(SessionTypeError):
+                if was is not None and self.decode(was, name) == value:
                     return was
-                return _entry(key, encoder.encode(wire, old))
-        # There was no value, or a malformed one.
-        return _entry(None, encoder.encode(wire, None))
+            return _entry(key, Boxed("[]uint8", BYTES, json_of(value)))
+        held = functools.partial(_named_types, was, beside)
+        known = KnownTypes(self._registered, held)
+        encoded = _entry(key, Encoder(self._registry, name, known).encode(value, old))
+        if encoded != was:
+            check_asserted(name, value)
+        return encoded
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
         try:
@@ -145,10 +156,8 @@ class GorillaCodec:
         except GobError as error:
             raise SessionTypeError(path_of(name), DAMAGED) from error
 
-    def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
-        encoder = Encoder(self._registry, name, None)
-        first = encoder.encode(one, None)
-        return _entry(None, first) == _entry(None, encoder.encode(other, first))
+    def comparable(self, value: t.Any, name: t.Hashable) -> bytes:
+        return described(value).encode()
 
     def is_record(self, data: bytes) -> bool:
         """Return whether the bytes begin as a session's do."""
@@ -189,7 +198,8 @@ class GorillaCodec:
             raise SessionTypeError(
                 path_of(name), f"a {type(name).__name__} cannot be the key of a Go map"
             )
-        return Encoder(self._registry, name, self._registered).encode(name, None)
+        known = KnownTypes(self._registered)
+        return Encoder(self._registry, name, known).encode(name, None)
 
 
 def _text(name: str) -> Boxed:
@@ -247,12 +257,32 @@ def _parsed(entry: bytes) -> tuple[Boxed | None, Boxed | None]:
     return reader.boxed(1), reader.boxed(1)
 
 
+def _parsed_or_none(entry: bytes) -> tuple[Boxed | None, Boxed | None]:
+    """Return the key and the value of an entry, or None twice if it is malformed."""
+    try:
+        key, value = _parsed(entry)
+        if value is not None:
+            value.read()
+    except GobError:
+        return None, None
+    return key, value
+
+
 @functools.lru_cache(maxsize=128)
 def _types(definitions: bytes) -> dict[int, GobType]:
     """Return an entry's types by number. They are the same objects each time, so that
     a record defines them once.
     """
     return Reader(definitions).definitions()
+
+
+def _named_types(was: bytes | None, beside: Encoded) -> dict[str, GobType]:
+    """Return the types that interfaces in these entries name, by that name."""
+    found: dict[str, GobType] = {}
+    for entry in filter(None, (was, *beside.values())):
+        with contextlib.suppress(GobError):
+            add_named_types(INTERFACE, _parsed(entry)[1], found)
+    return found
 
 
 def _date(value: Boxed | None) -> int | None:

@@ -20,9 +20,9 @@ from .gotypes import (
     elements_of,
     find_registered,
     folded,
-    python_fields,
 )
 from .moments import time_from
+from .structs import python_fields
 
 
 class GoStruct(c.Mapping[str, t.Any]):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections.abc as c
 import dataclasses
 import datetime as dt
-import functools
 import typing as t
 from uuid import UUID
 
@@ -23,10 +22,9 @@ from ..values import (
 )
 from .decode import Decoder, GoOpaque, GoStruct
 from .equality import same
-from .gob.reader import Boxed, add_type_names, in_interface
+from .gob.reader import Boxed, in_interface
 from .gob.types import INT, INTERFACE, MAX_DEPTH, OPAQUE, STRING, UINT, GobType
 from .gotypes import (
-    ALWAYS_REGISTERED,
     ANY_DICT,
     ANY_DICT_NAME,
     DICT,
@@ -40,9 +38,8 @@ from .gotypes import (
     elements_of,
     find_registered,
     folded,
-    python_fields,
-    struct_type,
 )
+from .known import KnownTypes
 from .scalars import (
     SCALAR_ENCODERS,
     MismatchError,
@@ -54,6 +51,7 @@ from .scalars import (
     is_zero,
     mismatch,
 )
+from .structs import declared_types, python_fields, struct_type
 
 # The reader counts a session's value as one level deep already.
 _DEEPEST = MAX_DEPTH - 1
@@ -78,17 +76,14 @@ class Encoder:
     """Turns one Python value into a Go value.
 
     :param name: the session name the value is kept under, for the error message.
-    :param registered: the names of the types that Go can read. None: all of them.
+    :param known: the types that Go can read.
     """
 
-    def __init__(
-        self, registry: Registry, name: t.Hashable, registered: frozenset[str] | None
-    ) -> None:
+    def __init__(self, registry: Registry, name: t.Hashable, known: KnownTypes) -> None:
         self._registry = registry
         self._path = ValuePath(name)
         self._decoder = Decoder(registry, name)
-        self._registered = registered
-        self._old: Boxed | None = None
+        self._known = known
 
     def encode(self, value: t.Any, old: Boxed | None) -> Boxed | None:
         """Return the Go value for a Python value.
@@ -96,7 +91,6 @@ class Encoder:
         :param old: the Go value that this one replaces. Go can read its types.
         :raises SessionTypeError: Go has no such value, or could not read its type.
         """
-        self._old = old
         return self.boxed(value, old, self._path)
 
     def boxed(self, value: t.Any, old: Boxed | None, path: ValuePath) -> Boxed | None:
@@ -223,6 +217,8 @@ class Encoder:
         self, kind: GobType, value: t.Any, go_type: str, old: t.Any, path: ValuePath
     ) -> dict[str, t.Any]:
         given = self._fields(kind, value, go_type, path)
+        kept = self._registry.by_class.get(type(value))
+        declared = declared_types(kept.cls) if kept is not None else {}
         before = old or {}
         wire = {}
         for name, part in zip(kind.fields, kind.parts, strict=True):
@@ -233,9 +229,9 @@ class Encoder:
             elif given[name] is None:
                 continue
             else:
-                now = self.wire_value(
-                    part, given[name], "", was, ValuePath(path, f".{name}", None)
-                )
+                step = ValuePath(path, f".{name}", None)
+                part_type = declared.get(folded(name), "")
+                now = self.wire_value(part, given[name], part_type, was, step)
             # An old zero stays, because Go sends some zeros, such as a nil's.
             if name in before and same(now, was):
                 wire[name] = was
@@ -282,10 +278,10 @@ class Encoder:
         if isinstance(value, GoOpaque):
             return Boxed(value.go_type, value._gob_type, value.data)
         if kind is dt.datetime:
-            self._check("time.Time", "time.Time{}", path)
+            self._known.check("time.Time", "time.Time{}", path)
             return Boxed("time.Time", TIME, encode_opaque(TIME, value, "", None, path))
         if kind is UUID:
-            return Boxed(self._uuid_name(path), UUID_TYPE, value.bytes)
+            return Boxed(self._known.uuid_name(path), UUID_TYPE, value.bytes)
         entry = self._registry.by_class.get(kind)
         if entry is not None and entry.go_name is not None:
             return self._fresh_struct(value, entry, path)
@@ -314,13 +310,13 @@ class Encoder:
 
     def _fresh_dict(self, value: t.Any, old: Boxed | None, path: ValuePath) -> Boxed:
         if all(type(key) is str for key in value):
-            self._check(DICT_NAME, "map[string]interface{}{}", path)
+            self._known.check(DICT_NAME, "map[string]interface{}{}", path)
             return self._fresh_container(DICT_NAME, DICT, value, old, path)
-        self._check(ANY_DICT_NAME, "map[interface{}]interface{}{}", path)
+        self._known.check(ANY_DICT_NAME, "map[interface{}]interface{}{}", path)
         return self._fresh_container(ANY_DICT_NAME, ANY_DICT, value, old, path)
 
     def _moved(self, value: GoStruct, path: ValuePath) -> Boxed:
-        if "." not in value.go_type and self._registered is not None:
+        if "." not in value.go_type and not self._known.unlimited:
             raise SessionTypeError(
                 str(path),
                 f"a Go {value.go_type or 'struct'} that was part of another value"
@@ -335,47 +331,20 @@ class Encoder:
         bare = name.lstrip("*")
         # Go may have registered the struct or a pointer to it.
         name = next(
-            (other for other in (name, bare, f"*{bare}") if self._can_read(other)), name
+            (
+                other
+                for other in (name, bare, f"*{bare}")
+                if self._known.can_read(other)
+            ),
+            name,
         )
-        self._check(name, f"{'&' if name[0] == '*' else ''}{bare}{{}}", path)
+        self._known.check(name, f"{'&' if name[0] == '*' else ''}{bare}{{}}", path)
         try:
-            kind = struct_type(entry.cls, self._registry)
+            kind = struct_type(entry.cls, self._registry, self._known.struct)
         except ConversionError as error:
             raise SessionTypeError(str(path), str(error)) from error
         wire = self._struct(kind, value, entry.go_name or "", None, path)
         return Boxed(name, kind, wire)
-
-    def _uuid_name(self, path: ValuePath) -> str:
-        known = (self._registered or frozenset()) | self._names_of_old
-        names = sorted(name for name in known if name.endswith("uuid.UUID"))
-        if names:
-            return names[0]
-        name = "github.com/gofrs/uuid.UUID"
-        self._check(name, "uuid.UUID{}", path)
-        return name
-
-    def _check(self, name: str, example: str, path: ValuePath) -> None:
-        if not self._can_read(name):
-            raise SessionTypeError(
-                str(path),
-                f"Go could not read a {name} unless it is registered: add"
-                f" gob.Register({example}) to the Go program, and here"
-                f" GorillaFormat(registered=[{name!r}])",
-            )
-
-    def _can_read(self, name: str) -> bool:
-        return (
-            self._registered is None
-            or name in self._registered
-            or name in ALWAYS_REGISTERED
-            or name in self._names_of_old
-        )
-
-    @functools.cached_property
-    def _names_of_old(self) -> frozenset[str]:
-        names: set[str] = set()
-        add_type_names(INTERFACE, self._old, names)
-        return frozenset(names)
 
 
 _ENCODERS: dict[

@@ -8,7 +8,7 @@ import math
 import typing as t
 
 from ..registry import fields_of
-from .decode import GoStruct
+from .decode import GoOpaque, GoStruct
 
 
 def same(one: t.Any, other: t.Any) -> bool:
@@ -37,3 +37,20 @@ def same(one: t.Any, other: t.Any) -> bool:
     if dataclasses.is_dataclass(one):
         return same(fields_of(one), fields_of(other))
     return bool(one == other)
+
+
+def described(value: t.Any) -> str:
+    """Return the same text for decoded values that are the same to a Go program.
+
+    Go writes a map's keys in a random order, so the text has them in its own order.
+    """
+    if isinstance(value, list):
+        return f"[{','.join(map(described, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{described(key)}:{described(item)}" for key, item in value.items())
+        return f"{{{','.join(sorted(pairs))}}}"
+    if isinstance(value, GoStruct):
+        return ascii(value.go_type) + described(dict(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, GoOpaque):
+        return ascii(type(value)) + described(fields_of(value))
+    return ascii(value)

@@ -1,7 +1,12 @@
-"""Buffalo's flash messages: JSON in a ``[]byte``, under the name ``_flash_``."""
+"""What Buffalo's own code keeps in a session.
+
+Its flash messages are JSON in a ``[]byte``, under the name ``_flash_``. Buffalo asserts
+the Go types of these values, and drops the connection if one has another type.
+"""
 
 from __future__ import annotations
 
+import collections.abc as c
 import json
 import re
 import typing as t
@@ -46,34 +51,53 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
-def json_of(messages: t.Any) -> t.Any:
-    """Return the bytes that Go's json.Marshal makes of messages. Any other value is
-    returned as it is.
+def json_of(messages: t.Any) -> bytes:
+    """Return the bytes that Go's json.Marshal makes of messages.
 
-    :raises SessionTypeError: a message contains lone surrogates.
+    :raises SessionTypeError: the value is no dict of lists of str, or a message
+        contains lone surrogates.
     """
-    if not isinstance(messages, dict):
-        return messages
-    try:
-        listed = {
-            _str(kind): list(map(_str, texts)) for kind, texts in messages.items()
-        }
-        text = json.dumps(
-            listed, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+    if not _are_messages(messages):
+        raise SessionTypeError(
+            path_of(FLASH_NAME),
+            "Buffalo keeps its flash messages here, and takes nothing but a dict of str"
+            " to list of str: use session.flash, or another name",
         )
-        text = text.translate(_ESCAPES)
-        return text.replace("\\b", "\\u0008").replace("\\f", "\\u000c").encode()
-    except TypeError:
-        return messages
+    listed = {str(kind): list(map(str, texts)) for kind, texts in messages.items()}
+    text = json.dumps(listed, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    text = text.translate(_ESCAPES)
+    text = text.replace("\\b", "\\u0008").replace("\\f", "\\u000c")
+    try:
+        return text.encode()
     except UnicodeEncodeError:
         raise SessionTypeError(path_of(FLASH_NAME), SURROGATES) from None
 
 
-def _str(text: t.Any) -> str:
-    """Return a text as a str.
+def _are_messages(value: object) -> t.TypeGuard[dict[t.Any, list[t.Any]]]:
+    return isinstance(value, dict) and all(
+        is_text(kind) and isinstance(texts, list) and all(map(is_text, texts))
+        for kind, texts in value.items()
+    )
 
-    :raises TypeError: the value is no text.
+
+# The names whose Go types Buffalo's code asserts: the Go type, and what fits it here.
+_ASSERTED: dict[t.Hashable, tuple[str, str, c.Callable[[object], bool]]] = {
+    "requestor_id": ("string", "str", is_text),
+    "authenticity_token": ("[]byte", "bytes", lambda value: type(value) is bytes),
+}
+
+
+def check_asserted(name: t.Hashable, value: object) -> None:
+    """Check that Buffalo's code accepts a new value.
+
+    :raises SessionTypeError: Buffalo would drop the connection.
     """
-    if not is_text(text):
-        raise TypeError
-    return str(text)
+    if name not in _ASSERTED:
+        return
+    go_type, needed, fits = _ASSERTED[name]
+    if not fits(value):
+        raise SessionTypeError(
+            path_of(name),
+            f"Buffalo keeps a {go_type} here, and drops the connection if it finds"
+            f" another type: store {needed}, or use another name",
+        )

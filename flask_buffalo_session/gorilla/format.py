@@ -28,7 +28,7 @@ class GorillaFormat:
     :param registered: names of the Go types that are registered with ``gob.Register``
         in every Go program that shares the session, such as ``"time.Time"`` or
         ``"map[string]interface {}"``. A value of a type that is not listed is only
-        stored where Go has stored one.
+        stored if the session already holds one.
     :raises SessionConfigError: a key is not bytes or str, a hash key is missing or
         empty, or a name is not a str.
     """

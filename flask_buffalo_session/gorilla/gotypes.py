@@ -1,16 +1,11 @@
-"""Go's types: those every program knows, their names, and the structs that
-dataclasses stand for.
-"""
+"""Go's types that every program knows, and the names of Go's types."""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
 import functools
-import typing as t
-from uuid import UUID
+import re
 
-from ..registry import ConversionError, Registered, Registry
+from ..registry import Registered, Registry
 from .gob.types import (
     BOOL,
     BYTES,
@@ -22,7 +17,6 @@ from .gob.types import (
     UINT,
     GobType,
     gob_type,
-    shared,
 )
 
 # The lowest and the highest number of each Go type.
@@ -64,6 +58,9 @@ ANY_DICT = gob_type("map", "", (INTERFACE, INTERFACE))
 TIME = gob_type("gob", "Time")
 UUID_TYPE = gob_type("binary", "UUID")
 
+#: The names of the types for a UUID: gofrs/uuid, gofrs/uuid/v5 and google/uuid.
+UUID_NAME = re.compile(r"(?:.*/)?uuid(?:/v[0-9]+)?\.UUID")
+
 
 # Names of Go types
 
@@ -100,13 +97,13 @@ def find_registered(registry: Registry, go_type: str) -> Registered | None:
     found = [
         entry
         for name, entry in registry.by_go_name.items()
-        if wanted in _spellings(name)
+        if wanted in spellings(name)
     ]
     return found[0] if len({entry.cls for entry in found}) == 1 else None
 
 
 @functools.lru_cache(maxsize=256)
-def _spellings(go_name: str) -> frozenset[str]:
+def spellings(go_name: str) -> frozenset[str]:
     """Return the names that Go sends a struct under. Go sends the package's path for
     a struct in an interface, only the package's name for a pointer in an interface,
     and no package for a struct that is part of another value.
@@ -118,82 +115,3 @@ def _spellings(go_name: str) -> frozenset[str]:
 def folded(name: str) -> str:
     """Return a field's name as it is compared: without case and underscores."""
     return name.replace("_", "").lower()
-
-
-@functools.lru_cache(maxsize=256)
-def python_fields(cls: type) -> dict[str, str]:
-    """Return the names of a dataclass's fields by their folded Go names."""
-    return {
-        folded(field.metadata.get("go", field.name)): field.name
-        for field in dataclasses.fields(cls)
-    }
-
-
-# Structs for dataclasses that Go has not sent yet
-
-_KINDS: dict[t.Any, GobType] = {
-    bool: BOOL,
-    int: INT,
-    float: FLOAT,
-    complex: COMPLEX,
-    str: STRING,
-    bytes: BYTES,
-    dt.datetime: TIME,
-    UUID: UUID_TYPE,
-    t.Any: INTERFACE,
-    object: INTERFACE,
-    list: LIST,
-    tuple: LIST,
-    dict: DICT,
-}
-
-
-def struct_type(cls: type, registry: Registry) -> GobType:
-    """Return the struct that a dataclass's annotations describe.
-
-    :raises ConversionError: a field's annotation has no Go type.
-    """
-    kind = _struct_type(cls, registry, {})
-    return shared([kind]).get(kind, kind)
-
-
-def _struct_type(cls: type, registry: Registry, begun: dict[type, GobType]) -> GobType:
-    if cls in begun:
-        return begun[cls]
-    kind = begun[cls] = GobType("struct")
-    hints = t.get_type_hints(cls)
-    names, parts = [], []
-    for field in dataclasses.fields(cls):
-        names.append(field.metadata.get("go") or _exported(field.name))
-        part = _annotated(hints[field.name], registry, begun)
-        if part is None:
-            raise ConversionError(
-                f"the annotation of the field {field.name!r} of {cls.__name__} names"
-                " no Go type: use another annotation, or let Go send the struct first"
-            )
-        parts.append(part)
-    go_name = registry.by_class[cls].go_name or cls.__name__
-    GobType.__init__(
-        kind, "struct", go_name.rpartition(".")[2], tuple(parts), tuple(names)
-    )
-    return kind
-
-
-def _annotated(hint: t.Any, registry: Registry, begun: t.Any) -> GobType | None:
-    arguments = [part for part in t.get_args(hint) if part not in (type(None), ...)]
-    origin = t.get_origin(hint)
-    if origin in (list, tuple, dict) and len(set(arguments)) <= 2:
-        parts = [_annotated(part, registry, begun) for part in arguments]
-        size = 2 if origin is dict else 1
-        if None in parts or len(parts) != size:
-            return None
-        return gob_type("map" if size == 2 else "slice", "", tuple(filter(None, parts)))
-    if origin is not None and len(arguments) == 1:
-        return _annotated(arguments[0], registry, begun)
-    if isinstance(hint, type) and hint in registry.by_class:
-        return _struct_type(hint, registry, begun)
-    return _KINDS.get(hint)
-
-
-def _exported(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))

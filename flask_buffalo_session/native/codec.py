@@ -14,7 +14,7 @@ import zlib
 
 import ormsgpack
 
-from ..codec import LAST_SECOND, NO_STAMPS, Record, UnreadName
+from ..codec import LAST_SECOND, NO_STAMPS, NO_VALUES, Encoded, Record, UnreadName
 from ..errors import RejectedError, SessionTypeError, shown
 from ..registry import ConversionError, Registry
 from ..registry import registry as default_registry
@@ -120,7 +120,13 @@ class NativeCodec:
             body = ormsgpack.packb([record.created, record.nonce, flat, *rest])
         return _VERSION + zlib.crc32(body).to_bytes(4, "big") + body
 
-    def encode(self, value: t.Any, name: t.Hashable, was: bytes | None = None) -> bytes:
+    def encode(
+        self,
+        value: t.Any,
+        name: t.Hashable,
+        was: bytes | None = None,
+        beside: Encoded = NO_VALUES,
+    ) -> bytes:
         try:
             data = self._pack(value)
         except (TypeError, RecursionError):
@@ -142,8 +148,8 @@ class NativeCodec:
                 raise SessionTypeError(path_of(name), DAMAGED) from error
             raise SessionTypeError(path_of(name), problem_shown(problem)) from problem
 
-    def same(self, one: t.Any, other: t.Any, name: t.Hashable) -> bool:
-        return self.encode(one, name) == self.encode(other, name)
+    def comparable(self, value: t.Any, name: t.Hashable) -> bytes:
+        return self.encode(value, name)
 
     def _pack(self, value: t.Any) -> bytes:
         return ormsgpack.packb(value, default=self._extension, option=_EXACT)

@@ -1,4 +1,4 @@
-"""``flask session …``."""
+"""Test ``flask session …``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(app: Flask, *arguments: str) -> Result:
 
 
 def bound(app: Flask, owner: str) -> str:
-    """The id of a new session of an owner's."""
+    """Return the id of a new session that is bound to an owner."""
     interface = t.cast(t.Any, app.session_interface)
     session = Desk(interface.config.store).session()
     session.bind(owner)
@@ -34,8 +34,8 @@ def bound(app: Flask, owner: str) -> str:
     return session.id
 
 
-def test_a_secret_is_new_each_time_and_strong() -> None:
-    """It needs no application to be found."""
+def test_each_secret_is_new_and_strong() -> None:
+    """The command works without finding an application."""
     app = make_app()
     printed = {run(app, "secret").output.strip() for _ in range(3)}
     assert len(printed) == 3
@@ -46,7 +46,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def printed_by(*arguments: str, folder: Path) -> str:
-    """What a command prints in a folder without an application."""
+    """Return the output of a command in a folder without an application."""
     result = subprocess.run(
         [sys.executable, "-m", *arguments],
         capture_output=True,
@@ -60,13 +60,13 @@ def printed_by(*arguments: str, folder: Path) -> str:
 
 
 def test_python_makes_a_secret_without_an_application(tmp_path: Path) -> None:
-    """The line in the README needs nothing but the package."""
+    """The command in the README needs only the package."""
     printed = printed_by("flask_buffalo_session", "secret", folder=tmp_path)
     assert weakness(printed.encode()) is None
 
 
 def test_flask_makes_a_secret_without_an_application(tmp_path: Path) -> None:
-    """Flask finds the command by the entry point of the installed package."""
+    """Flask finds the command through the entry point of the installed package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (entry,) = project["entry-points"]["flask.commands"].items()
     installed = tmp_path / "flask_buffalo_session-1.dist-info"
@@ -94,15 +94,15 @@ def test_an_application_without_the_extension_gets_a_clear_error(
 
 
 @pytest.mark.parametrize("nonsense", ["nonsense", "", "A" * 64, "0" * 63])
-def test_ending_a_session_needs_a_session_id(nonsense: str) -> None:
-    """A typing error must not look like a session that has ended."""
+def test_revoke_refuses_a_malformed_session_id(nonsense: str) -> None:
+    """A typing error must not look like a session that has already ended."""
     result = run(make_app(MemoryStore()), "revoke", nonsense)
     assert result.exit_code == 1
     assert result.output.startswith("Error: This is not a session id")
 
 
-def test_purging_removes_the_expired(tmp_path: Path) -> None:
-    """And says how many there were."""
+def test_purge_removes_expired_sessions(tmp_path: Path) -> None:
+    """The output counts them."""
     store = url(f"sqlite:///{tmp_path}/x.db")
     live = store.save(None, b"live", expected=None, max_age=60)
     store.save(None, b"short", expected=None, max_age=1)
@@ -112,15 +112,15 @@ def test_purging_removes_the_expired(tmp_path: Path) -> None:
     assert store.load(live) == b"live"
 
 
-def test_purging_where_there_is_nothing_to_purge() -> None:
-    """A cookie expires in the browser."""
+def test_purge_does_nothing_for_cookie_sessions() -> None:
+    """Cookies expire in the browser."""
     result = run(make_app("cookie"), "purge")
     assert result.exit_code == 0
     assert result.output == "A CookieStore deletes expired sessions by itself.\n"
 
 
-def test_an_owners_sessions_are_listed_and_ended() -> None:
-    """One by its id, the rest by their owner."""
+def test_the_sessions_of_an_owner_are_listed_and_revoked() -> None:
+    """One is revoked by its id, the others by their owner."""
     app = make_app(MemoryStore())
     ids = [bound(app, "ann") for _ in range(3)]
     other = bound(app, "bob")
@@ -135,8 +135,8 @@ def test_an_owners_sessions_are_listed_and_ended() -> None:
     assert "Sessions: 1." in run(app, "list", "bob").output
 
 
-def test_what_to_end_has_to_be_said() -> None:
-    """Either this or that."""
+def test_revoke_needs_an_id_or_an_owner() -> None:
+    """Exactly one of the two."""
     app = make_app(MemoryStore())
     for arguments in ([], ["an id", "--owner", "ann"]):
         result = run(app, "revoke", *arguments)
@@ -147,15 +147,15 @@ def test_what_to_end_has_to_be_said() -> None:
 @pytest.mark.parametrize(
     "arguments", [["list", "ann"], ["revoke", "x"], ["revoke", "--owner", "ann"]]
 )
-def test_without_owners_it_is_said_in_a_sentence(arguments: list[str]) -> None:
-    """Not in a traceback."""
+def test_a_store_without_owners_gives_a_short_error(arguments: list[str]) -> None:
+    """The output is a sentence, not a traceback."""
     result = run(make_app("cookie"), *arguments)
     assert result.exit_code == 1
     assert result.output.startswith("Error: Sessions in cookies are not indexed")
 
 
-def test_a_store_that_is_away_is_said_in_a_sentence() -> None:
-    """With the exit code 1."""
+def test_a_store_that_is_away_gives_a_short_error() -> None:
+    """The output is a sentence, and the exit code is 1."""
     app = make_app(url(f"mariadb://x@127.0.0.1:{free_port()}/x"))
     result = run(app, "purge")
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""``flask session doctor``, and what is said of the same when serving starts."""
+"""Test ``flask session doctor``, and the same warnings when serving starts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ HINT = "SESSION_COOKIE_SECURE = True"
 
 
 def sound_app(store: object = "cookie", **config: t.Any) -> Flask:
-    """An application that there is nothing to say of, but for what is given."""
+    """Return an application without problems, except those of the given settings."""
     return make_app(store, **{"SESSION_COOKIE_SECURE": True, **config})
 
 
@@ -63,8 +63,8 @@ def examined(app: Flask, *, debug: bool = False) -> Result:
 
 
 def found(app: Flask, *, debug: bool = False) -> list[str]:
-    """What kind of finding there is about which setting. The exit code and the last
-    line agree with it.
+    """Return the kind and the setting of each finding. Check the exit code and the last
+    line, too.
     """
     result = examined(app, debug=debug)
     _, *findings, last = result.output.strip().split("\n\n")
@@ -79,28 +79,30 @@ def found(app: Flask, *, debug: bool = False) -> list[str]:
     return shown
 
 
-def said(app: Flask) -> str:
-    """All there is to say, in one line."""
+def report_of(app: Flask) -> str:
+    """Return the whole output of the doctor as one line."""
     return " ".join(examined(app).output.split())
 
 
 class TestNothingFound:
-    def test_in_a_sound_application(self, store: Store, encrypt: bool) -> None:
-        """Whatever its store is, unless that is this process's memory."""
+    def test_a_sound_application_has_no_problems(
+        self, store: Store, encrypt: bool
+    ) -> None:
+        """With any store but the memory of one process."""
         names = found(sound_app(store, SESSION_ENCRYPT=encrypt))
         if isinstance(store, MemoryStore):
             names.remove("problem  SESSION_STORE")
         if isinstance(store, CacheStore) and store.in_memory:
-            # It is in memory, and it has a threshold.
+            # This store is in memory and has a threshold.
             names.remove("problem  SESSION_STORE")
             names.remove("problem  SESSION_STORE")
         encrypted = encrypt and not isinstance(store, CookieStore)
         assert names == (["note  SESSION_ENCRYPT"] if encrypted else [])
 
-    def test_in_one_that_shares_its_sessions_with_go(
+    def test_an_application_that_shares_sessions_with_go_has_no_problems(
         self, servers: Servers, tmp_path: Path
     ) -> None:
-        """Records are in Go's format there, and so is the one that is tried."""
+        """The doctor also writes its test record in Go's format."""
         client = redis.Redis(port=servers.shared(RedisServer).port)
         for store in (
             "cookie",
@@ -110,16 +112,16 @@ class TestNothingFound:
             assert found(sound_app(store, SESSION_FORMAT="gorilla")) == []
         client.close()
 
-    def test_in_null_mode(self) -> None:
-        """There is nothing to look at."""
+    def test_null_mode_has_no_problems(self) -> None:
+        """There is nothing to check."""
         result = examined(make_app(SESSION_API=True, SESSION_SECRET=None))
         assert result.exit_code == 0
         assert result.output == (
             "This application has no sessions, so there is nothing to check.\n"
         )
 
-    def test_and_nothing_is_left_behind(self) -> None:
-        """The record that tried out the store is deleted."""
+    def test_the_doctor_leaves_no_record(self) -> None:
+        """It deletes the record that it wrote to test the store."""
         tokens = set()
 
         class Recording(MemoryStore):
@@ -133,7 +135,7 @@ class TestNothingFound:
         assert store.load(token) is None
 
 
-#: What is set, what is said of which setting, and what mends it.
+#: Settings, the expected message, and the settings that fix the problem.
 SETTINGS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
     ({"SESSION_SECRET": None}, "SESSION_SECRET: there is none", {}),
     (
@@ -233,20 +235,20 @@ SETTINGS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
 
 
 class TestSettings:
-    @pytest.mark.parametrize(("given", "told", "mended"), SETTINGS, ids=stable_repr)
-    def test_what_is_wrong_is_named_until_it_is_mended(
-        self, given: dict[str, t.Any], told: str, mended: dict[str, t.Any]
+    @pytest.mark.parametrize(("given", "message", "fixed"), SETTINGS, ids=stable_repr)
+    def test_a_wrong_setting_is_a_problem_until_it_is_fixed(
+        self, given: dict[str, t.Any], message: str, fixed: dict[str, t.Any]
     ) -> None:
-        """A problem each, and the exit code 1."""
+        """Each one is a problem, and the exit code is 1."""
         app = sound_app(**given)
-        name = told.partition(":")[0]
+        name = message.partition(":")[0]
         assert f"problem  {name}" in found(app)
-        assert told in said(app)
-        repaired = {**given, **(mended or {"SESSION_SECRET": SECRET})}
+        assert message in report_of(app)
+        repaired = {**given, **(fixed or {"SESSION_SECRET": SECRET})}
         assert found(sound_app(**repaired)) == []
 
     @pytest.mark.parametrize(
-        ("given", "told"),
+        ("given", "message"),
         [
             ({"SESSION_COOKIE_DOMAIN": "shop.test"}, "note  SESSION_COOKIE_DOMAIN"),
             (
@@ -255,11 +257,11 @@ class TestSettings:
             ),
         ],
     )
-    def test_what_may_be_meant_is_a_note(
-        self, given: dict[str, t.Any], told: str
+    def test_a_setting_that_may_be_intended_is_a_note(
+        self, given: dict[str, t.Any], message: str
     ) -> None:
-        """It does not count."""
-        assert found(sound_app(**given)) == [told]
+        """Notes do not affect the exit code."""
+        assert found(sound_app(**given)) == [message]
 
     @pytest.mark.parametrize(
         "given",
@@ -271,37 +273,37 @@ class TestSettings:
         ],
         ids=repr,
     )
-    def test_one_time_alone_contradicts_nothing(self, given: dict[str, t.Any]) -> None:
-        """The others are at their defaults."""
+    def test_one_timeout_contradicts_no_default(self, given: dict[str, t.Any]) -> None:
+        """Only two time-outs that are both set can contradict each other."""
         assert found(sound_app(**given)) == []
 
-    def test_other_sites_may_embed_one_that_is_protected(self) -> None:
-        """By Flask-WTF: then it is meant so."""
+    def test_samesite_none_is_a_note_with_csrf_protection(self) -> None:
+        """An application with Flask-WTF may want to be embedded by other sites."""
         app = sound_app(SESSION_COOKIE_SAMESITE="None")
         CSRFProtect(app)
         assert found(app) == ["note  SESSION_COOKIE_SAMESITE"]
 
-    def test_the_workers_that_the_environment_asks_for_are_named(
+    def test_the_report_shows_the_number_of_workers_in_the_environment(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As each has a memory of its own."""
+        """Each worker has its own memory."""
         app = sound_app("memory:")
         for value, named in (("2", True), ("1", False), ("", False), ("many", False)):
             monkeypatch.setenv("WEB_CONCURRENCY", value)
-            assert (f"WEB_CONCURRENCY is {value}" in said(app)) is named
+            assert (f"WEB_CONCURRENCY is {value}" in report_of(app)) is named
 
     @pytest.mark.parametrize(("letters", "count"), [("abcde", 1), ("abcdef", 0)])
-    def test_random_secrets_are_made_of_more_than_a_few_characters(
+    def test_a_secret_of_few_different_characters_is_weak(
         self, letters: str, count: int
     ) -> None:
-        """Though the digits of one may be few."""
+        """A random secret has more, even in hexadecimal digits."""
         secret = letters * 3 + letters[::-1]
         assert len(found(sound_app(SESSION_SECRET=secret))) == count
 
-    def test_the_setting_in_force_is_named(
+    def test_the_report_names_the_setting_in_force(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where Flask's is there too, and was in force before."""
+        """Flask's own setting is there, too, and was in force before."""
         monkeypatch.setenv("SESSION_SECRET", "new")
         config = {"SESSION_SECRET": None, "SECRET_KEY": OTHER_SECRET}
         for older in ([], [OTHER_SECRET]):
@@ -310,12 +312,12 @@ class TestSettings:
         config["SESSION_SECRET"] = config["SECRET_KEY"] = "old"
         assert found(sound_app(**config)) == ["problem  SESSION_SECRET"]
 
-    def test_a_secret_that_came_late_and_is_none_is_told(self) -> None:
-        """After ``init_app``, which would have refused it."""
+    def test_a_late_secret_of_a_wrong_type_is_a_problem(self) -> None:
+        """``init_app`` would have refused it."""
         app = sound_app(SESSION_SECRET=None)
         app.config["SECRET_KEY"] = 12345
         assert found(app) == ["problem  SESSION_SECRET"]
-        assert "SECRET_KEY must be a str or bytes, not an int" in said(app)
+        assert "SECRET_KEY must be a str or bytes, not an int" in report_of(app)
         app.config["SECRET_KEY"] = "\0" * 20
         assert found(app) == ["problem  SESSION_SECRET"]
         app.config["SECRET_KEY"] = SECRET
@@ -323,7 +325,7 @@ class TestSettings:
 
 
 class TestChangedLate:
-    """A setting that was changed after ``init_app`` has no effect."""
+    """A setting that is changed after ``init_app`` has no effect."""
 
     @pytest.mark.parametrize(
         ("late", "value"),
@@ -338,74 +340,74 @@ class TestChangedLate:
             ("SESSION_SECRET_FALLBACKS", [OTHER_SECRET]),
         ],
     )
-    def test_is_a_problem_until_it_is_undone(
+    def test_a_late_change_is_a_problem_until_it_is_undone(
         self, late: str, value: t.Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """In the doctor and in the warning at the start."""
+        """In the doctor and in the warning when serving starts."""
         app = sound_app()
         before = app.config.get(late)
         app.config[late] = value
         about = "SESSION_SECRET" if "SECRET" in late else late
         assert found(app) == [f"problem  {about}"]
-        assert f"{about}: it was changed after init_app" in said(app)
+        assert f"{about}: it was changed after init_app" in report_of(app)
         (warned,) = warnings_of(served(app), caplog)
         assert f"{about}: it was changed after init_app" in warned
         app.config[late] = before
         assert found(app) == []
 
-    def test_is_not_judged_by_its_old_value(self) -> None:
+    def test_a_late_change_is_not_judged_by_the_old_value(self) -> None:
         """The developer sees the new value in ``app.config``."""
         app = sound_app(SESSION_COOKIE_HTTPONLY=False)
         app.config["SESSION_COOKIE_HTTPONLY"] = True
         assert found(app) == ["problem  SESSION_COOKIE_HTTPONLY"]
-        assert "it is False" not in said(app)
+        assert "it is False" not in report_of(app)
 
-    def test_may_be_a_secret_if_there_was_none(self) -> None:
-        """The secret is looked for until there is one."""
+    def test_a_late_secret_is_no_problem_if_there_was_none(self) -> None:
+        """The extension looks for a secret until there is one."""
         app = sound_app(SESSION_SECRET=None)
         app.config["SESSION_SECRET"] = SECRET
         assert found(app) == []
 
 
 class TestRevocation:
-    """The list of ended sessions is a store as well."""
+    """The revocation list is checked as a store is."""
 
-    def test_a_sound_one_is_nothing_to_speak_of(self, servers: Servers) -> None:
-        """With its ids renewed."""
+    def test_a_sound_list_has_no_problems(self, servers: Servers) -> None:
+        """Ids are rotated as well."""
         app = sound_app(
             SESSION_REVOCATION=servers.shared(RedisServer).url, SESSION_RENEW_AFTER=60
         )
         assert found(app) == []
 
-    def test_one_in_memory_is_told(self) -> None:
-        """What one worker ended would go on in another."""
+    def test_a_list_in_memory_is_a_problem(self) -> None:
+        """A session that one worker ended would go on in another worker."""
         assert found(sound_app(SESSION_REVOCATION="memory:")) == [
             "problem  SESSION_REVOCATION"
         ]
 
-    def test_one_that_is_away_is_told(self) -> None:
-        """By the setting that it is of."""
+    def test_a_list_that_is_away_is_a_problem(self) -> None:
+        """The message names ``SESSION_REVOCATION``."""
         app = sound_app(SESSION_REVOCATION=f"redis://127.0.0.1:{free_port()}")
         assert found(app) == ["problem  SESSION_REVOCATION"]
-        assert "SESSION_REVOCATION: the store cannot answer" in said(app)
+        assert "SESSION_REVOCATION: the store cannot answer" in report_of(app)
 
-    def test_one_that_evicts_is_told(self, servers: Servers) -> None:
-        """It would forget what has ended."""
+    def test_a_list_that_evicts_is_a_problem(self, servers: Servers) -> None:
+        """Evicted tombstones would make ended sessions valid again."""
         server = servers.own(RedisServer)
         with redis.Redis(port=server.port) as client:
             client.config_set("maxmemory-policy", "allkeys-lru")
         app = sound_app(SESSION_REVOCATION=server.url)
         assert found(app) == ["problem  SESSION_REVOCATION"]
 
-    def test_one_that_has_no_effect_is_a_note(self, tmp_path: Path) -> None:
-        """Another store needs none."""
+    def test_a_list_without_effect_is_a_note(self, tmp_path: Path) -> None:
+        """A server-side store does not use the list."""
         app = sound_app(url(f"sqlite:///{tmp_path}/x.db"), SESSION_REVOCATION="memory:")
         assert found(app) == ["note  SESSION_REVOCATION"]
 
-    def test_a_renewal_of_ids_that_there_are_none_of_is_told(
-        self, tmp_path: Path
-    ) -> None:
-        """Or one that comes later than the end."""
+    def test_a_rotation_without_effect_is_reported(self, tmp_path: Path) -> None:
+        """Cookie sessions have no id to rotate, or the session expires before the
+        rotation.
+        """
         assert found(sound_app(SESSION_RENEW_AFTER=60)) == [
             "problem  SESSION_RENEW_AFTER"
         ]
@@ -419,8 +421,10 @@ class TestRevocation:
 
 class TestMode:
     @pytest.mark.parametrize("mode", ["debug", "testing"])
-    def test_what_matters_in_production_alone_is_a_note(self, mode: str) -> None:
-        """In debug and testing mode, and the output says so."""
+    def test_a_problem_of_production_alone_is_a_note_in_development(
+        self, mode: str
+    ) -> None:
+        """In debug and testing mode. The output names the mode."""
         weak = make_app(SESSION_SECRET="weak", SESSION_COOKIE_SECURE=True)
         weak.testing = mode == "testing"
         assert found(weak, debug=mode == "debug") == ["note  SESSION_SECRET"]
@@ -438,7 +442,7 @@ class TestMode:
         assert examined(app).output.startswith("Checked for production")
         assert len([line for line in found(app) if line.startswith("problem")]) == 4
 
-    def test_what_fails_there_too_is_a_problem_all_the_same(self) -> None:
+    def test_a_problem_of_every_mode_is_a_problem_in_development(self) -> None:
         """A cookie that browsers drop, or a secret that was not replaced."""
         app = make_app(
             SESSION_COOKIE_SAMESITE="None", SESSION_SECRET_FALLBACKS=[SECRET]
@@ -450,22 +454,22 @@ class TestMode:
         ]
 
 
-class Forgetful(MemoryStore):
-    """Keeps nothing."""
+class KeepsNothing(MemoryStore):
+    """Return no record."""
 
     def load(self, token: str) -> bytes | None:
         return None
 
 
-class Stubborn(MemoryStore):
-    """Keeps what came first."""
+class KeepsTheFirst(MemoryStore):
+    """Ignore every save but the first one."""
 
     def save(self, token: str | None, data: bytes, **how: t.Any) -> str:
         return token or super().save(token, data, **how)
 
 
 class LastWins(MemoryStore):
-    """Does not compare."""
+    """Save without comparing."""
 
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
@@ -474,8 +478,8 @@ class LastWins(MemoryStore):
         return super().save(token, data, expected=expected, max_age=max_age)
 
 
-class NotEvenThere(MemoryStore):
-    """Takes None for "whatever is there"."""
+class IgnoresNone(MemoryStore):
+    """Treat ``expected=None`` as "replace any record"."""
 
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
@@ -486,7 +490,7 @@ class NotEvenThere(MemoryStore):
 
 
 class SavesAnyway(MemoryStore):
-    """Says that there was a conflict, and has written all the same."""
+    """Raise a conflict, but save nevertheless."""
 
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
@@ -500,15 +504,15 @@ class SavesAnyway(MemoryStore):
             raise
 
 
-class Hoarder(MemoryStore):
-    """Never deletes."""
+class NeverDeletes(MemoryStore):
+    """Ignore each call of ``delete``."""
 
     def delete(self, token: str) -> None:
         pass
 
 
-class Reviver(MemoryStore):
-    """Compares with what is there, if there is something."""
+class RestoresDeleted(MemoryStore):
+    """Compare only if there is a record."""
 
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
@@ -518,8 +522,8 @@ class Reviver(MemoryStore):
         return super().save(token, data, expected=expected, max_age=max_age)
 
 
-class Frightened(MemoryStore):
-    """Sees conflicts everywhere."""
+class AlwaysConflicts(MemoryStore):
+    """Raise a conflict in each save with a token."""
 
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
@@ -527,8 +531,8 @@ class Frightened(MemoryStore):
         return super().save(token, data, expected=b"nothing", max_age=max_age)
 
 
-class Careless(MemoryStore):
-    """Lets its own errors through."""
+class RaisesForeignErrors(MemoryStore):
+    """Raise errors that are not a :exc:`SessionStoreError`."""
 
     def load(self, token: str) -> bytes | None:
         raise KeyError("the connection to //ann:geheim@db.test")
@@ -536,28 +540,28 @@ class Careless(MemoryStore):
 
 class TestTryingOut:
     @pytest.mark.parametrize(
-        ("broken", "told"),
+        ("broken", "message"),
         [
-            (Forgetful, "does not return what was saved"),
-            (Stubborn, "does not replace an older record"),
+            (KeepsNothing, "does not return what was saved"),
+            (KeepsTheFirst, "does not replace an older record"),
             (LastWins, "ignores `expected` when it saves"),
-            (NotEvenThere, "ignores `expected` when it saves"),
+            (IgnoresNone, "ignores `expected` when it saves"),
             (SavesAnyway, "ignores `expected` when it saves"),
-            (Hoarder, "does not delete"),
-            (Reviver, "saves over a deleted record"),
-            (Frightened, "raises an unexpected SessionConflictError"),
-            (Careless, "raises an unexpected KeyError"),
+            (NeverDeletes, "does not delete"),
+            (RestoresDeleted, "saves over a deleted record"),
+            (AlwaysConflicts, "raises an unexpected SessionConflictError"),
+            (RaisesForeignErrors, "raises an unexpected KeyError"),
         ],
     )
-    def test_a_store_that_breaks_a_promise_is_told(
-        self, broken: type[MemoryStore], told: str
+    def test_a_store_that_breaks_a_promise_is_a_problem(
+        self, broken: type[MemoryStore], message: str
     ) -> None:
-        """A store of one's own, whose author may not know."""
+        """The author of a custom store may not know of the mistake."""
         app = sound_app(broken())
-        assert f"the {broken.__name__} {told}" in said(app)
-        # The other one is that it is in memory.
+        assert f"the {broken.__name__} {message}" in report_of(app)
+        # The other problem: the store is in memory.
         assert found(app) == ["problem  SESSION_STORE"] * 2
-        assert "geheim" not in said(app)
+        assert "geheim" not in report_of(app)
 
     @pytest.mark.parametrize(
         "address",
@@ -571,26 +575,26 @@ class TestTryingOut:
             "memcached://{}",
         ],
     )
-    def test_a_store_that_is_away_is_told(self, address: str) -> None:
-        """Once, and without the password."""
+    def test_a_store_that_is_away_is_a_problem(self, address: str) -> None:
+        """One problem, and no password in the message."""
         app = sound_app(url(address.format(f"127.0.0.1:{free_port()}")))
         assert found(app) == ["problem  SESSION_STORE"]
-        assert "the store cannot answer (" in said(app)
-        assert "geheim" not in said(app)
+        assert "the store cannot answer (" in report_of(app)
+        assert "geheim" not in report_of(app)
 
 
 class TestEviction:
-    def test_by_redis_is_told_until_it_is_switched_off(
+    def test_eviction_by_redis_is_a_problem_until_it_is_off(
         self, servers: Servers, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """By the command, and when serving starts."""
+        """In the doctor and when serving starts."""
         server = servers.own(RedisServer)
         store = url(server.url)
         with redis.Redis(port=server.port) as client:
             client.config_set("maxmemory-policy", "allkeys-lru")
             app = sound_app(store)
             assert found(app) == ["problem  SESSION_STORE"]
-            assert "maxmemory-policy is allkeys-lru" in said(app)
+            assert "maxmemory-policy is allkeys-lru" in report_of(app)
             (warned,) = warnings_of(served(app), caplog)
             assert "maxmemory-policy is allkeys-lru" in warned
             assert "Set maxmemory-policy to noeviction" in warned
@@ -600,10 +604,12 @@ class TestEviction:
             assert warnings_of(served(sound_app(store)), caplog) == []
         server.stop()
 
-    def test_is_not_known_where_asking_is_not_allowed(
+    def test_unknown_eviction_is_a_note(
         self, servers: Servers, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Sessions work there, so it is a note; serving warns that it is not known."""
+        """The login may not ask for the policy. Sessions work, so it is a note; serving
+        logs that the policy is unknown.
+        """
         server = servers.own(RedisServer)
         with redis.Redis(port=server.port) as client:
             client.acl_setuser(
@@ -615,14 +621,16 @@ class TestEviction:
             )
         app = sound_app(url(server.url.replace("//", "//shop:geheim@")))
         assert found(app) == ["note  SESSION_STORE"]
-        assert "its clock and its eviction policy are unknown (" in said(app)
-        assert "geheim" not in said(app)
+        assert "its clock and its eviction policy are unknown (" in report_of(app)
+        assert "geheim" not in report_of(app)
         (warned,) = warnings_of(served(app), caplog)
         assert "Could not check the session store" in warned
         server.stop()
 
-    def test_by_memcached_is_told_when_it_has_happened(self, servers: Servers) -> None:
-        """Until then nobody knows that it is too small."""
+    def test_eviction_by_memcached_is_a_problem_after_the_first_one(
+        self, servers: Servers
+    ) -> None:
+        """Before that, the size of the memcached server is no problem."""
         server = servers.own(SmallMemcached)
         app = sound_app(url(server.url))
         assert found(app) == []
@@ -632,21 +640,21 @@ class TestEviction:
                 filling.set(f"{time.time()}-{number}", b"x" * 10_000)
         filling.close()
         assert found(app) == ["problem  SESSION_STORE"]
-        assert "memcached was full and has evicted" in said(app)
+        assert "memcached was full and has evicted" in report_of(app)
         server.stop()
 
     @pytest.mark.filterwarnings("ignore:A .* throws live sessions away")
-    def test_by_a_threshold_is_told(self, tmp_path: Path) -> None:
-        """Of files or of memory; without one there is nothing to say."""
+    def test_a_threshold_is_a_problem(self, tmp_path: Path) -> None:
+        """In a cache of files or in memory. Without a threshold there is none."""
         app = sound_app(FileSystemCache(str(tmp_path), threshold=7))
         assert found(app) == ["problem  SESSION_STORE"]
-        assert "a FileSystemCache has a threshold" in said(app)
+        assert "a FileSystemCache has a threshold" in report_of(app)
         assert found(sound_app(FileSystemCache(str(tmp_path), threshold=0))) == []
         assert found(sound_app(SimpleCache())) == ["problem  SESSION_STORE"] * 2
 
 
 class SmallMemcached(MemcachedServer):
-    """Of two megabytes."""
+    """A memcached server with two megabytes."""
 
     def command(self) -> list[str]:
         return [*super().command(), "-m", "2"]
@@ -667,7 +675,7 @@ class TestSharedPool:
             server.url.replace("postgresql:", "postgresql+psycopg:"), pool_size=7
         )
         assert found(sound_app(SQLStore(engine))) == ["note  SESSION_STORE"]
-        assert "pool of 7 connections" in said(sound_app(SQLStore(engine)))
+        assert "pool of 7 connections" in report_of(sound_app(SQLStore(engine)))
         engine.dispose()
 
     def test_a_url_makes_an_engine_of_its_own(self, servers: Servers) -> None:
@@ -677,23 +685,23 @@ class TestSharedPool:
 
 class TestClock:
     @pytest.mark.parametrize("name", CLOCKS)
-    def test_one_that_differs_is_told(
+    def test_a_clock_that_differs_is_a_problem(
         self, servers: Servers, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Either way; a few seconds are none."""
+        """In both directions. A few seconds are no problem."""
         app, real = sound_app(store_named(name, servers)), time.time
-        for step, told in ((3600, "behind"), (-3600, "ahead of"), (3, None)):
+        for step, message in ((3600, "behind"), (-3600, "ahead of"), (3, None)):
             monkeypatch.setattr("time.time", lambda step=step: real() + step)
-            if told is None:
+            if message is None:
                 assert found(app) == []
             else:
                 assert "problem  SESSION_STORE" in found(app)
-                assert f"seconds {told} this machine's" in said(app)
+                assert f"seconds {message} this machine's" in report_of(app)
 
-    def test_waiting_for_the_answer_is_no_difference(
+    def test_a_slow_answer_is_no_clock_difference(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It was read at some time while we waited."""
+        """The server read its clock at some time while the doctor waited."""
 
         class Slow(MemoryStore):
             def __init__(self, read_after: float) -> None:
@@ -706,18 +714,20 @@ class TestClock:
                 return Health(begun + self.read_after)
 
         for after, count in ((0, 1), (30, 1), (60, 1), (-4, 1), (-6, 2), (66, 2)):
-            # One is that it is in memory.
+            # The other problem: the store is in memory.
             assert len(found(sound_app(Slow(after)))) == count
             monkeypatch.undo()
 
 
-MARK = "\N{SNOWMAN}"
+SECRET_CHARACTER = "\N{SNOWMAN}"
 
-marked = st.text(st.characters(codec="utf-8"), max_size=40).map(MARK.__add__)
+secret_texts = st.text(st.characters(codec="utf-8"), max_size=40).map(
+    SECRET_CHARACTER.__add__
+)
 
 
 class Away(MemoryStore):
-    """Tells its address whenever it can."""
+    """Raise errors that show the address with its password."""
 
     def __init__(self, password: str) -> None:
         super().__init__()
@@ -731,13 +741,16 @@ class Away(MemoryStore):
     max_examples=50,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(secrets=st.lists(marked, min_size=1, max_size=4), password=marked)
-@example(secrets=[MARK, MARK, MARK * 20], password=MARK)
-def test_no_secret_is_ever_shown(
+@given(secrets=st.lists(secret_texts, min_size=1, max_size=4), password=secret_texts)
+@example(
+    secrets=[SECRET_CHARACTER, SECRET_CHARACTER, SECRET_CHARACTER * 20],
+    password=SECRET_CHARACTER,
+)
+def test_no_secret_is_shown(
     secrets: list[str], password: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither of the application nor of the format nor a password, whatever there is
-    to say of it, on the terminal or in the log.
+    """Neither the secrets of the application or its format nor a password, on the
+    terminal or in the log, whatever the findings are.
     """
     password = "".join(password.split())
     caplog.clear()
@@ -752,16 +765,16 @@ def test_no_secret_is_ever_shown(
         assert "cannot reach db://***@host" in output
         served(app)
         for text in (output, caplog.text):
-            assert MARK not in text
+            assert SECRET_CHARACTER not in text
             assert "\\u2603" not in text
             assert "\\xe2\\x98\\x83" not in text
 
 
-# What is said when serving starts
+# The warnings when serving starts
 
 
 def served(app: Flask) -> Flask:
-    """The application, with views, after one request that touched the session."""
+    """Return the application, with views, after one request that used the session."""
     with_views(app)
     app.test_client().get("/touched")
     return app
@@ -785,7 +798,7 @@ def with_views(app: Flask) -> Flask:
 
 
 def warnings_of(app: Flask, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What has been warned of since the last time."""
+    """Return the warnings since the last call of this function."""
     shown = [
         record.getMessage()
         for record in caplog.records
@@ -796,10 +809,12 @@ def warnings_of(app: Flask, caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 class TestStart:
-    def test_all_that_is_wrong_is_one_warning(
+    def test_all_problems_are_one_warning(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """At the first request, used or not, each with its fix; notes are left out."""
+        """At the first request, even if it does not use the session. Each problem has
+        its fix; notes are left out.
+        """
         app = with_views(
             make_app(
                 SESSION_SECRET="short",
@@ -826,17 +841,15 @@ class TestStart:
         assert warnings_of(app, caplog) == []
 
     @pytest.mark.parametrize("mode", ["debug", "testing"])
-    def test_nothing_is_said_in_debug_and_testing_mode(
+    def test_debug_and_testing_mode_log_no_warning(
         self, mode: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """There it is as it should be."""
+        """Development needs no production settings."""
         app = make_app("memory:", SESSION_SECRET="short", SESSION_COOKIE_SECURE=False)
         setattr(app, mode, True)
         assert warnings_of(served(app), caplog) == []
 
-    def test_nothing_is_said_in_null_mode(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_null_mode_logs_no_warning(self, caplog: pytest.LogCaptureFixture) -> None:
         """Whatever else is set."""
         app = make_app(SESSION_API=True, SESSION_SECRET=None, MAX_COOKIE_SIZE=0)
         assert warnings_of(served(app), caplog) == []
@@ -845,10 +858,10 @@ class TestStart:
         "config",
         [{}, {"SESSION_COOKIE_SAMESITE": None, "SESSION_COOKIE_PARTITIONED": True}],
     )
-    def test_over_https_the_cookie_is_secure_by_itself(
+    def test_a_cookie_without_secure_is_a_warning_only_over_http(
         self, config: dict[str, t.Any], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """So only over HTTP there is something to say."""
+        """Over HTTPS the cookie is Secure without a setting."""
         app = with_views(make_app(**config))
         app.test_client().get("/touched", base_url="https://localhost")
         assert warnings_of(app, caplog) == []
@@ -857,10 +870,10 @@ class TestStart:
         assert "ProxyFix" in warned
 
     @pytest.mark.parametrize("several", [True, False])
-    def test_memory_is_warned_of_where_there_are_several_processes(
+    def test_memory_is_a_warning_only_with_several_processes(
         self, several: bool, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """As the server says."""
+        """The WSGI server provides that number."""
         app = with_views(sound_app("memory:"))
         environ = {"wsgi.multiprocess": several}
         app.test_client().get("/touched", environ_overrides=environ)
@@ -869,8 +882,8 @@ class TestStart:
         assert all("the memory of one process" in text for text in warned)
 
 
-class Watched(MemoryStore):
-    """Counts how often it is asked how it is, which is not well."""
+class UnhealthyStore(MemoryStore):
+    """Report a problem, and count how often the health is asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -892,22 +905,22 @@ class Watched(MemoryStore):
     def check_health(self) -> Health:
         self.asked += 1
         self._check()
-        return Health(time.time() + 100, "it leaks", "Mend it.")
+        return Health(time.time() + 100, "it leaks", "Fix it.")
 
 
 class TestStoreAtStart:
-    def test_it_is_asked_once_by_the_first_request_that_uses_it(
+    def test_the_first_request_that_uses_the_store_checks_it_once(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Those that do not use it wait for nothing."""
-        store = Watched()
+        """Other requests do not wait for the check."""
+        store = UnhealthyStore()
         app = with_views(sound_app(store))
         client = app.test_client()
         client.get("/untouched")
         assert store.asked == 0
         assert client.get("/touched").status_code == 200
         (warned,) = warnings_of(app, caplog)
-        assert "it leaks. Mend it." in warned
+        assert "it leaks. Fix it." in warned
         assert "100 seconds ahead of this machine's" in warned
         for path in ("/touched", "/untouched", "/touched"):
             client.get(path)
@@ -922,11 +935,11 @@ class TestStoreAtStart:
         ],
         ids=lambda error: type(error).__name__,
     )
-    def test_its_own_failure_is_logged_and_harms_no_request(
+    def test_a_failing_health_check_is_logged_and_harms_no_request(
         self, caplog: pytest.LogCaptureFixture, error: Exception
     ) -> None:
-        """The session is saved all the same, also in a store of one's own."""
-        store = Watched()
+        """The session is saved nevertheless, also in a custom store."""
+        store = UnhealthyStore()
 
         def check_health() -> Health:
             raise error
@@ -940,9 +953,11 @@ class TestStoreAtStart:
         assert "mine: no answer from //***@host" in warned
 
     @pytest.mark.parametrize("failing", ["save", "load"])
-    def test_a_store_that_is_away_is_asked_when_it_is_back(self, failing: str) -> None:
-        """The request that failed has waited long enough."""
-        store = Watched()
+    def test_a_store_that_is_away_is_checked_when_it_is_back(
+        self, failing: str
+    ) -> None:
+        """The request that failed does not wait for a health check, too."""
+        store = UnhealthyStore()
         cookies = served(sound_app(store)).test_client()
         cookies.get("/touched")
         app = with_views(sound_app(store))
@@ -968,10 +983,10 @@ class TestStoreAtStart:
         ],
         ids=repr,
     )
-    def test_it_is_not_asked_where_that_is_not_of_use(
+    def test_the_store_is_not_checked_without_need(
         self, config: dict[str, t.Any]
     ) -> None:
-        """In debug and testing mode, or where there are no sessions."""
-        store = Watched()
+        """In debug and testing mode, or without sessions."""
+        store = UnhealthyStore()
         served(sound_app(store, **config))
         assert store.asked == 0

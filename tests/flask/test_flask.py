@@ -1,4 +1,4 @@
-"""What Flask, its extensions and its users expect of a session."""
+"""Test what Flask, its extensions and its users expect of a session."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from tests.conftest import SECRET, Counting, make_app
 
 NAME = "_buffalo_session"
 
-# More than a cookie holds, however well it is compressed.
+# Too much for a cookie, even when it is compressed.
 LARGE = secrets.token_hex(8000)
 
 
 class TestTestClient:
     def test_session_transaction(self, store: Store) -> None:
-        """Reads and writes, with nothing but a test mode set up."""
+        """It reads and writes in testing mode, without further setup."""
         app = make_app(store, SESSION_SECRET=None, TESTING=True)
 
         @app.get("/")
@@ -69,8 +69,8 @@ class TestTestClient:
             transaction.clear()
         assert client.get("/").text == "{'seen': True}"
 
-    def test_session_transaction_raises_what_prevents_saving(self) -> None:
-        """Even where the application has a handler for it."""
+    def test_session_transaction_raises_the_error_of_a_failed_save(self) -> None:
+        """Even if the application has a handler for the error."""
         app = make_app(TESTING=True)
         app.register_error_handler(SessionError, lambda _: "handled")
         client = app.test_client()
@@ -81,7 +81,7 @@ class TestTestClient:
             transaction["a"] = object()
 
     def test_session_transaction_in_null_mode_is_empty(self) -> None:
-        """It can be opened, and what is written is dropped."""
+        """It drops all writes."""
         client = make_app("null", TESTING=True).test_client()
         with client.session_transaction() as transaction:
             transaction["a"] = 1
@@ -89,7 +89,7 @@ class TestTestClient:
             assert dict(transaction) == {}
 
     def test_a_preserved_context_shows_the_session(self, store: Store) -> None:
-        """``with client:`` keeps the request, so tests can look."""
+        """``with client:`` keeps the request, so a test can read its session."""
         app = make_app(store, TESTING=True)
 
         @app.get("/<int:number>")
@@ -108,7 +108,7 @@ class TestTestClient:
                 assert session["number"] == 3
 
     def test_a_test_request_context_has_a_session(self, store: Store) -> None:
-        """Outside any response nothing is saved, as with Flask."""
+        """Without a response nothing is saved, as in Flask."""
         app = make_app(store)
         with app.test_request_context():
             session["a"] = 1
@@ -117,7 +117,7 @@ class TestTestClient:
 
 class TestFlashing:
     def test_flashed_messages_are_shown_once(self, store: Store) -> None:
-        """Flask's own ``flash()``, categories and all."""
+        """Flask's own ``flash()`` works, with categories."""
         app = make_app(store)
 
         @app.get("/flash")
@@ -138,7 +138,7 @@ class TestFlashing:
         assert client.get("/show").text == "[]"
 
     def test_a_lazy_string_can_be_flashed(self, store: Store) -> None:
-        """Translations that are made when they are shown are stored as text."""
+        """A lazy translation is stored as text."""
 
         class Lazy:
             def __str__(self) -> str:
@@ -194,7 +194,7 @@ class TestFlaskLogin:
         return app
 
     def test_logging_in_and_out(self, store: Store) -> None:
-        """The usual life of a user."""
+        """A user logs in, uses the application and logs out."""
         client = self.app(store).test_client()
         assert client.get("/me").status_code == 401
         client.get("/login/ann")
@@ -204,7 +204,7 @@ class TestFlaskLogin:
         assert client.get("/me").status_code == 401
 
     def test_logging_in_gives_a_new_id(self, server_store: Store) -> None:
-        """Though the application never asks for one: no fixation."""
+        """Without a call of the application's own. This prevents session fixation."""
         client = self.app(server_store).test_client()
         with client.session_transaction() as transaction:
             transaction["cart"] = [1]
@@ -220,8 +220,8 @@ class TestFlaskLogin:
         assert client.get("/me").text == "ann"
 
 
-def test_flask_wtf_csrf(store: Store) -> None:
-    """Its token lives in the session and survives between requests."""
+def test_flask_wtf_keeps_its_csrf_token(store: Store) -> None:
+    """The token is in the session and survives between requests."""
     app = make_app(store, WTF_CSRF_SECRET_KEY="csrf" * 9)
     CSRFProtect(app)
 
@@ -240,7 +240,7 @@ def test_flask_wtf_csrf(store: Store) -> None:
 
 
 class TestContexts:
-    def test_async_views(self, store: Store) -> None:
+    def test_async_views_share_the_session(self, store: Store) -> None:
         """The session is the same on both sides of an ``await``."""
         app = make_app(store)
 
@@ -256,7 +256,7 @@ class TestContexts:
         assert client.get("/").text == repr(["before", "after"] * 2)
 
     def test_a_copied_context_shares_the_session(self, store: Store) -> None:
-        """What a thread writes before the response is made is saved."""
+        """A value that a thread writes before the response is saved."""
         app = make_app(store)
 
         @app.get("/")
@@ -274,8 +274,8 @@ class TestContexts:
         assert client.get("/").text == "{'cart': [1]}"
         assert client.get("/").text == "{'cart': [1, 1]}"
 
-    def test_what_a_thread_writes_too_late_raises_there(self, store: Store) -> None:
-        """After the response is made it cannot be saved any more."""
+    def test_a_late_write_in_a_thread_raises_in_that_thread(self, store: Store) -> None:
+        """After the response the value could not be saved any more."""
         app = make_app(store)
         raised: list[Exception] = []
         answered = threading.Event()
@@ -302,7 +302,7 @@ class TestContexts:
         assert len(raised) == 1
 
     def test_a_stream_reads_the_session(self, store: Store) -> None:
-        """Read before and during streaming; saved before it."""
+        """It reads before and during the streaming. The session is saved before."""
         app = make_app(store)
 
         @app.get("/")
@@ -320,10 +320,8 @@ class TestContexts:
         assert client.get("/").text == "number 2"
 
     @pytest.mark.parametrize("change", ["set", "nested"])
-    def test_a_stream_that_writes_raises_while_it_can_be_seen(
-        self, store: Store, change: str
-    ) -> None:
-        """Neither a value nor an edit inside one vanishes silently."""
+    def test_a_stream_that_writes_raises(self, store: Store, change: str) -> None:
+        """Neither a new value nor an edit inside a value may get lost silently."""
         app = make_app(store)
 
         @app.get("/")
@@ -350,7 +348,7 @@ class TestContexts:
     def test_a_stream_that_is_the_first_to_write_raises_too(
         self, store: Store, change: str
     ) -> None:
-        """Although the view had not used the session."""
+        """The view did not use the session."""
         app = make_app(store)
 
         @app.get("/begin")
@@ -380,7 +378,7 @@ class TestContexts:
                 response.close()
 
     def test_hooks_before_and_after_a_request_may_write(self, store: Store) -> None:
-        """Everything up to the end of ``after_request`` is saved."""
+        """The session is saved after the last ``after_request`` function."""
         app = make_app(store)
 
         @app.before_request
@@ -406,7 +404,7 @@ class TestContexts:
         assert client.get("/").text == repr(["before", "this", "after", "before"])
 
     def test_a_hook_after_the_response_cannot_write(self, store: Store) -> None:
-        """``teardown_request`` comes too late, and is told so."""
+        """``teardown_request`` runs too late, so the write raises an error."""
         app = make_app(store)
         raised: list[Exception] = []
 
@@ -432,7 +430,7 @@ class TestContexts:
         assert len(raised) == 2
 
     def test_templates_see_the_session(self, store: Store) -> None:
-        """``session.get_once`` works from a template too."""
+        """``session.get_once`` works in a template, too."""
         app = make_app(store)
 
         @app.get("/")
@@ -445,8 +443,8 @@ class TestContexts:
         assert client.get("/").text == "[&lt;b&gt;]"
         assert client.get("/").text == "[]"
 
-    def test_a_view_that_fails_keeps_what_it_changed(self, store: Store) -> None:
-        """As with Flask's own sessions: the error page's response saves."""
+    def test_the_changes_of_a_failing_view_are_saved(self, store: Store) -> None:
+        """The response with the error page saves them, as in Flask."""
         app = make_app(store)
 
         @app.get("/fail")
@@ -464,7 +462,7 @@ class TestContexts:
 
 
 class TestErrorPath:
-    """A save that fails: one attempt, one log line, no cookie, told once."""
+    """A failed save: one attempt, one log line, one signal, no cookie."""
 
     def app(self, store: object, **config: t.Any) -> Flask:
         app = make_app(store, **config)
@@ -499,15 +497,13 @@ class TestErrorPath:
         [SessionTooLargeError, SessionError, Exception],
         ids=lambda c: c.__name__,
     )
-    def test_a_handler_for_the_error_or_a_base_answers(
+    def test_a_handler_for_the_error_or_its_base_answers(
         self,
         handled: type[Exception],
         encrypt: bool,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Instead of the view, headers and status and all; what was stored
-        before stays.
-        """
+        """Its response replaces the view's response. The stored record stays."""
         app = self.app("cookie", SESSION_ENCRYPT=encrypt)
         handled_errors: list[SessionTooLargeError] = []
 
@@ -539,10 +535,10 @@ class TestErrorPath:
         assert record.levelno == logging.WARNING
         assert client.get("/get").text == "{'a': 1}"
 
-    def test_without_a_handler_the_500_handler_gets_the_original(
+    def test_without_a_handler_the_500_handler_gets_the_original_error(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """As for any error; one signal, one log line, one attempt."""
+        """As for any other error: one attempt, one signal, one log line."""
         store = Counting(MemoryStore())
         app = self.app(store)
         originals: list[BaseException | None] = []
@@ -580,7 +576,7 @@ class TestErrorPath:
         assert client.get("/get").text == "{'a': 1}"
 
     def test_when_testing_the_error_propagates(self) -> None:
-        """Into the test that caused it."""
+        """The test that caused the error can catch it."""
         client = self.app("cookie", TESTING=True).test_client()
         with pytest.raises(SessionTooLargeError):
             client.get("/large")
@@ -588,7 +584,7 @@ class TestErrorPath:
             client.get("/type")
 
     def test_an_explicit_save_raises_in_the_view(self, store: Store) -> None:
-        """Where it can be caught and mended."""
+        """The view can catch the error and repeat the save."""
         app = self.app(store)
 
         @app.get("/")
@@ -606,10 +602,10 @@ class TestErrorPath:
         assert client.get("/").text == "session['bad']"
         assert client.get("/get").text == "{'a': 1}"
 
-    def test_an_explicit_save_that_fails_is_not_tried_again(
+    def test_a_failed_explicit_save_is_not_repeated_by_the_response(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Its error is handled once, though the response saves too."""
+        """The error is handled once."""
         store = Counting(MemoryStore())
         app = self.app(store)
         handled: list[Exception] = []
@@ -636,7 +632,7 @@ class TestErrorPath:
         assert store.calls == ["load", "save"]
 
     def test_the_cookie_of_a_save_before_the_failure_is_set_once(self) -> None:
-        """What was saved is saved; the error's answer carries the cookie."""
+        """The first save succeeded, so the error response carries its cookie."""
         store = Counting(MemoryStore())
         app = self.app(store)
         app.register_error_handler(SessionStoreError, lambda error: ("away", 503))
@@ -660,8 +656,8 @@ class TestErrorPath:
     def test_a_store_that_is_away_is_an_error_in_the_view(
         self, server_store: Store
     ) -> None:
-        """Handlers see it; views that do not touch the session work; then the
-        same sessions are there again.
+        """Error handlers get the error. Views that do not use the session work. Later
+        the same sessions can be loaded.
         """
         store = Counting(server_store)
         app = self.app(store)
@@ -688,10 +684,10 @@ class TestErrorPath:
         store.failing = {}
         assert client.get("/get").text == "{'a': 1}"
 
-    def test_an_error_page_for_another_error_survives_a_failing_save(
+    def test_a_failing_save_does_not_replace_the_page_of_another_error(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The view's error is answered; the session's is logged."""
+        """The error of the view is answered, the error of the session is logged."""
         app = self.app("cookie")
 
         @app.get("/")
@@ -705,9 +701,9 @@ class TestErrorPath:
         assert "a bug" in caplog.text
         assert "The session needs" in caplog.text
 
-    def test_the_answer_passes_the_applications_hooks(self) -> None:
-        """``after_request`` sees the handler's response, as with any error; both
-        responses are closed, and no more is left of the view's.
+    def test_the_error_response_passes_the_after_request_hooks(self) -> None:
+        """As with any error. Both responses are closed, and the view's headers are
+        dropped.
         """
         app = self.app("cookie")
         closed: list[str] = []
@@ -750,8 +746,8 @@ class TestErrorPath:
         response.close()
         assert sorted(closed[1:]) == ["the answer", "the view's response"]
 
-    def test_what_a_handler_changes_is_not_saved(self, store: Store) -> None:
-        """Saving is not tried a second time for the same response."""
+    def test_the_changes_of_an_error_handler_are_not_saved(self, store: Store) -> None:
+        """One response saves the session once."""
         app = self.app(Counting(store))
 
         @app.errorhandler(SessionTypeError)
@@ -771,7 +767,7 @@ class TestErrorPath:
         assert client.get("/get").text == "{'a': 1}"
 
     def test_a_session_that_could_not_be_inflated_again_is_too_large(self) -> None:
-        """However small it gets by compression."""
+        """Even if its cookie would be small, thanks to compression."""
         app = self.app("cookie")
         app.register_error_handler(
             SessionTooLargeError, lambda error: (repr(error.largest), 413)
@@ -785,13 +781,13 @@ class TestErrorPath:
         response = app.test_client().get("/")
         assert (response.status_code, response.text) == (413, "[('zeros', 2000005)]")
 
-    def test_no_limit_is_no_error(self) -> None:
-        """``MAX_COOKIE_SIZE = 0``, as with Werkzeug."""
+    def test_a_limit_of_zero_allows_any_size(self) -> None:
+        """``MAX_COOKIE_SIZE = 0``, as in Werkzeug."""
         client = self.app("cookie", MAX_COOKIE_SIZE=0).test_client()
         assert client.get("/large").text == "view"
 
-    def test_the_limit_is_for_the_whole_header(self) -> None:
-        """As sent over HTTPS. One byte decides."""
+    def test_the_limit_applies_to_the_whole_header(self) -> None:
+        """As it is sent over HTTPS, exact to one byte."""
 
         def answer(limit: int) -> t.Any:
             client = self.app("cookie", SESSION_SECRET=SECRET, MAX_COOKIE_SIZE=limit)
@@ -802,8 +798,8 @@ class TestErrorPath:
         assert answer(size - 1).status_code == 500
 
 
-def test_the_interface_is_what_the_extension_installs() -> None:
-    """Other extensions find it where Flask keeps it."""
+def test_the_extension_installs_the_session_interface() -> None:
+    """Other extensions find it in ``app.session_interface``."""
     app = make_app()
     assert isinstance(app.extensions["buffalo_session"], BuffaloSession)
     assert app.config["SESSION_COOKIE_NAME"] == NAME

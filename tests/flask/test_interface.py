@@ -1,4 +1,4 @@
-"""What a browser and a cache see: cookies, headers, null mode, the secret."""
+"""Test what a browser and a cache see: cookies, headers, null mode, the secret."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from flask_buffalo_session.errors import (
     SessionStoreError,
     SessionTooLargeError,
 )
-from tests.conftest import SECRET, Clock, Counting, make_app
+from tests.conftest import SECRET, Clock, Counting, RecordingMemory, make_app
 from tests.support.parameters import stable_repr
+from tests.support.target import keys_in
 
 NAME = "_buffalo_session"
 
@@ -52,7 +53,7 @@ READS: dict[str, t.Callable[[], object]] = {
 
 
 def with_views(app: Flask) -> Flask:
-    """Views that use the session in every way the tests need."""
+    """Add views that use the session in every way the tests need."""
 
     @app.get("/untouched")
     def untouched() -> str:
@@ -96,7 +97,7 @@ def client_of(store: object = "cookie", **config: t.Any) -> FlaskClient:
 
 
 def cookie_of(response: TestResponse) -> str:
-    """The one Set-Cookie header's text."""
+    """Return the text of the one Set-Cookie header."""
     (header,) = response.headers.getlist("Set-Cookie")
     return header
 
@@ -106,7 +107,7 @@ class TestCost:
     def test_an_untouched_request_costs_nothing(
         self, store: Store, with_cookie: bool
     ) -> None:
-        """No store operation, no cookie, no ``Vary``."""
+        """It makes no store operation, and sends neither a cookie nor ``Vary``."""
         counting = Counting(store)
         client = client_of(counting)
         if with_cookie:
@@ -121,15 +122,15 @@ class TestCost:
     def test_an_untouched_request_does_not_unseal(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Not even the signature is checked."""
+        """The signature is not checked either."""
         client = client_of()
         client.get("/set/a/1")
         monkeypatch.setattr("flask_buffalo_session.seal.SignedSeal.unseal", None)
         assert client.get("/untouched").status_code == 200
 
     @pytest.mark.parametrize("how", READS)
-    def test_reading_varies_and_sets_nothing(self, store: Store, how: str) -> None:
-        """Every form of reading, with a session and without."""
+    def test_reading_sends_vary_and_no_cookie(self, store: Store, how: str) -> None:
+        """Every kind of reading, with and without a session."""
         client = client_of(store)
         for _ in range(2):
             response = client.get(f"/read/{how}")
@@ -137,27 +138,27 @@ class TestCost:
             assert "Set-Cookie" not in response.headers
             client.get("/set/a/1")
 
-    def test_thousand_anonymous_requests_leave_nothing(self) -> None:
-        """Reads, clears and made-up cookies make no record and no cookie."""
-        store = MemoryStore()
+    def test_anonymous_requests_leave_no_records(self) -> None:
+        """Reads, clears and forged cookies make no record and no cookie."""
+        store = RecordingMemory()
         client = client_of(store)
         for number in range(330):
             for path in ("/get", "/clear", "/regenerate"):
                 client.set_cookie(NAME, f"brmade-up-{number}.x.y")
                 assert "Set-Cookie" not in client.get(path).headers
-        assert store._records == {}
+        assert keys_in(store) == set()
 
 
 class TestCookie:
     def test_the_default_is_a_browser_session(self, store: Store) -> None:
-        """HttpOnly, Lax, no Domain, no Expires; not Secure over HTTP."""
+        """HttpOnly, Lax, no Domain, no Expires, and over HTTP not Secure."""
         cookie = cookie_of(client_of(store).get("/set/a/1"))
         assert cookie.startswith(f"{NAME}=")
         attributes = sorted(part.strip() for part in cookie.split(";")[1:])
         assert attributes == ["HttpOnly", "Path=/", "SameSite=Lax"]
 
-    def test_over_https_it_is_secure_by_itself(self) -> None:
-        """Outside debug and testing mode."""
+    def test_the_cookie_is_secure_over_https(self) -> None:
+        """Without a setting, outside debug and testing mode."""
         client = client_of()
         response = client.get("/set/a/1", base_url="https://localhost")
         assert "; Secure" in cookie_of(response)
@@ -165,7 +166,7 @@ class TestCookie:
         response = client.get("/set/a/2", base_url="https://localhost")
         assert "; Secure" not in cookie_of(response)
 
-    def test_flasks_settings_are_its_attributes(self) -> None:
+    def test_flasks_settings_become_cookie_attributes(self) -> None:
         """On the cookie that is set and on the one that removes it."""
         client = client_of(
             SESSION_COOKIE_DOMAIN="example.test",
@@ -194,20 +195,20 @@ class TestCookie:
         assert "Expires=Thu, 01 Jan 1970" in removing
 
     def test_the_path_defaults_to_the_application_root(self) -> None:
-        """As Flask's does."""
+        """As in Flask."""
         cookie = cookie_of(client_of(APPLICATION_ROOT="/app").get("/set/a/1"))
         assert "Path=/app" in cookie
 
     def test_a_permanent_session_expires_with_its_lifetime(self, clock: Clock) -> None:
-        """``PERMANENT_SESSION_LIFETIME`` from now."""
+        """``Expires`` is ``PERMANENT_SESSION_LIFETIME`` from now."""
         client = client_of(PERMANENT_SESSION_LIFETIME=timedelta(days=2))
         cookie = cookie_of(client.get("/permanent"))
         expires = parse_date(cookie.partition("Expires=")[2].partition(";")[0])
         assert expires is not None
         assert abs(expires.timestamp() - (clock.now + 2 * 86400)) < 2
 
-    def test_the_deleting_cookie_is_sent_once(self, store: Store) -> None:
-        """Only by the request that ended the session."""
+    def test_the_cookie_is_removed_once(self, store: Store) -> None:
+        """Only the request that ended the session removes it."""
         client = client_of(store)
         client.get("/set/a/1")
         assert "Max-Age=0" in cookie_of(client.get("/clear"))
@@ -222,8 +223,8 @@ class TestCookie:
         assert "Set-Cookie" not in client.get("/set/a/2").headers
         assert client.get("/get").text == "{'a': '2'}"
 
-    def test_no_values_in_a_server_side_cookie(self, server_store: Store) -> None:
-        """It carries an id, however much is stored."""
+    def test_a_server_side_cookie_holds_no_values(self, server_store: Store) -> None:
+        """It holds an id, however much is stored."""
         client = client_of(server_store)
         cookie = cookie_of(client.get(f"/set/a/{'x' * 5000}"))
         assert len(cookie) < 300
@@ -231,7 +232,7 @@ class TestCookie:
 
 class TestCaching:
     def test_a_response_with_the_cookie_forbids_caching_it(self, store: Store) -> None:
-        """``Vary`` and ``no-cache="Set-Cookie"``, when set and when removed."""
+        """``Vary`` and ``no-cache="Set-Cookie"``, when it is set and removed."""
         client = client_of(store)
         for path in ("/set/a/1", "/clear"):
             response = client.get(path)
@@ -251,10 +252,10 @@ class TestCaching:
             ('no-cache="set-cookie"', 'no-cache="set-cookie"'),
         ],
     )
-    def test_what_the_view_says_of_caching_is_kept(
-        self, given: str, expected: str
-    ) -> None:
-        """Added to, unless it already forbids."""
+    def test_the_views_cache_control_is_kept(self, given: str, expected: str) -> None:
+        """The session adds a directive only if the view's directives do not forbid
+        caching.
+        """
         app = make_app()
 
         @app.get("/")
@@ -268,12 +269,14 @@ class TestCaching:
         assert response.headers["Vary"] == "Accept, Cookie"
 
 
-class TestRenewal:
+class TestRefresh:
     def config(self, **config: t.Any) -> dict[str, t.Any]:
         return {"SESSION_IDLE_TIMEOUT": 1000, **config}
 
-    def test_idle_sessions_end(self, store: Store, clock: Clock, encrypt: bool) -> None:
-        """Equal on every store; never early."""
+    def test_idle_sessions_expire(
+        self, store: Store, clock: Clock, encrypt: bool
+    ) -> None:
+        """At the same time on every store, and never early."""
         client = client_of(store, **self.config(SESSION_ENCRYPT=encrypt))
         client.get("/set/a/1")
         clock.tick(998)
@@ -284,8 +287,10 @@ class TestRenewal:
         clock.tick(4)
         assert client.get("/get").text == "{}"
 
-    def test_a_used_session_slides(self, store: Store, clock: Clock) -> None:
-        """Renewed once a tenth has passed: not before, and then for the whole."""
+    def test_using_a_session_extends_it(self, store: Store, clock: Clock) -> None:
+        """The session is refreshed after a tenth of the idle time-out. It then lives
+        for the whole time-out again.
+        """
         counting = Counting(store)
         client = client_of(counting, **self.config())
         client.get("/set/a/1")
@@ -300,10 +305,12 @@ class TestRenewal:
             assert response.text == "{'a': '1'}"
             assert cookie_of(response)
 
-    def test_untouched_permanent_sessions_slide(
+    def test_untouched_permanent_sessions_are_refreshed(
         self, store: Store, clock: Clock, encrypt: bool
     ) -> None:
-        """Flask's ``SESSION_REFRESH_EACH_REQUEST``, once a tenth has passed."""
+        """As ``SESSION_REFRESH_EACH_REQUEST`` does, but only after a tenth of the idle
+        time-out.
+        """
         counting = Counting(store)
         client = client_of(counting, **self.config(SESSION_ENCRYPT=encrypt))
         client.get("/permanent")
@@ -319,10 +326,10 @@ class TestRenewal:
         assert "'a': 1" in client.get("/get").text
 
     @pytest.mark.parametrize("how", ["modified", "accessed", "repr"])
-    def test_what_needs_no_values_touches_nothing(
+    def test_reading_modified_accessed_or_repr_touches_nothing(
         self, store: Store, clock: Clock, how: str
     ) -> None:
-        """Flask takes any use of its proxy for access; renewal does not."""
+        """Flask counts any use of its proxy as access. The refresh does not."""
         app = with_views(make_app(store, **self.config()))
 
         @app.get("/glance")
@@ -338,16 +345,16 @@ class TestRenewal:
         client.get("/set/b/2")
         assert "'a': 1" in client.get("/get").text
 
-    def test_untouched_browser_sessions_are_left_alone(
+    def test_untouched_browser_sessions_are_not_refreshed(
         self, store: Store, clock: Clock
     ) -> None:
-        """There is no expiry in the browser to put off."""
+        """Their cookie has no ``Expires`` to extend."""
         client = client_of(store, **self.config())
         client.get("/set/a/1")
         clock.tick(500)
         assert "Set-Cookie" not in client.get("/untouched").headers
 
-    def test_without_refreshing_untouched_ones_are_left_alone(
+    def test_the_setting_turns_off_refreshes_of_untouched_sessions(
         self, store: Store, clock: Clock
     ) -> None:
         """``SESSION_REFRESH_EACH_REQUEST = False``."""
@@ -356,10 +363,10 @@ class TestRenewal:
         clock.tick(500)
         assert "Set-Cookie" not in client.get("/untouched").headers
 
-    def test_a_renewal_that_fails_harms_no_view(
+    def test_a_failed_refresh_does_not_fail_an_untouched_view(
         self, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The view did not ask for the session, so it works without a store."""
+        """The view does not use the session, so it works without a store."""
         counting = Counting(MemoryStore())
         client = client_of(counting, **self.config())
         client.get("/permanent")
@@ -379,10 +386,10 @@ class TestRenewal:
         assert cookie_of(client.get("/untouched"))
 
     @pytest.mark.parametrize("path", ["/get", "/set/a/2"])
-    def test_a_renewal_that_fails_harms_no_view_that_only_reads(
+    def test_a_failed_refresh_does_not_fail_a_view_that_only_reads(
         self, clock: Clock, caplog: pytest.LogCaptureFixture, path: str
     ) -> None:
-        """Nothing is lost by it. That of one which writes is a failure to save."""
+        """The view loses no change. In a view that writes, the save fails."""
         counting = Counting(MemoryStore())
         client = client_of(counting, **self.config())
         client.get("/set/a/1")
@@ -396,15 +403,15 @@ class TestRenewal:
         counting.failing = {}
         assert client.get("/get").text == "{'a': '1'}"
 
-    def test_another_cookie_whose_name_ends_like_ours_puts_nothing_off(
+    def test_a_cookie_with_a_similar_name_does_not_affect_the_refresh(
         self, clock: Clock
     ) -> None:
-        """Only its own age counts."""
+        """Only the age of the session's own cookie counts."""
         app = with_views(make_app("cookie", **self.config(SESSION_NAME="session")))
         old, _, _ = cookie_of(app.test_client().get("/permanent")).partition(";")
         clock.tick(500)
         new, _, _ = cookie_of(app.test_client().get("/permanent")).partition(";")
-        for cookies, renewed in (
+        for cookies, refreshed in (
             (f"admin_{new}; {old}", True),
             (f"admin_{new};{old}", True),
             (f"admin_{new};\t{old}; admin_{new}", True),
@@ -413,12 +420,10 @@ class TestRenewal:
         ):
             client = app.test_client(use_cookies=False)
             response = client.get("/untouched", headers={"Cookie": cookies})
-            assert ("Set-Cookie" in response.headers) == renewed, cookies
+            assert ("Set-Cookie" in response.headers) == refreshed, cookies
 
-    def test_a_forged_permanent_mark_costs_a_check_and_no_more(
-        self, clock: Clock
-    ) -> None:
-        """The glance is not trusted."""
+    def test_a_forged_permanent_flag_is_not_trusted(self, clock: Clock) -> None:
+        """The request verifies the cookie, rejects it and does not call the store."""
         counting = Counting(MemoryStore())
         client = client_of(counting, **self.config())
         for text in ("~r", "~", "~r.AA.x", "~rAA.AA.AA", "~..", "~" * 500):
@@ -428,10 +433,10 @@ class TestRenewal:
             assert "Set-Cookie" not in response.headers
         assert counting.calls == []
 
-    def test_a_permanent_lifetime_shorter_than_the_idle_time_counts(
+    def test_a_permanent_lifetime_shorter_than_the_idle_timeout_counts(
         self, store: Store, clock: Clock
     ) -> None:
-        """The browser would drop the cookie before it is renewed otherwise."""
+        """Otherwise the browser would drop the cookie before it is refreshed."""
         client = client_of(
             store, **self.config(PERMANENT_SESSION_LIFETIME=timedelta(seconds=100))
         )
@@ -440,8 +445,8 @@ class TestRenewal:
             clock.tick(60)
             assert "Expires=" in cookie_of(client.get("/untouched"))
 
-    def test_becoming_permanent_sets_the_cookie_anew(self, store: Store) -> None:
-        """The browser has to be told, on a server-side store too."""
+    def test_becoming_permanent_sets_the_cookie_again(self, store: Store) -> None:
+        """The browser needs the new ``Expires``, on a server-side store, too."""
         client = client_of(store)
         client.get("/set/a/1")
         assert "Expires=" in cookie_of(client.get("/permanent"))
@@ -449,7 +454,7 @@ class TestRenewal:
     def test_the_absolute_timeout_ends_a_session_in_use(
         self, store: Store, clock: Clock
     ) -> None:
-        """However often it is renewed."""
+        """Refreshes do not extend it."""
         client = client_of(store, **self.config(SESSION_ABSOLUTE_TIMEOUT=2000))
         client.get("/set/a/1")
         for _ in range(3):
@@ -462,7 +467,7 @@ class TestRenewal:
     def test_a_clock_that_steps_by_an_hour_is_no_error(
         self, store: Store, clock: Clock, step: int
     ) -> None:
-        """Sessions younger than their time-out live on, and slide again."""
+        """Sessions younger than their time-out stay valid and are refreshed again."""
         client = client_of(store, SESSION_IDLE_TIMEOUT=18000)
         client.get("/set/a/1")
         clock.tick(step)
@@ -484,10 +489,12 @@ class TestNullMode:
         ],
         ids=stable_repr,
     )
-    def test_no_session_at_all(
+    def test_null_mode_has_no_session(
         self, config: dict[str, t.Any], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """No cookie, no ``Vary``, no secret, no warning, for reads and writes."""
+        """Reads and writes need no secret. They send no cookie and no ``Vary``, and log
+        no warning.
+        """
         app = with_views(make_app(**{"SESSION_SECRET": None, **config}))
         client = app.test_client()
         client.set_cookie(NAME, "left alone")
@@ -499,7 +506,7 @@ class TestNullMode:
         assert caplog.text == ""
 
     def test_writes_last_for_the_request(self) -> None:
-        """Whatever is written, even what could not be stored."""
+        """Even values that could not be stored."""
         app = make_app("null", SESSION_SECRET=None)
 
         @app.get("/")
@@ -516,8 +523,8 @@ class TestNullMode:
         assert client.get("/").text == "['a']"
         assert client.get("/").text == "['a']"
 
-    def test_saving_explicitly_is_no_error(self) -> None:
-        """A view works unchanged."""
+    def test_an_explicit_save_does_nothing(self) -> None:
+        """A view works unchanged in null mode."""
         app = make_app("null", SESSION_SECRET=None)
 
         @app.get("/")
@@ -532,7 +539,7 @@ class TestNullMode:
         assert response.text == "{'a': 1, 'b': 2}None"
         assert "Set-Cookie" not in response.headers
 
-    def test_a_part_of_an_application_is_exempt(self, store: Store) -> None:
+    def test_a_part_of_an_application_can_be_exempt(self, store: Store) -> None:
         """Views, view classes and blueprints, decided by the matched route."""
         app = make_app(Counting(store))
         buffalo: BuffaloSession = app.extensions["buffalo_session"]
@@ -577,7 +584,7 @@ class TestNullMode:
     def test_an_exempt_view_needs_no_secret(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Its writes are dropped, not refused."""
+        """Its writes are dropped without an error."""
         app = make_app(SESSION_SECRET=None)
         buffalo: BuffaloSession = app.extensions["buffalo_session"]
 
@@ -591,8 +598,8 @@ class TestNullMode:
 
     @pytest.mark.parametrize("part", ["view", "application"])
     @pytest.mark.parametrize("path", ["/", "/used", "/streamed"])
-    def test_one_may_write_late(self, part: str, path: str) -> None:
-        """It is for nothing at any time, and no error at any time either."""
+    def test_late_writes_raise_no_error(self, part: str, path: str) -> None:
+        """Null mode drops every write, before and after the response."""
         app = Flask("shop")
         buffalo = BuffaloSession(app, api=part == "application")
         api = Blueprint("api", __name__)
@@ -620,7 +627,7 @@ class TestNullMode:
         assert late == [{"late": 1}]
 
     def test_a_decorator_around_an_exempt_view_keeps_it_exempt(self) -> None:
-        """As long as it uses :func:`functools.wraps`."""
+        """The decorator must use :func:`functools.wraps`."""
         import functools
 
         app = make_app()
@@ -640,11 +647,11 @@ class TestNullMode:
 
 
 class TestSecret:
-    def test_without_a_secret_reading_is_empty_and_writing_an_error(
+    def test_without_a_secret_reads_are_empty_and_writes_raise(
         self, store: Store, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """One warning when the application starts to serve; the error says how
-        to make a secret.
+        """The application logs one warning when it starts to serve. The error explains
+        how to make a secret.
         """
         app = with_views(make_app(store, SESSION_SECRET=None))
         app.register_error_handler(SessionSecretError, lambda error: (str(error), 500))
@@ -663,10 +670,12 @@ class TestSecret:
         assert "not protected" in warnings[0].getMessage()
 
     @pytest.mark.parametrize("mode", ["debug", "testing"])
-    def test_in_debug_and_testing_there_is_a_development_secret(
+    def test_debug_and_testing_mode_use_a_development_secret(
         self, mode: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Looked at in each request, as applications set it late: one info line."""
+        """Applications may set the mode late, so each request checks it. One info line
+        is logged.
+        """
         app = with_views(make_app(SESSION_SECRET=None))
         setattr(app, mode, True)
         caplog.set_level(logging.INFO)
@@ -678,10 +687,10 @@ class TestSecret:
         setattr(app, mode, False)
         assert client.get("/get").text == "{}"
 
-    def test_without_a_secret_an_untouched_permanent_cookie_is_left_alone(
+    def test_without_a_secret_permanent_cookies_are_not_refreshed(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """There is nothing to renew it with."""
+        """There is no secret to seal the new cookie with."""
         client = client_of(SESSION_SECRET=None)
         client.set_cookie(NAME, "~rAA.AA.AA")
         response = client.get("/untouched")
@@ -689,7 +698,7 @@ class TestSecret:
         assert "Set-Cookie" not in response.headers
 
     def test_a_secret_that_is_set_late_is_found(self) -> None:
-        """Between ``init_app`` and the first request, and after it."""
+        """Between ``init_app`` and the first request, or after the first request."""
         app = with_views(make_app(SESSION_SECRET=None))
         app.secret_key = SECRET
         client = app.test_client()
@@ -700,7 +709,7 @@ class TestSecret:
     def test_a_weak_secret_is_warned_about_once(
         self, secret: str | bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Outside debug and testing mode, without naming it."""
+        """Outside debug and testing mode. The warning does not show the secret."""
         client = client_of(SESSION_SECRET=secret)
         for _ in range(2):
             client.get("/set/a/1")
@@ -714,9 +723,9 @@ class TestSecret:
         client.get("/set/a/1")
         assert caplog.text == ""
 
-    def test_secrets_rotate(self, store: Store, encrypt: bool) -> None:
-        """Old cookies read while the old secret is a fallback; what is written
-        verifies with the new one alone.
+    def test_a_secret_can_be_replaced(self, store: Store, encrypt: bool) -> None:
+        """Old cookies are valid while the old secret is a fallback. New cookies need
+        only the new secret.
         """
         config = {"SESSION_ENCRYPT": encrypt}
         client = client_of(store, SESSION_SECRET="old" * 9, **config)
@@ -742,8 +751,10 @@ class TestSecret:
         dropped = ask(old, "/untouched", SESSION_SECRET="new" * 9)
         assert dropped.get("/get").text == "{}"
 
-    def test_another_name_does_not_verify(self, store: Store, encrypt: bool) -> None:
-        """Session A's cookie under B's name is a fresh session."""
+    def test_a_cookie_is_not_valid_under_another_name(
+        self, store: Store, encrypt: bool
+    ) -> None:
+        """The value of cookie A under the name of B gives a fresh session."""
         client = client_of(store, SESSION_ENCRYPT=encrypt)
         client.get("/set/a/1")
         cookie = client.get_cookie(NAME)
@@ -754,10 +765,10 @@ class TestSecret:
 
 
 class TestSignals:
-    def test_a_receiver_that_fails_costs_nobody_the_session(
+    def test_a_failing_receiver_does_not_prevent_the_save(
         self, server_store: Store
     ) -> None:
-        """It is told when everything is done, and the cookie is set."""
+        """Signals are emitted after the session is saved and the cookie is set."""
         app = with_views(make_app(server_store, SESSION_AUTH_NAMES=["user"]))
         client = app.test_client()
         client.get("/set/a/1")
@@ -771,10 +782,10 @@ class TestSignals:
         assert cookie_of(response)
         assert client.get("/get").text == "{'a': '1', 'user': 'ann'}"
 
-    def test_each_is_sent_with_the_application_and_a_hash(
+    def test_signals_carry_the_application_and_a_hash(
         self, server_store: Store
     ) -> None:
-        """Never with the id, a cookie or a value."""
+        """They never carry the token, a cookie or a value."""
         app = with_views(make_app(server_store))
         got: list[tuple[str, object, dict[str, t.Any]]] = []
 
@@ -804,10 +815,10 @@ class TestSignals:
         assert got[3][2] == {"session_id": None, "reason": "bad-signature"}
 
 
-def test_a_dropped_change_is_a_warning(
+def test_a_dropped_change_is_logged_as_a_warning(
     server_store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It names the hash of the id; the response sets no cookie."""
+    """The message shows a part of the id's hash. The response sets no cookie."""
     app = with_views(make_app(server_store))
     conflicts: list[str] = []
 
@@ -835,7 +846,7 @@ def test_a_dropped_change_is_a_warning(
 
 
 def test_two_applications_share_one_extension_object() -> None:
-    """Each has its own settings and its own sessions."""
+    """Each application has its own settings and its own sessions."""
     buffalo = BuffaloSession(store=CookieStore())
     apps = []
     for name in ("one", "two"):
@@ -851,11 +862,11 @@ def test_two_applications_share_one_extension_object() -> None:
 
 
 @pytest.mark.parametrize("cookie", ["garbage", "expired", "unknown"])
-def test_who_is_told_of_a_rejection_may_use_the_session(
+def test_a_receiver_of_a_rejection_can_use_the_session(
     cookie: str, clock: Clock
 ) -> None:
-    """It is the fresh one by then."""
-    store = MemoryStore()
+    """The receiver sees the fresh session."""
+    store = RecordingMemory()
     app = with_views(make_app(store, SESSION_IDLE_TIMEOUT=100))
     client = app.test_client()
     client.get("/set/a/1")
@@ -864,7 +875,8 @@ def test_who_is_told_of_a_rejection_may_use_the_session(
     elif cookie == "expired":
         clock.tick(200)
     else:
-        store._records.clear()
+        for token in store.tokens:
+            store.delete(token)
     found = []
 
     def receive(sender: object, **data: t.Any) -> None:
@@ -879,10 +891,10 @@ def test_who_is_told_of_a_rejection_may_use_the_session(
 
 
 @pytest.mark.parametrize("mode", ["api", "exempt"])
-def test_of_what_is_kept_nowhere_nothing_is_told(mode: str) -> None:
-    """Nothing begins, is saved or ends in null mode."""
+def test_null_mode_emits_no_signals(mode: str) -> None:
+    """No session is created, saved or ended in null mode."""
     app = make_app("null" if mode == "api" else "cookie")
-    told: list[str] = []
+    emitted: list[str] = []
 
     extension: BuffaloSession = app.extensions["buffalo_session"]
 
@@ -897,9 +909,9 @@ def test_of_what_is_kept_nowhere_nothing_is_told(mode: str) -> None:
         return repr(dict(session))
 
     def receive(sender: object, **data: t.Any) -> None:
-        told.append("something")
+        emitted.append("a signal")
 
     for name in ("created", "saved", "destroyed", "conflict"):
         getattr(signals, f"session_{name}").connect(receive, app)
     assert app.test_client().get("/").text == "{'b': 2}"
-    assert told == []
+    assert emitted == []

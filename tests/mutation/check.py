@@ -55,7 +55,7 @@ _SESSIONS = Tests(
         *("unit/test_sessions.py", "unit/test_merge.py", "unit/test_concurrency.py"),
         *(
             "unit/test_tombstones.py",
-            "unit/test_renewal.py",
+            "unit/test_rotation.py",
             "unit/test_revocation.py",
             "unit/test_owners.py",
         ),
@@ -69,7 +69,7 @@ _SESSIONS = Tests(
 _NATIVE = Tests(
     (
         *("unit/test_codec.py", "unit/test_registry.py", "unit/test_merge.py"),
-        *("unit/test_sessions.py", "unit/test_concurrency.py", "unit/test_renewal.py"),
+        *("unit/test_sessions.py", "unit/test_concurrency.py", "unit/test_rotation.py"),
     )
 )
 

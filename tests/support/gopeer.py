@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import struct
 import subprocess
 import typing as t
@@ -42,10 +43,15 @@ def build(directory: Path, source: str = "gorilla_peer") -> Path:
     """Compile a program. Skipped where there is no Go, failed where there has to be."""
     go = require_go()
     program = directory / source
+    # gofrs/uuid v5 has the code of the installed version under a path of its own.
+    installed = Path("/usr/share/gocode/src/github.com/gofrs/uuid")
+    version_5 = directory / "gopath/src/github.com/gofrs/uuid/v5"
+    if not version_5.exists():
+        shutil.copytree(installed, version_5)
     environment = {
         **os.environ,
         "GO111MODULE": "off",
-        "GOPATH": "/usr/share/gocode",
+        "GOPATH": f"/usr/share/gocode:{directory}/gopath",
         "GOCACHE": str(directory / "cache"),
         "GOFLAGS": "",
     }

@@ -357,7 +357,7 @@ class TestSignedHere:
 
 
 def bombs(target: Target) -> t.Iterator[tuple[str, str]]:
-    """Cookies that are larger inside than outside, and why they are refused."""
+    """Yield cookies that decompress to far more data, and why each is rejected."""
     reason = "corrupt" if target.store.stateless else "unknown"
     seal = target.seal
     bomb = zlib.compress(b"\x01" * 50_000_000, 9)

@@ -90,7 +90,7 @@ class OwnStore:
 
 
 class SyncedStore:
-    """It forgets what it is expected to compare with."""
+    """Accept no ``expected`` argument."""
 
     def load(self, token: str) -> bytes | None:
         return None

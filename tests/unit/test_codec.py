@@ -1,4 +1,4 @@
-"""Values and records to bytes and back."""
+"""Test encoding and decoding of values and records."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ FORMATS = (Path(__file__).parents[2] / "docs/formats.md").read_text()
 
 
 def shape(value: t.Any) -> t.Any:
-    """What a value is, types, order and signs of zero included, in lists of
-    text that compare as they read.
+    """Describe a value with types, order and signs of zero, as lists that can be
+    compared.
     """
     kind = type(value).__qualname__
     if type(value) in (list, tuple):
@@ -58,8 +58,8 @@ def shape(value: t.Any) -> t.Any:
     return [kind, repr(value)]
 
 
-def kept(value: t.Any) -> t.Any:
-    """The value after a round trip."""
+def round_trip(value: t.Any) -> t.Any:
+    """Return the value after a round trip."""
     return codec.decode(codec.encode(value, "n"), "n")
 
 
@@ -181,34 +181,32 @@ SAMPLES: list[t.Any] = [
 
 class TestValues:
     @pytest.mark.parametrize("value", SAMPLES, ids=range(len(SAMPLES)))
-    def test_samples_come_back_as_they_were(self, value: t.Any) -> None:
-        """The corners of every type, alone, in a list, and beside bytes, which
-        are encoded on another path.
+    def test_samples_round_trip(self, value: t.Any) -> None:
+        """The edge cases of every type: alone, in a list, and beside bytes, which are
+        encoded in another way.
         """
         wrapped = [value, {"k": (value, b"bytes")}]
         for case in (value, [value], wrapped):
             if 10**5000 in collect_ints(case):
-                assert kept(case) == case
+                assert round_trip(case) == case
             else:
-                assert shape(kept(case)) == shape(case)
+                assert shape(round_trip(case)) == shape(case)
 
     @given(value=values)
     @settings(max_examples=500)
-    def test_any_value_comes_back_as_it_was(self, value: t.Any) -> None:
-        """Types, nested ones too, order of dicts, signs, folds and zones."""
-        assert shape(kept(value)) == shape(value)
+    def test_any_value_round_trips(self, value: t.Any) -> None:
+        """With nested types, order of dicts, signs, folds and zones."""
+        assert shape(round_trip(value)) == shape(value)
 
     @given(value=values)
     @settings(max_examples=200)
-    def test_a_value_that_was_read_is_written_as_the_same_bytes(
-        self, value: t.Any
-    ) -> None:
+    def test_a_decoded_value_encodes_to_the_same_bytes(self, value: t.Any) -> None:
         """Otherwise a session that was only read would count as changed."""
         data = codec.encode(value, "n")
         assert codec.encode(codec.decode(data, "n"), "n") == data
 
-    def test_types_that_compare_equal_are_told_apart(self) -> None:
-        """Changes are found by comparing bytes, so 1 must not look like True."""
+    def test_equal_values_of_different_types_encode_differently(self) -> None:
+        """A session finds changes by comparing bytes; 1 must not look like True."""
         alike: list[t.Any] = [1, True, 1.0, Decimal(1), Decimal("1.0")]
         assert len({codec.encode(value, "n") for value in alike}) == len(alike)
         zeros: list[t.Any] = [0, False, 0.0, -0.0, Decimal(0), Decimal("-0")]
@@ -218,41 +216,44 @@ class TestValues:
         empty: list[t.Any] = [[], (), {}, set(), frozenset(), None, "", b""]
         assert len({codec.encode(value, "n") for value in empty}) == len(empty)
 
-    def test_the_same_is_what_is_stored_as_the_same(self) -> None:
-        """Not what Python takes for equal. What cannot be stored is neither."""
-        assert codec.same({"a": [1, {2, 3}]}, {"a": [1, {3, 2}]}, "n") is True
-        assert codec.same({"a": [1]}, {"a": [True]}, "n") is False
-        assert codec.same(1.0, Decimal(1), "n") is False
-        for pair in ((object(), 1), (1, object())):
-            with pytest.raises(SessionTypeError, match=r"^session\['cart'\]"):
-                codec.same(pair[0], pair[1], "cart")
+    def test_values_that_are_stored_alike_are_comparable(self) -> None:
+        """Not values that Python takes for equal. What cannot be stored is refused."""
+        for one, other, alike in (
+            ({"a": [1, {2, 3}]}, {"a": [1, {3, 2}]}, True),
+            ({"a": [1]}, {"a": [True]}, False),
+            (1.0, Decimal(1), False),
+        ):
+            first, second = codec.comparable(one, "n"), codec.comparable(other, "n")
+            assert (first == second) is alike
+        with pytest.raises(SessionTypeError, match=r"^session\['cart'\]"):
+            codec.comparable(object(), "cart")
 
-    def test_the_fold_tells_two_moments_apart(self) -> None:
+    def test_the_fold_of_a_time_is_stored(self) -> None:
         """Half past two happens twice when the clocks are set back."""
         first = dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
         second = first.replace(fold=1)
-        assert kept(first).utcoffset() == dt.timedelta(hours=2)
-        assert kept(second).utcoffset() == dt.timedelta(hours=1)
+        assert round_trip(first).utcoffset() == dt.timedelta(hours=2)
+        assert round_trip(second).utcoffset() == dt.timedelta(hours=1)
 
     @given(items=st.lists(hashables, max_size=30), random=st.randoms())
-    def test_sets_are_written_in_one_order(
+    def test_equal_sets_encode_to_the_same_bytes(
         self, items: list[t.Any], random: Random
     ) -> None:
-        """However they were filled."""
+        """In whatever order their elements were added."""
         items = list(set(items))
         expected = codec.encode(set(items), "n")
         random.shuffle(items)
         assert codec.encode(set(items), "n") == expected
 
-    def test_colliding_elements_are_written_in_one_order(self) -> None:
-        """Those of which a set's own order depends on who came first."""
+    def test_sets_with_hash_collisions_encode_to_the_same_bytes(self) -> None:
+        """The order inside such a set depends on the order of the additions."""
         orders = [set(items) for items in itertools.permutations([0, 8, 16, 24])]
         assert len({tuple(order) for order in orders}) > 1
         assert len({codec.encode(order, "n") for order in orders}) == 1
         assert len({codec.encode(frozenset(o), "n") for o in map(list, orders)}) == 1
 
-    def test_hash_seeds_make_no_difference(self) -> None:
-        """Every worker of an application writes a value as the same bytes."""
+    def test_hash_seeds_do_not_change_the_bytes(self) -> None:
+        """Every worker of an application encodes a value to the same bytes."""
         outputs = {
             subprocess.run(
                 [sys.executable, "-c", PRINT_BYTES],
@@ -267,22 +268,26 @@ class TestValues:
         assert len(outputs.pop()) > 100
 
     def test_lazy_strings_are_stored_as_text(self) -> None:
-        """Babel's are functions that are called when the language is known."""
+        """Flask-Babel's lazy strings are functions that are called when the language is
+        known.
+        """
         for value in (lazy("Grüße"), [lazy("Grüße"), b"x"], {"k": (lazy("Grüße"),)}):
             expected = eval(repr(value).replace("<lazy>", "'Grüße'"))
-            assert shape(kept(value)) == shape(expected)
+            assert shape(round_trip(value)) == shape(expected)
 
     @pytest.mark.parametrize(
         "value", [str, Markup, collections.UserString("x"), MagicMock()]
     )
-    def test_what_only_looks_like_a_lazy_string_is_refused(self, value: t.Any) -> None:
-        """Rather than to store "<class 'str'>"."""
+    def test_a_class_that_looks_like_a_lazy_string_is_refused(
+        self, value: t.Any
+    ) -> None:
+        """The codec must not store "<class 'str'>"."""
         with pytest.raises(SessionTypeError):
             codec.encode(value, "n")
 
 
 def collect_ints(value: t.Any) -> set[int]:
-    """The absolute values of the ints in a sample."""
+    """Collect the absolute values of the ints in a sample."""
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, list | tuple):
@@ -314,7 +319,7 @@ print(codec.dumps(Record(1, b"n", {"a": data, frozenset("abcdef"): data})).hex()
 
 
 class Lazy:
-    """As flask_babel's LazyString."""
+    """Behave as the LazyString of flask_babel does."""
 
     def __init__(self, func: t.Callable[[], str]) -> None:
         self._func = func
@@ -333,7 +338,7 @@ def lazy(text: str) -> Lazy:
     return Lazy(lambda: text)
 
 
-# What cannot be stored
+# Values that cannot be stored
 
 
 class Text(str):
@@ -390,7 +395,7 @@ REFUSED: list[tuple[t.Any, str]] = [
         "register_type(defaultdict, encode=..., decode=...)",
     ),
     (collections.Counter("a"), "register_type(Counter, encode=..., decode=...)"),
-    # Of each of the lengths that MessagePack tells apart.
+    # One for each length that MessagePack encodes in its own way.
     (bytearray(b"x"), "bytearray cannot be stored: use bytes"),
     (bytearray(b"x" * 300), "bytearray cannot be stored: use bytes"),
     (bytearray(b"x" * 70_000), "bytearray cannot be stored: use bytes"),
@@ -420,19 +425,21 @@ HASHABLE = [case for case in REFUSED if isinstance(case[0], t.Hashable)]
 
 
 @pytest.mark.parametrize(
-    ("value", "says"), REFUSED, ids=[type(value).__name__ for value, _ in REFUSED]
+    ("value", "message"), REFUSED, ids=[type(value).__name__ for value, _ in REFUSED]
 )
 class TestRefused:
-    def test_alone(self, value: t.Any, says: str) -> None:
-        """The path is the name, and the message says what would mend it."""
+    def test_a_value_alone_is_refused(self, value: t.Any, message: str) -> None:
+        """The path is the name, and the message explains the fix."""
         with pytest.raises(SessionTypeError) as caught:
             codec.encode(value, "cart")
         assert caught.value.path == "session['cart']"
         assert str(caught.value).startswith("session['cart']: ")
-        assert says in str(caught.value)
+        assert message in str(caught.value)
 
-    def test_inside(self, value: t.Any, says: str) -> None:
-        """The path leads to it through every kind of container."""
+    def test_a_value_inside_a_container_is_refused(
+        self, value: t.Any, message: str
+    ) -> None:
+        """The path leads to the value through every kind of container."""
         holders: list[tuple[t.Any, str]] = [
             ([{"when": value}], "[0]['when']"),
             ({"a": (1, [value])}, "['a'][1][0]"),
@@ -443,15 +450,15 @@ class TestRefused:
             with pytest.raises(SessionTypeError) as caught:
                 codec.encode(holder, "cart")
             assert caught.value.path == f"session['cart']{path}"
-            assert says in str(caught.value)
+            assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("value", "says"), HASHABLE, ids=[type(value).__name__ for value, _ in HASHABLE]
+    ("value", "message"), HASHABLE, ids=[type(value).__name__ for value, _ in HASHABLE]
 )
 class TestRefusedWhereHashed:
-    def test_as_a_key_and_an_element(self, value: t.Any, says: str) -> None:
-        """Keys of dicts and elements of sets are values as well."""
+    def test_a_key_or_element_is_refused(self, value: t.Any, message: str) -> None:
+        """Keys of dicts and elements of sets are encoded as values, too."""
         holders: list[t.Any] = [
             {value: 1},
             {"other": 1, value: 1},
@@ -460,18 +467,18 @@ class TestRefusedWhereHashed:
             [frozenset({value, None})],
         ]
         for holder in holders:
-            with pytest.raises(SessionTypeError, match=re.escape(says)):
+            with pytest.raises(SessionTypeError, match=re.escape(message)):
                 codec.encode(holder, "cart")
 
-    def test_as_a_name(self, value: t.Any, says: str) -> None:
-        """What cannot be a value cannot be a name, whatever the others are."""
+    def test_a_name_is_refused(self, value: t.Any, message: str) -> None:
+        """A name is encoded as a value, whatever the other names are."""
         for names in ({value: b"\x01"}, {value: b"\x01", None: b"\x01"}):
-            with pytest.raises(SessionTypeError, match=re.escape(says)):
+            with pytest.raises(SessionTypeError, match=re.escape(message)):
                 codec.dumps(Record(1, b"", names))
 
 
-def test_keys_are_pointed_at() -> None:
-    """A key has no path of its own, so it is shown."""
+def test_the_message_shows_a_refused_key() -> None:
+    """A key has no path of its own."""
     with pytest.raises(SessionTypeError) as caught:
         codec.encode([{"ok": 1, Color.RED: 2}], 7)
     assert caught.value.path == "session[7][0] (the key <Color.RED: 1>)"
@@ -507,16 +514,16 @@ class Circular:
 
 @pytest.mark.parametrize("name", circles())
 def test_values_that_contain_themselves_are_refused(name: str) -> None:
-    """With an error that says so, not a crash of the interpreter."""
+    """They raise an error and do not crash the interpreter."""
     with pytest.raises(SessionTypeError, match="the value contains itself") as caught:
         codec.encode(circles()[name], "n")
     assert caught.value.path.startswith("session['n']")
 
 
 def test_a_value_may_be_in_several_places() -> None:
-    """Only a circle is refused."""
+    """Only circles are refused."""
     shared = [1, (2,)]
-    assert kept([shared, {"a": shared}, (shared, b"x")]) == [
+    assert round_trip([shared, {"a": shared}, (shared, b"x")]) == [
         shared,
         {"a": shared},
         (shared, b"x"),
@@ -524,14 +531,14 @@ def test_a_value_may_be_in_several_places() -> None:
 
 
 class Endless:
-    """Takes itself apart into another one of its kind."""
+    """Encode to another object of the same class."""
 
 
 _ENDLESS = Registered("endless", Endless, lambda value: Endless(), lambda value: value)
 
 
 def test_a_class_whose_encode_never_ends_is_refused() -> None:
-    """It makes ever new objects, so no circle can be seen."""
+    """It makes a new object each time, so the codec finds no circle."""
     registry = Registry()
     registry.add(_ENDLESS)
     with pytest.raises(SessionTypeError, match="nested too deeply"):
@@ -564,8 +571,8 @@ CORES: list[t.Any] = [1, b"bytes", 196, 2**70, "\xc4", Markup("x"), None]
 
 @pytest.mark.parametrize("core", [*CORES, ()], ids=repr)
 @pytest.mark.parametrize("name", WRAPS)
-def test_whatever_is_encoded_can_be_decoded(name: str, core: t.Any) -> None:
-    """Up to a depth at which encoding refuses; never beyond what decoding takes."""
+def test_every_value_that_encodes_also_decodes(name: str, core: t.Any) -> None:
+    """The codec refuses to encode deeper values than it can decode."""
     refused = False
     for depth in [*range(1, 24), 64, 101, 200, *range(250, 260), 400, 2000]:
         value = nested(depth, WRAPS[name], core)
@@ -582,8 +589,8 @@ def test_whatever_is_encoded_can_be_decoded(name: str, core: t.Any) -> None:
 
 
 @pytest.mark.parametrize("core", CORES, ids=repr)
-def test_the_depth_does_not_depend_on_what_is_inside(core: t.Any) -> None:
-    """Bytes take another path through the encoder, with the same limit."""
+def test_the_maximal_depth_is_the_same_for_bytes(core: t.Any) -> None:
+    """Bytes are encoded in another way, with the same limit."""
     for name, deepest in (("list", 255), ("dict", 255), ("tuple", 16)):
         value = nested(deepest, WRAPS[name], core)
         codec.encode(value, "n")
@@ -595,11 +602,11 @@ def test_the_depth_does_not_depend_on_what_is_inside(core: t.Any) -> None:
 
 @pytest.mark.parametrize("core", CORES, ids=repr)
 @pytest.mark.parametrize("name", ["tuple", "dict with other keys", "registered"])
-def test_the_depth_counts_anew_in_each_extension_type(name: str, core: t.Any) -> None:
-    """Which a value inside makes use of to the full."""
+def test_each_extension_type_has_its_own_depth(name: str, core: t.Any) -> None:
+    """A value inside one may have the full depth."""
     lists = nested(253 if name == "registered" else 255, WRAPS["list"], core)
     value = WRAPS[name](lists)
-    assert shape(kept(value)) == shape(value)
+    assert shape(round_trip(value)) == shape(value)
     with pytest.raises(SessionTypeError, match="nested too deeply"):
         codec.encode([WRAPS[name]([lists])], "n")
 
@@ -611,9 +618,9 @@ def test_the_depth_counts_anew_in_each_extension_type(name: str, core: t.Any) ->
         *(b"\x81\xa1k", b"\xde\0\1\xa1k", b"\xdf\0\0\0\1\xa1k"),
     ],
 )
-def test_bytes_that_are_nested_too_deeply_are_no_value(head: bytes) -> None:
-    """In each of the forms that lists and dicts have. Few levels more are read than are
-    written, as the list that an extension type holds is one.
+def test_a_message_that_is_nested_too_deeply_is_rejected(head: bytes) -> None:
+    """In each form of lists and dicts. Decoding allows a few levels more, as an
+    extension type holds a list.
     """
     codec.decode(head * 256 + b"\xc0", "n")
     for depth in (257, 400, 1000, 5000):
@@ -621,15 +628,15 @@ def test_bytes_that_are_nested_too_deeply_are_no_value(head: bytes) -> None:
             codec.decode(head * depth + b"\xc0", "n")
 
 
-def test_a_key_without_a_value_is_no_dict() -> None:
-    """Rather than a dict without that key."""
+def test_a_dict_with_a_key_without_value_is_rejected() -> None:
+    """The decoder must not drop the key."""
     flat = ormsgpack.packb([1, "one", 2])
     with pytest.raises(SessionTypeError, match="damaged"):
         codec.decode(ormsgpack.packb(ormsgpack.Ext(19, flat)), "n")
 
 
-def test_more_than_pythons_own_stack_is_refused() -> None:
-    """Layers that are each not too deep, with bytes inside."""
+def test_a_value_deeper_than_pythons_stack_is_refused() -> None:
+    """No single layer is too deep, and there are bytes inside."""
     value: t.Any = b"bytes"
     for _ in range(12):
         value = (nested(250, WRAPS["list"], value),)
@@ -638,9 +645,9 @@ def test_more_than_pythons_own_stack_is_refused() -> None:
     assert caught.value.path == "session['n']"
 
 
-def test_many_values_deep_down_cost_little() -> None:
-    """Of each its place is known, and that it is not in itself: at a cost that does
-    not grow with the depth. Bytes have everything looked at.
+def test_many_deeply_nested_values_are_encoded_quickly() -> None:
+    """The cost of a path and of the search for circles does not grow with the depth.
+    Bytes make the codec check every value.
     """
     flat = [*([] for _ in range(20_000)), b""]
     deep = nested(200, WRAPS["list"], flat)
@@ -654,26 +661,27 @@ def test_many_values_deep_down_cost_little() -> None:
     assert ratio < 2
 
 
-def test_large_flat_values_are_not_taken_for_deep_ones() -> None:
-    """Thousands of lists and dicts beside each other, as a cart may have, and
-    text whose bytes look like them.
+def test_large_flat_values_are_not_refused_as_too_deep() -> None:
+    """A cart may have thousands of lists and dicts side by side, or text that looks
+    like their encoding.
     """
     cart = [{"id": n, "tags": ["a", "b"], "size": (n, n)} for n in range(2000)]
-    assert kept(cart) == cart
+    assert round_trip(cart) == cart
     assert (
-        kept({"text": ["\u0416\u0410\u0411" * 5000]})["text"][0][:2] == "\u0416\u0410"
+        round_trip({"text": ["\u0416\u0410\u0411" * 5000]})["text"][0][:2]
+        == "\u0416\u0410"
     )
 
 
 def test_hostile_messages_neither_crash_nor_stall(tmp_path: Path) -> None:
-    """Deep nesting and huge lengths, on the main thread and on another one.
-    In a process of its own, as a crash of the interpreter fails no test.
+    """Deep nesting and huge lengths, on the main thread and on another one. A crash of
+    the interpreter fails no test, so they run in another process.
     """
     result = subprocess.run(
         [sys.executable, "-c", HOSTILE], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, (result.returncode, result.stderr)
-    # The peak of memory in KB and the seconds that it took.
+    # The peak of memory in KB, and the seconds.
     memory, seconds = map(float, result.stdout.split())
     assert seconds < 5
     assert memory < 300_000
@@ -728,7 +736,7 @@ def full():
 other = threading.Thread(target=full)
 other.start()
 other.join()
-# The process inherits its peak in getrusage() from the one that has started it.
+# The process inherits the peak in getrusage() from its parent process.
 status = pathlib.Path("/proc/self/status").read_text()
 print(status.partition("VmHWM:")[2].split()[0], time.monotonic() - start)
 """
@@ -748,9 +756,9 @@ RECORD = Record(
 
 class TestRecords:
     @given(record=records)
-    def test_any_record_comes_back_as_it_was(self, record: Record) -> None:
-        """Names of every storable type, their order and bytes; and both dates, that
-        of the beginning always.
+    def test_any_record_round_trips(self, record: Record) -> None:
+        """Names of every type that can be stored, their order and bytes, and both
+        dates.
         """
         data = codec.dumps(record)
         again = codec.loads(data)
@@ -760,20 +768,20 @@ class TestRecords:
         assert codec.dumps(again) == data
 
     @pytest.mark.parametrize("record", [RECORD, Record(0, b"", {})])
-    def test_plain_names_are_a_map(self, record: Record) -> None:
-        """Which is what nearly all sessions have, and the cheaper form."""
+    def test_a_record_of_str_names_is_a_map(self, record: Record) -> None:
+        """Nearly all sessions have only str names, and a map is shorter."""
         created, nonce, named = ormsgpack.unpackb(codec.dumps(record)[5:])
         assert Record(created, nonce, named) == record
 
-    def test_one_and_its_text_are_two_names(self) -> None:
-        """As in Buffalo, whose names are any value."""
+    def test_1_and_its_text_are_different_names(self) -> None:
+        """As in Buffalo, where a name is any value."""
         names: dict[t.Any, bytes] = {1: b"\x01", "1": b"\x02", b"1": b"\x03"}
         again = codec.loads(codec.dumps(Record(1, b"", names))).values
         assert shape(again) == shape(names)
 
     @pytest.mark.parametrize("names", ["str", "others"])
-    def test_every_changed_byte_is_noticed(self, names: str) -> None:
-        """Any byte of a record changed to any other."""
+    def test_every_changed_byte_is_detected(self, names: str) -> None:
+        """Any byte of a record is changed to any other."""
         data = codec.dumps(RECORD if names == "str" else odd_record())
         for index, byte in enumerate(data):
             for other in range(256):
@@ -781,15 +789,15 @@ class TestRecords:
                     assert corrupt(data[:index] + bytes([other]) + data[index + 1 :])
 
     @pytest.mark.parametrize("names", ["str", "others"])
-    def test_every_truncation_is_noticed(self, names: str) -> None:
-        """At every byte, as after a disk was full."""
+    def test_every_truncated_record_is_detected(self, names: str) -> None:
+        """At every byte, as after a full disk."""
         data = codec.dumps(RECORD if names == "str" else odd_record())
         for end in range(len(data)):
             assert corrupt(data[:end])
 
     @given(tail=st.binary(min_size=1))
-    def test_appended_bytes_are_noticed(self, tail: bytes) -> None:
-        """As where one record was written over a longer one."""
+    def test_appended_bytes_are_detected(self, tail: bytes) -> None:
+        """A record may have been written over a longer one."""
         assert corrupt(codec.dumps(RECORD) + tail)
 
     @given(data=st.binary(max_size=100))
@@ -797,20 +805,22 @@ class TestRecords:
     @example(b"")
     @example(b"\x01")
     @example(b"\x02" + codec.dumps(RECORD)[1:])
-    def test_foreign_bytes_are_no_record(self, data: bytes) -> None:
-        """Nothing but a rejection, whatever the bytes are."""
+    def test_foreign_bytes_are_rejected(self, data: bytes) -> None:
+        """No other error is raised, whatever the bytes are."""
         assert corrupt(data)
 
     @given(body=st.binary(max_size=60))
     @settings(max_examples=500)
-    def test_a_right_checksum_proves_nothing(self, body: bytes) -> None:
-        """What it holds is checked all the same."""
+    def test_a_record_with_a_valid_checksum_is_still_checked(self, body: bytes) -> None:
+        """Its content may be malformed."""
         assert rejected_or_sound(with_checksum(body))
 
     @given(data=st.data())
     @settings(max_examples=500)
-    def test_records_changed_under_their_checksum(self, data: st.DataObject) -> None:
-        """Bytes of a sound record changed, removed and put in."""
+    def test_a_record_with_changed_content_and_valid_checksum_is_checked(
+        self, data: st.DataObject
+    ) -> None:
+        """Bytes are changed, removed and inserted."""
         body = bytearray(codec.dumps(odd_record())[5:])
         for _ in range(data.draw(st.integers(1, 4))):
             place = data.draw(st.integers(0, len(body) - 1))
@@ -820,8 +830,8 @@ class TestRecords:
         assert rejected_or_sound(with_checksum(bytes(body)))
 
     @pytest.mark.parametrize("count", [0, 15, 16, 65535, 65536, 70_000])
-    def test_extension_types_of_every_length(self, count: int) -> None:
-        """Their content is an array as ormsgpack would write it."""
+    def test_extension_types_of_every_length_are_decoded(self, count: int) -> None:
+        """Their content is an array in the form of ormsgpack."""
         value = tuple(range(count))
         data = codec.encode(value, "n")
         assert data.endswith(ormsgpack.packb(list(value)))
@@ -854,21 +864,23 @@ class TestRecords:
         ],
         ids=stable_repr,
     )
-    def test_other_shapes_are_no_record(self, content: t.Any) -> None:
-        """Sound MessagePack with a sound checksum that is something else."""
+    def test_records_of_another_shape_are_rejected(self, content: t.Any) -> None:
+        """They are valid MessagePack with a valid checksum."""
         assert corrupt(with_checksum(ormsgpack.packb(content)))
 
     @given(data=st.binary(max_size=60))
     @settings(max_examples=500)
-    def test_any_bytes_as_a_value(self, data: bytes) -> None:
-        """They are a value or an error of this one value."""
+    def test_any_bytes_are_a_value_or_an_error_of_that_value(self, data: bytes) -> None:
+        """Other values of the record are not affected."""
         with contextlib.suppress(SessionTypeError):
             codec.decode(data, "n")
 
     @given(tag=st.integers(-128, 127), data=st.binary(max_size=30))
     @settings(max_examples=1000)
-    def test_any_bytes_as_an_extension(self, tag: int, data: bytes) -> None:
-        """Of every tag, known or not."""
+    def test_any_bytes_in_an_extension_are_a_value_or_an_error(
+        self, tag: int, data: bytes
+    ) -> None:
+        """With every tag, known or unknown."""
         packed = bytes([0xC7, len(data), tag % 256]) + data
         with contextlib.suppress(SessionTypeError):
             codec.decode(packed, "n")
@@ -885,7 +897,7 @@ def corrupt(data: bytes) -> bool:
 
 
 def rejected_or_sound(data: bytes) -> bool:
-    """Whether a record is rejected, or one whose parts are what they should be."""
+    """Load a record; check that it is rejected or that its parts are valid."""
     try:
         record = codec.loads(data)
         codec.dumps(record)
@@ -911,10 +923,10 @@ def odd_record() -> Record:
 
 
 class TestUnknownTypes:
-    """Values of a class that is not registered where they are read."""
+    """The reader has not registered the class of a value."""
 
-    def test_reading_one_says_what_is_missing(self) -> None:
-        """The registered name, and where to mend it."""
+    def test_reading_an_unknown_type_names_the_class(self) -> None:
+        """The message shows the registered name and explains the fix."""
         data = codec.encode([Circular([1])], "cart")
         with pytest.raises(SessionTypeError) as caught:
             stranger.decode(data, "cart")
@@ -922,15 +934,15 @@ class TestUnknownTypes:
         assert f"{__name__}.Circular" in str(caught.value)
         assert "register_type" in str(caught.value)
 
-    def test_the_others_can_be_read(self) -> None:
-        """One unknown value is no reason to lose a session."""
+    def test_values_beside_an_unknown_type_can_be_read(self) -> None:
+        """One unknown value must not end the session."""
         record = stranger.loads(codec.dumps(odd_record()))
         assert stranger.decode(record.values[1], 1) == {1: {"a"}, "b": (1.5, b"x")}
         with pytest.raises(SessionTypeError):
             stranger.decode(record.values["1"], "1")
 
-    def test_their_bytes_are_kept(self) -> None:
-        """By who cannot read them, so that who can still can."""
+    def test_the_bytes_of_an_unknown_type_are_kept(self) -> None:
+        """An application that has registered the class can still read them."""
         data = codec.dumps(odd_record())
         assert stranger.dumps(stranger.loads(data)) == data
 
@@ -944,10 +956,10 @@ class TestUnknownTypes:
             ("", None),
         ],
     )
-    def test_a_time_zone_is_looked_up_where_they_are(
+    def test_an_unknown_time_zone_is_named_in_the_error(
         self, zone: str, problem: str | None
     ) -> None:
-        """And nowhere else; one that is unknown is named, but not at any length."""
+        """Only installed zones are looked up. A long name is shortened."""
         moment = ormsgpack.packb(["2026-01-01T00:00:00", 0, zone])
         data = ormsgpack.packb(ormsgpack.Ext(2, moment))
         with pytest.raises(SessionTypeError, match=problem or "damaged") as caught:
@@ -956,7 +968,7 @@ class TestUnknownTypes:
         assert "passwd" not in str(caught.value)
 
     def test_an_unreadable_name_is_kept(self) -> None:
-        """Beside names that are added and removed."""
+        """Other names can be added and removed."""
         registry = Registry()
         register_in(registry, Ticket, "ticket")
         knowing = NativeCodec(registry)
@@ -970,8 +982,10 @@ class TestUnknownTypes:
         again = knowing.loads(stranger.dumps(record)).values
         assert again == {ticket: b"\x02", "b": b"\x03"}
 
-    def test_a_decoder_that_fails_is_named_without_the_value(self) -> None:
-        """Its own message may quote what was stored; ours must not."""
+    def test_the_error_of_a_decoder_does_not_show_the_value(self) -> None:
+        """The decoder's own message may quote the stored value. The codec's message
+        names the class.
+        """
         registry = Registry()
 
         def refuse(value: t.Any) -> Ticket:
@@ -985,8 +999,8 @@ class TestUnknownTypes:
         assert "hunter2" not in str(caught.value)
         assert "hunter2" in str(caught.value.__cause__)
 
-    def test_an_encoder_that_fails_is_named_without_the_value(self) -> None:
-        """The same on the way in, with the path."""
+    def test_the_error_of_an_encoder_does_not_show_the_value(self) -> None:
+        """The message names the class and the path."""
         registry = Registry()
 
         def refuse(ticket: Ticket) -> str:
@@ -998,8 +1012,8 @@ class TestUnknownTypes:
         assert caught.value.path == "session['n'][0]['t']"
         assert "hunter2" not in str(caught.value)
 
-    def test_a_failure_leaves_nothing_behind(self) -> None:
-        """Damaged bytes are not reported with the problem of the value before."""
+    def test_a_failed_value_does_not_affect_the_next_error(self) -> None:
+        """The next error must not show the problem of an earlier value."""
         data = codec.encode(Circular([]), "n")
         with pytest.raises(SessionTypeError, match="register_type"):
             stranger.decode(data, "n")
@@ -1007,7 +1021,7 @@ class TestUnknownTypes:
             stranger.decode(b"\xc1", "n")
 
     def test_a_time_zone_that_is_not_installed_is_named(self) -> None:
-        """Its data may be missing on one of two machines."""
+        """The zone's data may be missing on one of two machines."""
         when = dt.datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))
         data = codec.encode(when, "n").replace(b"Berlin", b"Xanadu")
         with pytest.raises(SessionTypeError, match="Europe/Xanadu"):
@@ -1016,8 +1030,8 @@ class TestUnknownTypes:
     @pytest.mark.parametrize(
         "key", [b"../../e/passwd", b"/etc/passwd/ab", b"Europe\0/Berlin"]
     )
-    def test_a_time_zone_reaches_no_other_file(self, key: bytes) -> None:
-        """Its name is part of a path."""
+    def test_a_time_zone_name_cannot_reach_another_file(self, key: bytes) -> None:
+        """The name becomes part of a path."""
         when = dt.datetime(2024, 1, 1, tzinfo=ZoneInfo("America/Denver"))
         data = codec.encode(when, "n")
         assert len(key) == len(b"America/Denver")
@@ -1044,7 +1058,7 @@ class Exploit:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickles_are_never_loaded(tmp_path: Path, protocol: int) -> None:
-    """As a record, as its body, as a value, and inside every extension type."""
+    """As a record, its body, a value, or inside any extension type."""
     trap = tmp_path / "created"
     data = pickle.dumps(Exploit(trap), protocol)
     assert len(data) < 256
@@ -1052,7 +1066,7 @@ def test_pickles_are_never_loaded(tmp_path: Path, protocol: int) -> None:
     assert corrupt(with_checksum(data))
     lengths = [bytes([0xC7, len(data), tag]) for tag in range(256)]
     for lead in (b"", *lengths):
-        # Some make a number or a text of it, most refuse it.
+        # Some decode it to a number or a text, most refuse it.
         with contextlib.suppress(SessionTypeError):
             codec.decode(lead + data, "n")
     assert not trap.exists()
@@ -1061,13 +1075,13 @@ def test_pickles_are_never_loaded(tmp_path: Path, protocol: int) -> None:
 
 
 def test_threads_do_not_disturb_each_other() -> None:
-    """One codec serves all of an application's threads."""
+    """All threads of an application share one codec."""
     failures: list[str] = []
 
     def work(seed: int) -> None:
         value: t.Any = nested(12, WRAPS["tuple"], [seed, b"x", {seed: {str(seed)}}])
         for _ in range(200):
-            if shape(kept(value)) != shape(value):
+            if shape(round_trip(value)) != shape(value):
                 failures.append("changed")
             try:
                 stranger.decode(codec.encode((Circular([seed]),), "n"), seed)
@@ -1084,7 +1098,7 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 
 def test_names_are_shortened_in_messages() -> None:
-    """A message stays readable, whatever the name and the depth are."""
+    """A message stays readable with long names and deep paths."""
     with pytest.raises(SessionTypeError) as caught:
         codec.encode({"k" * 1000: nested(100, WRAPS["list"], object())}, "n" * 1000)
     assert len(str(caught.value)) < 500
@@ -1094,8 +1108,8 @@ def test_names_are_shortened_in_messages() -> None:
 # The documentation
 
 
-def test_the_documented_record_is_what_is_written() -> None:
-    """The worked example in docs/formats.md, byte for byte."""
+def test_the_codec_writes_the_documented_record() -> None:
+    """It matches the worked example in docs/formats.md, byte for byte."""
     block = re.search(r"```text\n(01 .*?)```", FORMATS, re.DOTALL)
     assert block
     digits = ""
@@ -1107,7 +1121,7 @@ def test_the_documented_record_is_what_is_written() -> None:
 
 
 def test_every_extension_type_is_documented() -> None:
-    """Tag by tag: an example from the document decodes to what it says."""
+    """For each tag, the document's example decodes to the documented value."""
     rows = re.findall(
         r"^\| (\d+) \| .*? \| `([0-9a-f ]+)` = `(.+?)` \|$", FORMATS, re.M
     )

@@ -25,7 +25,7 @@ def desk(server_store: Store) -> Desk:
 
 
 def two(desk: Desk, cookie: str) -> tuple[Session, Session]:
-    """Two requests with the same cookie that have both loaded the session."""
+    """Return two requests with the same cookie that have both loaded the session."""
     sessions = desk.session(cookie), desk.session(cookie)
     for session in sessions:
         list(session)
@@ -34,7 +34,7 @@ def two(desk: Desk, cookie: str) -> tuple[Session, Session]:
 
 class TestDifferentNames:
     def test_both_writes_survive(self, desk: Desk) -> None:
-        """Setting different names."""
+        """The two requests set different names."""
         cookie = desk.stored(a=1)
         first, second = two(desk, cookie)
         first["x"] = 1
@@ -44,7 +44,7 @@ class TestDifferentNames:
         assert desk.values(cookie) == {"a": 1, "x": 1, "y": 2}
 
     def test_a_deletion_is_not_undone(self, desk: Desk) -> None:
-        """By a save that did not touch the name."""
+        """The other request saves without having changed that name."""
         cookie = desk.stored(a=1, b=2)
         first, second = two(desk, cookie)
         second["b"] = 3
@@ -54,7 +54,7 @@ class TestDifferentNames:
         assert desk.values(cookie) == {"b": 3}
 
     def test_a_name_that_was_only_read_is_not_written_back(self, desk: Desk) -> None:
-        """Having handed out the old value is no claim to it."""
+        """Reading an old value does not overwrite a newer one."""
         cookie = desk.stored(cart=[1], b=1)
         first, second = two(desk, cookie)
         assert second["cart"] == [1]
@@ -65,7 +65,7 @@ class TestDifferentNames:
         assert desk.values(cookie) == {"cart": [1, 2], "b": 2}
 
     def test_a_request_that_only_reads_writes_nothing(self, desk: Desk) -> None:
-        """Whatever the other did meanwhile."""
+        """It does not overwrite what the other request saved."""
         cookie = desk.stored(a=[1])
         first, second = two(desk, cookie)
         assert second["a"] == [1]
@@ -75,7 +75,7 @@ class TestDifferentNames:
         assert desk.values(cookie) == {"a": [1, 2]}
 
     def test_an_untouched_session_writes_nothing(self, desk: Desk) -> None:
-        """Not even to extend its life."""
+        """It does not even extend the session's life."""
         cookie = desk.stored(a=1)
         untouched = desk.session(cookie)
         writer = desk.session(cookie)
@@ -84,8 +84,8 @@ class TestDifferentNames:
         untouched.save()
         assert desk.values(cookie) == {"a": 2}
 
-    def test_many_conflicts_in_a_row_are_survived(self, desk: Desk) -> None:
-        """Each attempt merges anew, until one gets through."""
+    def test_a_save_succeeds_after_several_conflicts(self, desk: Desk) -> None:
+        """Each attempt merges again until one write succeeds."""
         cookie = desk.stored(a=0)
         loser = desk.session(cookie)
         loser["mine"] = 1
@@ -108,8 +108,10 @@ class TestDifferentNames:
             **{f"other{number}": number for number in range(5)},
         }
 
-    def test_what_the_other_saved_is_seen_after_saving(self, desk: Desk) -> None:
-        """A session that has merged shows what is stored."""
+    def test_a_merging_save_shows_the_changes_of_the_other_request(
+        self, desk: Desk
+    ) -> None:
+        """After the save the session shows what is stored."""
         cookie = desk.stored(a=1)
         first, second = two(desk, cookie)
         first["x"] = 1
@@ -119,7 +121,9 @@ class TestDifferentNames:
         assert dict(second) == {"a": 1, "x": 1, "y": 1}
 
     def test_an_edit_after_a_merging_save_keeps_both(self, desk: Desk) -> None:
-        """The value in hand is older than the store's; only the edit counts."""
+        """The list that the view holds is older than the stored one. Only the edit is
+        applied to the stored list.
+        """
         cookie = desk.stored(cart=[1], b=1)
         first, second = two(desk, cookie)
         cart = second["cart"]
@@ -134,7 +138,7 @@ class TestDifferentNames:
 
 class TestTheSameName:
     def test_two_appends_are_both_kept(self, desk: Desk) -> None:
-        """Two ``flash()`` calls both arrive, also where there was no list."""
+        """Two ``flash()`` calls both arrive, even if no list was stored before."""
         cookie = desk.stored(a=1)
         for expected in (["x", "y"], ["x", "y", "x", "y"]):
             first, second = two(desk, cookie)
@@ -144,20 +148,20 @@ class TestTheSameName:
             second.save()
             assert desk.values(cookie)["_flashes"] == expected
 
-    def test_taking_all_keeps_what_the_other_adds(self, desk: Desk) -> None:
-        """One shows the messages, the other adds one."""
-        cookie = desk.stored(_flashes=["old"])
-        first, second = two(desk, cookie)
-        first.pop("_flashes")
-        second["_flashes"].append("new")
-        first.save()
-        second.save()
-        assert desk.values(cookie) == {"_flashes": ["new"]}
-
-    def test_adding_keeps_what_the_other_adds_while_taking_all(
+    def test_taking_all_messages_keeps_the_message_of_another_request(
         self, desk: Desk
     ) -> None:
-        """The same the other way round."""
+        """One request shows the messages, the other adds one."""
+        cookie = desk.stored(_flashes=["old"])
+        first, second = two(desk, cookie)
+        first.pop("_flashes")
+        second["_flashes"].append("new")
+        first.save()
+        second.save()
+        assert desk.values(cookie) == {"_flashes": ["new"]}
+
+    def test_a_message_is_kept_when_another_request_takes_all(self, desk: Desk) -> None:
+        """The request that takes all messages is saved first."""
         cookie = desk.stored(_flashes=["old"])
         first, second = two(desk, cookie)
         first.pop("_flashes")
@@ -166,9 +170,11 @@ class TestTheSameName:
         first.save()
         assert desk.values(cookie) == {"_flashes": ["new"]}
 
-    def test_what_is_appended_after_a_merging_save_is_added(self, desk: Desk) -> None:
-        """To what the others had appended, which the list in hand does not have; and
-        in lists within other values, too.
+    def test_an_append_after_a_merging_save_is_applied_to_the_stored_list(
+        self, desk: Desk
+    ) -> None:
+        """The view's list lacks the other request's elements. Lists inside other values
+        are merged, too.
         """
         cookie = desk.stored(log=["old"], flash={"info": ["old"]})
         first, second = two(desk, cookie)
@@ -181,10 +187,10 @@ class TestTheSameName:
         expected = [f"{who} {n}" for n in range(3) for who in ("second", "first")]
         assert found == {"log": ["old", *expected], "flash": {"info": found["log"]}}
 
-    def test_what_is_appended_after_a_merging_save_brings_nothing_back(
+    def test_an_append_after_a_merging_save_does_not_restore_taken_elements(
         self, desk: Desk
     ) -> None:
-        """Another one took what the list in hand still has."""
+        """The view's list still holds elements that another request has taken."""
         cookie = desk.stored(_flashes=["old"])
         adding, taking = two(desk, cookie)
         adding["_flashes"].append("one")
@@ -196,10 +202,10 @@ class TestTheSameName:
         assert desk.values(cookie) == {"_flashes": ["one", "two"]}
 
     @pytest.mark.parametrize("again", ["set", "claimed and set"])
-    def test_another_list_after_a_merging_save_replaces_it(
+    def test_a_new_list_after_a_merging_save_replaces_the_stored_one(
         self, desk: Desk, again: str
     ) -> None:
-        """It is the later one then; and so is what is made of that."""
+        """The later save wins. Edits of the new list are saved, too."""
         cookie = desk.stored(log=["old"])
         first, second = two(desk, cookie)
         first["log"].append("first")
@@ -219,7 +225,7 @@ class TestTheSameName:
     def test_a_message_that_was_taken_does_not_come_back(
         self, desk: Desk, first_to_save: int
     ) -> None:
-        """Meanwhile one adds a message, and another one takes all and adds its own."""
+        """One request adds a message. Another one takes all and adds its own."""
         cookie = desk.stored(_flashes=["old"])
         adding, taking = two(desk, cookie)
         adding["_flashes"].append("new")
@@ -230,7 +236,7 @@ class TestTheSameName:
         assert desk.values(cookie) == {"_flashes": ["other", "new"]}
 
     def test_buffalo_flashes_are_merged_by_kind(self, desk: Desk) -> None:
-        """Dicts by key, the lists in them by what was appended."""
+        """The dict is merged by key, and each list in it keeps both appends."""
         cookie = desk.stored(a=1)
         first, second = two(desk, cookie)
         first.flash.add("info", "one")
@@ -244,7 +250,7 @@ class TestTheSameName:
         }
 
     def test_a_cart_is_merged_by_key(self, desk: Desk) -> None:
-        """Two tabs put different things into it."""
+        """Two browser tabs put different things into the cart."""
         cookie = desk.stored(cart={"tea": 1, "cup": 1})
         first, second = two(desk, cookie)
         first["cart"]["tea"] = 2
@@ -255,7 +261,7 @@ class TestTheSameName:
         assert desk.values(cookie) == {"cart": {"tea": 2, "milk": 1}}
 
     def test_sets_are_merged_by_element(self, desk: Desk) -> None:
-        """Added by one, removed by the other."""
+        """One request adds an element, the other removes one."""
         cookie = desk.stored(seen={1, 2})
         first, second = two(desk, cookie)
         first["seen"].add(3)
@@ -264,8 +270,8 @@ class TestTheSameName:
         second.save()
         assert desk.values(cookie) == {"seen": {2, 3}}
 
-    def test_otherwise_the_later_save_wins(self, desk: Desk) -> None:
-        """There is nothing to merge in a number."""
+    def test_the_later_save_wins_for_other_values(self, desk: Desk) -> None:
+        """Two numbers cannot be merged."""
         cookie = desk.stored(a=1)
         first, second = two(desk, cookie)
         first["a"] = 2
@@ -274,8 +280,10 @@ class TestTheSameName:
         second.save()
         assert desk.values(cookie) == {"a": 3}
 
-    def test_an_append_to_what_was_edited_is_the_later_save(self, desk: Desk) -> None:
-        """As long as this request has not merged the list itself."""
+    def test_an_append_to_a_list_that_another_request_edited_wins(
+        self, desk: Desk
+    ) -> None:
+        """The later save replaces the whole list."""
         cookie = desk.stored(a=[1, 2])
         first, second = two(desk, cookie)
         first["a"][0] = "edited"
@@ -284,11 +292,11 @@ class TestTheSameName:
         second.save()
         assert desk.values(cookie) == {"a": [1, 2, 3]}
 
-    def test_what_cannot_be_read_here_is_not_merged(
+    def test_a_value_of_an_unknown_class_is_not_merged(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Another release wrote a class this one does not know: the later save
-        wins, and nothing fails.
+        """Another release of the application wrote it. The later save wins without an
+        error.
         """
         entry = registry.by_name["tests.Point"]
         cookie = desk.stored(p=[Point(1)])
@@ -310,10 +318,10 @@ class Point:
 
 class TestEnded:
     @pytest.mark.parametrize("ending", ["clear", "destroy", "regenerate"])
-    def test_a_slow_request_does_not_bring_it_back(
+    def test_a_slow_request_does_not_restore_an_ended_session(
         self, desk: Desk, ending: str
     ) -> None:
-        """Its write is dropped, told of, and sets no cookie."""
+        """The session drops its write, emits a conflict and sets no cookie."""
         cookie = desk.stored(user_id=1)
         slow, logout = two(desk, cookie)
         slow["seen"] = True
@@ -329,10 +337,10 @@ class TestEnded:
         assert slow.cookie is None
         assert desk.values(cookie) == {}
 
-    def test_a_slow_request_does_not_revive_an_expired_session(
+    def test_a_slow_request_does_not_restore_an_expired_session(
         self, desk: Desk
     ) -> None:
-        """Gone while the request was under way."""
+        """The record expired while the request ran."""
         cookie = desk.stored(a=1)
         slow = desk.session(cookie)
         slow["a"] = 2
@@ -345,7 +353,7 @@ class TestEnded:
     def test_a_record_that_was_damaged_meanwhile_is_left_alone(
         self, desk: Desk
     ) -> None:
-        """There is nothing to apply the change to."""
+        """The session cannot apply its change to a damaged record."""
         cookie = desk.stored(a=1)
         slow = desk.session(cookie)
         slow["a"] = 2
@@ -357,10 +365,10 @@ class TestEnded:
         assert desk.store.load(cookie) == b"damaged"
 
     @pytest.mark.parametrize("asked", ["regenerate", "modified"])
-    def test_what_was_asked_without_a_change_is_dropped(
+    def test_regenerate_and_modified_are_dropped_after_the_end(
         self, desk: Desk, asked: str
     ) -> None:
-        """And told: the view takes it for done."""
+        """They are a conflict although no value changed: the view relies on them."""
         cookie = desk.stored(a=1)
         asking, leaving = two(desk, cookie)
         leaving.clear()
@@ -374,10 +382,10 @@ class TestEnded:
         assert asking.cookie is None
         assert desk.emitted == [("conflict", None)]
 
-    def test_of_what_was_not_changed_nothing_is_dropped(
+    def test_a_late_refresh_of_an_ended_session_is_no_conflict(
         self, desk: Desk, request: pytest.FixtureRequest
     ) -> None:
-        """A renewal comes too late. There is nothing to warn of."""
+        """The request changed nothing, so no change is lost."""
         cookie = desk.stored(a=1)
         desk.refresh_due = True
         reading, leaving = two(desk, cookie)
@@ -388,8 +396,8 @@ class TestEnded:
         assert reading.cookie is None
         assert desk.emitted == []
 
-    def test_a_renewal_does_not_revive_it(self, desk: Desk) -> None:
-        """Reading alone, when the cookie is due."""
+    def test_a_refresh_does_not_restore_an_ended_session(self, desk: Desk) -> None:
+        """The request only reads while its cookie is due for a refresh."""
         desk.refresh_due = True
         cookie = desk.stored(a=1)
         slow, logout = two(desk, cookie)
@@ -399,8 +407,8 @@ class TestEnded:
         assert slow.cookie is None
         assert desk.values(cookie) == {}
 
-    def test_logging_out_beats_a_write_in_between(self, desk: Desk) -> None:
-        """The session ends although it changed after it was loaded."""
+    def test_a_logout_ends_a_session_that_changed_meanwhile(self, desk: Desk) -> None:
+        """Another request saved after the logout had loaded the session."""
         cookie = desk.stored(user_id=1)
         writer, logout = two(desk, cookie)
         writer["seen"] = True
@@ -410,10 +418,8 @@ class TestEnded:
         assert logout.cookie == ""
         assert desk.values(cookie) == {}
 
-    def test_what_comes_after_a_dropped_save_is_dropped_with_it(
-        self, desk: Desk
-    ) -> None:
-        """The session of this request has ended; that is told once."""
+    def test_saves_after_a_dropped_save_are_dropped_too(self, desk: Desk) -> None:
+        """The request's session has ended. It emits the conflict once."""
         cookie = desk.stored(a=1)
         ending, late = two(desk, cookie)
         ending.clear()
@@ -425,8 +431,8 @@ class TestEnded:
         assert desk.emitted.count(("conflict", None)) == 1
         assert desk.values(cookie) == {}
 
-    def test_two_logouts_leave_a_newer_cookie_alone(self, desk: Desk) -> None:
-        """The second finds it done, and the browser may have logged in again."""
+    def test_only_the_first_of_two_logouts_removes_the_cookie(self, desk: Desk) -> None:
+        """The browser may hold the cookie of a new login by then."""
         cookie = desk.stored(user_id=1)
         first, second = two(desk, cookie)
         first.clear()
@@ -436,10 +442,8 @@ class TestEnded:
         assert first.cookie == ""
         assert second.cookie is None
 
-    def test_logging_out_of_an_expired_session_leaves_the_cookie_alone(
-        self, desk: Desk
-    ) -> None:
-        """There is nothing to end, and nothing is left under the old id."""
+    def test_a_logout_from_an_expired_session_sets_no_cookie(self, desk: Desk) -> None:
+        """It leaves no record under the old id."""
         cookie = desk.stored(user_id=1)
         session = desk.session(cookie)
         session.clear()
@@ -449,10 +453,10 @@ class TestEnded:
         assert ("conflict", None) in desk.emitted
         assert desk.store.load(cookie) is None
 
-    def test_a_login_after_clear_is_kept_though_the_old_session_ended(
+    def test_values_set_after_clear_are_kept_if_the_old_session_has_ended(
         self, desk: Desk
     ) -> None:
-        """The new session does not depend on the old one."""
+        """They belong to a new session, which does not depend on the old one."""
         cookie = desk.stored(user_id=1)
         first, second = two(desk, cookie)
         first.destroy()
@@ -463,8 +467,8 @@ class TestEnded:
         assert second.cookie
         assert desk.values(second.cookie) == {"user_id": 2}
 
-    def test_regenerating_keeps_a_write_in_between(self, desk: Desk) -> None:
-        """What was saved under the old id moves to the new one."""
+    def test_regenerate_keeps_the_write_of_another_request(self, desk: Desk) -> None:
+        """A change saved under the old id moves to the new id."""
         cookie = desk.stored(a=1)
         writer, login = two(desk, cookie)
         login.regenerate()
@@ -476,8 +480,8 @@ class TestEnded:
         assert desk.values(login.cookie) == {"a": 1, "b": 2, "user_id": 1}
         assert desk.values(cookie) == {}
 
-    def test_a_write_in_between_leaves_one_successor(self, desk: Desk) -> None:
-        """The second attempt makes another id, and the first one is forgotten."""
+    def test_a_conflict_during_regenerate_leaves_one_new_id(self, desk: Desk) -> None:
+        """The second attempt makes another id and deletes the first one."""
         cookie = desk.stored(a=1)
         login, other = two(desk, cookie)
         made = new_tokens(desk)
@@ -488,8 +492,8 @@ class TestEnded:
         assert made[-1] == login.cookie
         assert [desk.store.load(token) for token in made[:-1]] == [None]
 
-    def test_of_two_that_regenerate_one_does(self, desk: Desk) -> None:
-        """There are never two live successors."""
+    def test_only_one_of_two_requests_regenerates(self, desk: Desk) -> None:
+        """The old id never has two live successors."""
         cookie = desk.stored(a=1)
         first, second = two(desk, cookie)
         made = new_tokens(desk)
@@ -500,10 +504,10 @@ class TestEnded:
         assert second.cookie is None
         assert [desk.values(token) for token in made] == [{"a": 1}, {}]
 
-    def test_a_store_that_fails_while_regenerating_costs_nothing(
+    def test_a_store_failure_during_regenerate_keeps_the_old_session(
         self, desk: Desk
     ) -> None:
-        """Whichever of the two writes it is, the old session goes on."""
+        """Whichever of the two writes fails, the old cookie stays good."""
         for failing in (1, 2):
             cookie = desk.stored(a=1)
             session = desk.session(cookie)
@@ -530,30 +534,30 @@ class TestEnded:
 
 
 def new_tokens(desk: Desk) -> list[str]:
-    """Those that the store issues from now on."""
+    """Return the list of the tokens that the store issues from now on."""
     made: list[str] = []
     save = desk.store.save
 
-    def noting(token: str | None, *args: object, **kwargs: object) -> str:
+    def recording(token: str | None, *args: object, **kwargs: object) -> str:
         result = save(token, *args, **kwargs)  # type: ignore[arg-type]
         if token is None:
             made.append(result)
         return result
 
-    desk.store.save = noting  # type: ignore[method-assign]
+    desk.store.save = recording  # type: ignore[method-assign]
     return made
 
 
 class TestGetOnce:
-    def test_one_of_two_gets_it(self, desk: Desk) -> None:
-        """Though both had loaded the session before."""
+    def test_only_one_of_two_requests_gets_the_value(self, desk: Desk) -> None:
+        """Both had loaded the session before the first claim."""
         cookie = desk.stored(ticket="prize")
         first, second = two(desk, cookie)
         assert first.get_once("ticket") == "prize"
         assert second.get_once("ticket", "none") == "none"
 
-    def test_it_is_claimed_at_the_call(self, desk: Desk) -> None:
-        """Not at the end of the request, and whatever becomes of the request."""
+    def test_the_call_itself_claims_the_value(self, desk: Desk) -> None:
+        """The claim does not wait for the end of the request and is never undone."""
         cookie = desk.stored(ticket="prize", a=1)
         first = desk.session(cookie)
         first["a"] = 2
@@ -562,17 +566,17 @@ class TestGetOnce:
         first.save()
         assert desk.values(cookie) == {"a": 2}
 
-    def test_one_that_had_read_it_before_loses_too(self, desk: Desk) -> None:
-        """A value read earlier is no claim."""
+    def test_reading_a_value_does_not_claim_it(self, desk: Desk) -> None:
+        """A request that read the value earlier gets the default, too."""
         cookie = desk.stored(ticket=["prize"])
         first, second = two(desk, cookie)
         assert second["ticket"] == ["prize"]
         assert first.get_once("ticket") == ["prize"]
         assert second.get_once("ticket") is None
 
-    def test_a_value_that_was_edited_is_claimed_all_the_same(self, desk: Desk) -> None:
-        """As flash messages to which this request adds one: of those that were there
-        before, each is handed out once.
+    def test_an_edited_list_is_claimed_element_by_element(self, desk: Desk) -> None:
+        """The request adds a flash message to the list. Each older message is still
+        handed out once.
         """
         cookie = desk.stored(messages=["old"], a=1)
         first, second = two(desk, cookie)
@@ -586,10 +590,10 @@ class TestGetOnce:
             session.save()
         assert desk.values(cookie) == {"a": 1}
 
-    def test_one_that_was_replaced_is_claimed_with_what_replaces_it(
+    def test_replacing_a_value_before_get_once_claims_the_old_value_too(
         self, desk: Desk
     ) -> None:
-        """The one before is nobody's any more."""
+        """No other request gets the value that was replaced."""
         cookie = desk.stored(ticket="first")
         first, second = two(desk, cookie)
         first["ticket"] = "second"
@@ -597,8 +601,8 @@ class TestGetOnce:
         assert second.get_once("ticket") is None
         assert "ticket" not in first
 
-    def test_what_was_claimed_can_be_set_again(self, desk: Desk) -> None:
-        """The very same value, too: it is not there any more."""
+    def test_a_claimed_value_can_be_set_again(self, desk: Desk) -> None:
+        """The request may even set an equal value."""
         cookie = desk.stored(ticket=["prize"])
         session = desk.session(cookie)
         assert session["ticket"] == ["prize"]
@@ -606,10 +610,8 @@ class TestGetOnce:
         session.save()
         assert desk.values(cookie) == {"ticket": ["prize"]}
 
-    def test_what_the_other_wrote_meanwhile_survives_the_claim(
-        self, desk: Desk
-    ) -> None:
-        """Claiming changes nothing but the one name."""
+    def test_a_claim_keeps_the_changes_of_another_request(self, desk: Desk) -> None:
+        """Claiming deletes nothing but the one name."""
         cookie = desk.stored(ticket="prize")
         first, second = two(desk, cookie)
         first["x"] = 1
@@ -617,8 +619,8 @@ class TestGetOnce:
         assert second.get_once("ticket") == "prize"
         assert desk.values(cookie) == {"x": 1}
 
-    def test_a_newer_value_is_what_is_claimed(self, desk: Desk) -> None:
-        """What is handed out is what was taken out of the store."""
+    def test_get_once_returns_the_newest_stored_value(self, desk: Desk) -> None:
+        """It returns the value that it removes from the store."""
         cookie = desk.stored(ticket="old")
         first, second = two(desk, cookie)
         first["ticket"] = "new"
@@ -626,8 +628,10 @@ class TestGetOnce:
         assert second.get_once("ticket") == "new"
         assert desk.values(cookie) == {}
 
-    def test_nothing_is_claimed_of_a_session_that_ended(self, desk: Desk) -> None:
-        """The value went with it."""
+    def test_get_once_returns_the_default_if_the_session_has_ended(
+        self, desk: Desk
+    ) -> None:
+        """The value ended with the session."""
         cookie = desk.stored(ticket="prize")
         first, second = two(desk, cookie)
         first.destroy()
@@ -639,8 +643,8 @@ class TestGetOnce:
         assert second.cookie is None
         assert desk.values(cookie) == {}
 
-    def test_a_claim_that_fails_hands_out_nothing(self, desk: Desk) -> None:
-        """The error comes out and the value stays for another request."""
+    def test_get_once_raises_if_the_store_fails(self, desk: Desk) -> None:
+        """The value stays for another request."""
         cookie = desk.stored(ticket="prize")
         session = desk.session(cookie)
         list(session)
@@ -657,13 +661,15 @@ class TestGetOnce:
 
 
 class TestWholeDicts:
-    """A dict that was assigned is a whole; a dict that was edited is merged."""
+    """Dicts that a request assigned replace the stored dict. Dicts that a request
+    edited are merged.
+    """
 
     @pytest.mark.parametrize("first", ["editing", "assigning"])
-    def test_an_edit_beside_an_assignment_makes_no_mixture(
+    def test_an_edit_is_dropped_when_another_request_assigns_the_dict(
         self, desk: Desk, first: str
     ) -> None:
-        """Whichever is saved first. The edit was made inside another user's dict."""
+        """Whichever is saved first: the edit was made inside another user's dict."""
         cookie = desk.stored(user={"id": 1, "role": "user"})
         editing, assigning = two(desk, cookie)
         editing["user"]["seen"] = 1
@@ -674,7 +680,7 @@ class TestWholeDicts:
         assert desk.values(cookie) == {"user": {"id": 2, "role": "user"}}
 
     def test_an_authentication_name_is_never_merged(self, desk: Desk) -> None:
-        """An edit inside it does not bring it back."""
+        """An edit inside its value does not restore a deleted name."""
         desk.auth_names = ("user",)
         cookie = desk.stored(user={"id": 1}, a=1)
         editing, leaving = two(desk, cookie)
@@ -699,8 +705,15 @@ class TestWholeDicts:
         second.save()
         assert desk.values(cookie) == {"cart": {"b": 1, "c": 2, "d": 3}}
 
-    def test_of_two_assignments_the_later_wins(self, desk: Desk) -> None:
-        """Never a mixture of two accounts."""
+    def test_a_cookie_holds_no_stamps(self) -> None:
+        """Cookie sessions are not merged, and a cookie must stay small."""
+        for store, kept in ((CookieStore(), 0), (MemoryStore(), 1)):
+            desk = Desk(store)
+            data = store.load(desk.stored(cart={"a": 1}))
+            assert len(desk.codec.loads(data or b"").stamps) == kept
+
+    def test_the_later_of_two_assignments_wins(self, desk: Desk) -> None:
+        """The result is never a mixture of two accounts."""
         cookie = desk.stored(user={"id": 1})
         first, second = two(desk, cookie)
         first["user"] = {"id": 2, "admin": True}
@@ -711,8 +724,8 @@ class TestWholeDicts:
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_each_session_that_was_cleared_ends(desk: Desk, failing: int) -> None:
-    """Also if one ending fails and saving is tried again."""
+def test_each_cleared_session_ends(desk: Desk, failing: int) -> None:
+    """Even if ending one of them fails and the save is repeated."""
     first = desk.stored(a=1)
     session = desk.session(first)
     session.clear()
@@ -723,11 +736,11 @@ def test_each_session_that_was_cleared_ends(desk: Desk, failing: int) -> None:
     session["c"] = 1
     end, calls = desk.backend.end, []
 
-    def ending(what: t.Any) -> bool:
-        calls.append(what)
+    def ending(snapshot: t.Any) -> bool:
+        calls.append(snapshot)
         if len(calls) <= failing:
             raise SessionStoreError("it", "is away")
-        return end(what)
+        return end(snapshot)
 
     desk.backend.end = ending  # type: ignore[assignment, method-assign]
     for _ in range(failing):
@@ -741,9 +754,11 @@ def test_each_session_that_was_cleared_ends(desk: Desk, failing: int) -> None:
     ]
 
 
-def test_whoever_loses_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the second time on, for a few hundredths of a second at most, and not in
-    step with others.
+def test_a_repeated_conflict_waits_a_random_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the second conflict on, a request waits at most a few hundredths of a
+    second.
     """
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
@@ -759,10 +774,10 @@ def test_whoever_loses_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= min(waits) <= max(waits) <= 0.05
 
 
-def test_losing_too_often_is_an_error(
+def test_too_many_conflicts_are_an_error(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bounded retries: nothing is overwritten and nothing hangs."""
+    """The number of attempts is limited: nothing is overwritten and nothing hangs."""
     monkeypatch.setattr("flask_buffalo_session.attempts.ATTEMPTS", 3)
     cookie = desk.stored(a=1, ticket="prize")
     store = Counting(desk.store)
@@ -784,10 +799,10 @@ def test_losing_too_often_is_an_error(
         assert desk.values(cookie) == {"a": 1, "ticket": "prize"}
 
 
-def test_a_new_id_that_is_never_given_leaves_nothing(
+def test_a_rotation_that_never_succeeds_leaves_no_new_record(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old id could not be given up, so it goes on under that."""
+    """The old id could not be retired, so the session stays under it."""
     monkeypatch.setattr("flask_buffalo_session.attempts.ATTEMPTS", 3)
     cookie = desk.stored(a=1)
     save, made = desk.store.save, set()
@@ -809,8 +824,8 @@ def test_a_new_id_that_is_never_given_leaves_nothing(
 
 
 class TestUnansweredWrites:
-    """A write may be done although its answer is lost. A client that repeats it by
-    itself, as redis-py does, then finds its own, and takes it for another's.
+    """The store may complete a write although its answer is lost. A client that repeats
+    the write, as redis-py does, then conflicts with itself.
     """
 
     @pytest.fixture(params=["server-side", "cookie with a list"])
@@ -820,8 +835,8 @@ class TestUnansweredWrites:
         kept: t.Any = server_store
         return Desk(CookieStore(), revocations=RevocationList(kept, 3600))
 
-    def unanswered(self, store: Store, error: Exception) -> None:
-        """Have each mark that is written answered with an error."""
+    def fail_after_tombstones(self, store: Store, error: Exception) -> None:
+        """Raise the error after each tombstone is written."""
         save = store.save
 
         def write(token: str | None, data: bytes, **settings: t.Any) -> str:
@@ -833,22 +848,22 @@ class TestUnansweredWrites:
 
         store.save = write  # type: ignore[method-assign]
 
-    @pytest.mark.parametrize("how", ["renewal", "login"])
+    @pytest.mark.parametrize("how", ["rotation", "login"])
     @pytest.mark.parametrize(
         "error",
         [SessionConflictError("it is there"), SessionStoreError("it", "timed out")],
         ids=lambda error: type(error).__name__,
     )
-    def test_a_new_id_is_given(
+    def test_the_id_changes_although_an_answer_is_lost(
         self, desk: Desk, server_store: Store, how: str, error: Exception
     ) -> None:
-        """The session goes on under it, and has ended under the old one."""
+        """The session is found under the new id. The old id is retired."""
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         assert session["a"] == 1
-        self.unanswered(server_store, error)
+        self.fail_after_tombstones(server_store, error)
         desk.emitted.clear()
-        if how == "renewal":
+        if how == "rotation":
             desk.set_times(rotate_after=0)
         else:
             session.regenerate()
@@ -857,17 +872,19 @@ class TestUnansweredWrites:
         assert ("conflict", None) not in desk.emitted
         assert session.cookie
         assert desk.values(session.cookie) == {"a": 1}
-        # An id that was rotated for its age leads on to the session.
-        assert desk.values(cookie) == ({"a": 1} if how == "renewal" else {})
+        # An id that was rotated by age still finds the session.
+        assert desk.values(cookie) == ({"a": 1} if how == "rotation" else {})
 
-    def test_what_may_have_a_new_id_is_left_under_it(self, server_store: Store) -> None:
-        """The store takes the end of the old one, and is away before it says so. What a
-        request under way has saved meanwhile is there.
+    def test_a_new_id_is_kept_if_the_old_one_may_be_retired(
+        self, server_store: Store
+    ) -> None:
+        """The store writes the tombstone and then fails, before it answers. A parallel
+        request's change is still saved.
         """
         store = Counting(server_store)
         desk = Desk(store)
         cookie = desk.stored(a=1)
-        renewing, writing = two(desk, cookie)
+        rotating, writing = two(desk, cookie)
         writing["b"] = 2
         save = store.save
 
@@ -881,7 +898,7 @@ class TestUnansweredWrites:
         store.save = write  # type: ignore[method-assign]
         desk.set_times(rotate_after=0)
         with pytest.raises(SessionStoreError):
-            renewing.save()
+            rotating.save()
         store.failing.clear()
         desk.set_times(rotate_after=None)
         writing.save()
@@ -890,16 +907,16 @@ class TestUnansweredWrites:
         assert desk.values(cookie) == {"a": 1, "b": 2}
 
     @pytest.mark.parametrize("how", ["logout", "removal"])
-    def test_an_end_that_was_repeated_is_the_end(
+    def test_a_request_recognizes_its_own_tombstone(
         self, desk: Desk, server_store: Store, how: str
     ) -> None:
-        """Not another request's: the cookie is removed. Without a value, a session on
-        a server goes on.
+        """The repeated write is no conflict: the response removes the cookie. An
+        emptied server-side session does not end.
         """
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         assert session["a"] == 1
-        self.unanswered(server_store, SessionConflictError("it is there"))
+        self.fail_after_tombstones(server_store, SessionConflictError("it is there"))
         desk.emitted.clear()
         session.clear() if how == "logout" else session.delete("a")
         session.save()
@@ -908,18 +925,18 @@ class TestUnansweredWrites:
         assert session.cookie == ("" if ended else None)
         assert desk.values(cookie) == {}
 
-    def test_an_end_without_an_answer_is_found_when_it_is_tried_again(
+    def test_a_repeated_logout_recognizes_its_own_tombstone(
         self, desk: Desk, server_store: Store
     ) -> None:
-        """It is this request's, and not another's. A store that can also delete finds
-        out at once.
+        """The answer to the first logout was lost. A store that can also delete finds
+        out in the first save.
         """
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         assert session["a"] == 1
         session.clear()
         desk.emitted.clear()
-        self.unanswered(server_store, SessionStoreError("it", "timed out"))
+        self.fail_after_tombstones(server_store, SessionStoreError("it", "timed out"))
         with suppress(SessionStoreError):
             session.save()
         session.save()
@@ -927,17 +944,19 @@ class TestUnansweredWrites:
         assert session.cookie == ""
         assert desk.values(cookie) == {}
 
-    def test_the_first_note_of_a_session_is_made_again(self) -> None:
-        """Under another id."""
+    def test_the_first_entry_of_a_session_is_written_again_after_a_conflict(
+        self,
+    ) -> None:
+        """The second attempt uses another id."""
         store = MemoryStore()
         desk = Desk(CookieStore(), revocations=RevocationList(store, 3600))
-        save, noted = store.save, []
+        save, issued = store.save, []
 
         def repeated(token: str | None, data: bytes, **settings: t.Any) -> str:
-            noted.append(save(token, data, **settings))
-            if len(noted) == 1:
+            issued.append(save(token, data, **settings))
+            if len(issued) == 1:
                 raise SessionConflictError("it is there")
-            return noted[-1]
+            return issued[-1]
 
         store.save = repeated  # type: ignore[method-assign]
         session = desk.session()
@@ -945,13 +964,13 @@ class TestUnansweredWrites:
         session.save()
         assert session.cookie
         assert desk.session(session.cookie).owner == "ann"
-        assert len(set(noted)) == 2
+        assert len(set(issued)) == 2
 
 
-def test_a_new_id_that_cannot_be_given_leaves_nothing(
+def test_a_failed_regenerate_leaves_no_new_record(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often it is tried while the old one cannot be given up."""
+    """It may be repeated as often as the view likes."""
     cookie = desk.stored(a=1)
     save, made = desk.store.save, []
 
@@ -971,10 +990,10 @@ def test_a_new_id_that_cannot_be_given_leaves_nothing(
     assert desk.values(cookie) == {"a": 1}
 
 
-def test_a_new_id_is_taken_back_when_what_changed_cannot_be_read(
+def test_a_new_id_is_deleted_if_the_old_record_cannot_be_read(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old one was used meanwhile; and of three looks at it the second fails."""
+    """Another request changed the old record, and the second of three reads fails."""
     cookie = desk.stored(a=1)
     session = desk.session(cookie)
     session.regenerate()
@@ -1001,8 +1020,8 @@ def test_a_new_id_is_taken_back_when_what_changed_cannot_be_read(
     assert desk.values(cookie) == {"a": 1}
 
 
-def test_what_cannot_be_undone_either_is_no_other_error(desk: Desk) -> None:
-    """The store has gone away in between."""
+def test_a_failed_cleanup_does_not_replace_the_first_error(desk: Desk) -> None:
+    """The store also fails when the session deletes the new id."""
     cookie = desk.stored(a=1)
     store = Counting(desk.store)
     desk.store = store
@@ -1023,8 +1042,10 @@ def test_what_cannot_be_undone_either_is_no_other_error(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("ending", ["clear", "regenerate", "modified"])
-def test_what_is_asked_after_a_failure_is_done(desk: Desk, ending: str) -> None:
-    """Though no value has changed since: a view that could not save ends it, say."""
+def test_a_request_for_an_end_or_a_new_id_after_a_failed_save_is_done(
+    desk: Desk, ending: str
+) -> None:
+    """A view whose save failed may end the session without another change."""
     cookie = desk.stored(a=1)
     store = Counting(desk.store)
     desk.store = store
@@ -1045,8 +1066,10 @@ def test_what_is_asked_after_a_failure_is_done(desk: Desk, ending: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["clear", "regenerate"])
-def test_what_could_not_be_done_is_not_tried_again(desk: Desk, ending: str) -> None:
-    """At the end of the request, if nothing has been asked since: the view knows."""
+def test_the_automatic_save_does_not_repeat_a_failed_end_or_new_id(
+    desk: Desk, ending: str
+) -> None:
+    """The view has seen the error and has asked for nothing since."""
     cookie = desk.stored(a=1)
     store = Counting(desk.store)
     desk.store = store

@@ -1,4 +1,4 @@
-"""The settings: what each may be, what it is otherwise, and what is said of it."""
+"""Test the settings: their allowed values, their defaults and their error messages."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def flask_app(**settings: t.Any) -> Flask:
 
 
 def config(**settings: t.Any) -> Config:
-    """What the settings amount to."""
+    """Return the configuration that the settings give."""
     return Config.of(flask_app(**settings))
 
 
 def complaint(**settings: t.Any) -> str:
-    """What is said about a wrong setting when the extension is registered."""
+    """Return the message about a wrong setting when the extension is registered."""
     app = flask_app(**{"SESSION_SECRET": SECRET, **settings})
     before = app.session_interface
     with pytest.raises(SessionConfigError) as caught:
@@ -65,8 +65,8 @@ def interface(app: Flask) -> BuffaloInterface:
 # Defaults
 
 
-def test_an_application_that_sets_nothing() -> None:
-    """The defaults, as docs/settings.md has them."""
+def test_the_defaults_are_the_documented_ones() -> None:
+    """An application without settings gets the values in docs/settings.md."""
     found = config()
     assert type(found.store) is CookieStore
     assert type(found.format) is NativeFormat
@@ -124,8 +124,8 @@ def test_none_is_the_same_as_unset() -> None:
     assert config(MAX_COOKIE_SIZE=None).max_cookie_size == 0
 
 
-def test_a_config_does_not_change() -> None:
-    """It is read once; requests share it."""
+def test_a_config_is_immutable() -> None:
+    """It is read once, and all requests share it."""
     with pytest.raises(AttributeError):
         config().name = "other"  # type: ignore[misc]
     app = flask_app(SESSION_SECRET=SECRET)
@@ -134,11 +134,11 @@ def test_a_config_does_not_change() -> None:
     assert interface(app).config.idle_timeout == 31 * 24 * HOUR
 
 
-# Values that are right
+# Valid values
 
 
 class OwnStore:
-    """A store by its methods alone."""
+    """A custom store without a base class."""
 
     def load(self, token: str) -> bytes | None:
         return None
@@ -203,29 +203,29 @@ RIGHT: list[tuple[str, t.Any, str, t.Any]] = [
 
 
 @pytest.mark.parametrize(("key", "value", "name", "expected"), RIGHT, ids=stable_repr)
-def test_a_right_value_is_used(
+def test_a_valid_value_is_used(
     key: str, value: t.Any, name: str, expected: t.Any
 ) -> None:
-    """In seconds and bytes, whatever it was given as."""
+    """Times become seconds and sizes become bytes, whatever form they have."""
     assert getattr(config(**{key: value}), name) == expected
     app = flask_app(SESSION_SECRET=SECRET, **{key: value})
     BuffaloSession(app)
     assert getattr(interface(app).config, name) == expected
 
 
-def test_one_path_wins_over_the_other() -> None:
-    """The cookie's own path over the application's."""
+def test_the_cookie_path_wins_over_the_application_root() -> None:
+    """``SESSION_COOKIE_PATH`` is the more specific setting."""
     found = config(SESSION_COOKIE_PATH="/a", APPLICATION_ROOT="/b")
     assert found.cookie_path == "/a"
 
 
 def test_an_idle_timeout_wins_over_the_lifetime() -> None:
-    """Which is only its default."""
+    """``PERMANENT_SESSION_LIFETIME`` is only its default."""
     found = config(SESSION_IDLE_TIMEOUT=60, PERMANENT_SESSION_LIFETIME=120)
     assert (found.idle_timeout, found.permanent_lifetime) == (60, 120)
 
 
-# Values that are wrong
+# Wrong values
 
 
 class NoDelete:
@@ -345,7 +345,7 @@ WRONG: list[tuple[str, t.Any, str]] = [
 
 @pytest.mark.parametrize(("key", "value", "kind"), WRONG, ids=stable_repr)
 def test_a_wrong_value_is_refused(key: str, value: t.Any, kind: str) -> None:
-    """Naming the setting, the kind of value and what is allowed."""
+    """The message names the setting, the type of the value and the allowed values."""
     text = complaint(**{key: value})
     assert text.startswith(f"{key} ")
     assert len(text.partition(" must be ")[2]) > 10
@@ -369,7 +369,7 @@ def test_a_wrong_value_is_refused(key: str, value: t.Any, kind: str) -> None:
 def test_the_closest_allowed_word_is_suggested(
     key: str, value: str, meant: str
 ) -> None:
-    """The message suggests a word without quoting the value."""
+    """The message suggests a word without showing the value."""
     text = complaint(**{key: value})
     assert f"(did you mean '{meant}'?)" in text
     assert "hunter2" not in text
@@ -383,13 +383,13 @@ def test_the_closest_allowed_word_is_suggested(
         ("SESSION_STORE", "hunter2"),
     ],
 )
-def test_no_word_is_suggested_where_none_is_close(key: str, value: t.Any) -> None:
+def test_no_word_is_suggested_without_a_close_one(key: str, value: t.Any) -> None:
     """A wrong suggestion would be worse than none."""
     assert "did you mean" not in complaint(**{key: value})
 
 
 def test_a_config_does_not_show_secrets() -> None:
-    """It keeps the values that it read, and repr() ends up in logs."""
+    """It keeps the values of the settings, and ``repr`` ends up in logs."""
     app = flask_app(SESSION_SECRET="hunter2" * 5, SESSION_STORE="memory:")
     assert "hunter2" not in repr(Config.of(app))
 
@@ -398,15 +398,15 @@ def test_a_config_does_not_show_secrets() -> None:
     ("place", "in_cookie", "null"),
     [("cookie", True, False), ("memory:", False, False), ("null", False, True)],
 )
-def test_the_config_knows_where_sessions_live(
+def test_the_config_returns_where_sessions_are_stored(
     place: str, in_cookie: bool, null: bool
 ) -> None:
-    """In the cookie, on a server, or nowhere."""
+    """In the cookie, on a server, or not at all."""
     chosen = config(SESSION_STORE=place)
     assert (chosen.in_cookie, chosen.null) == (in_cookie, null)
 
 
-def test_a_wrong_store_url_shows_nothing_of_it() -> None:
+def test_the_message_about_a_wrong_store_url_does_not_show_it() -> None:
     """A URL may hold a password."""
     text = complaint(SESSION_STORE="nosuch://user:hunter2@host/0")
     assert "hunter2" not in text
@@ -417,7 +417,7 @@ def test_a_wrong_store_url_shows_nothing_of_it() -> None:
 
 
 def test_arguments_win_over_settings() -> None:
-    """All four of them."""
+    """All four arguments do."""
     store, form = MemoryStore(), NativeFormat()
     app = flask_app(
         SESSION_SECRET=SECRET,
@@ -447,7 +447,7 @@ def test_arguments_win_over_settings() -> None:
 def test_arguments_are_checked_as_settings_are(
     argument: str, value: t.Any, key: str
 ) -> None:
-    """Under the setting's name."""
+    """The message names the setting."""
     with pytest.raises(SessionConfigError, match=key):
         BuffaloSession(flask_app(SESSION_SECRET=SECRET), **{argument: value})
 
@@ -455,16 +455,16 @@ def test_arguments_are_checked_as_settings_are(
 @pytest.mark.parametrize(
     "settings", [{"SESSION_API": True}, {"SESSION_STORE": "null"}], ids=repr
 )
-def test_null_mode_by_any_way_is_the_same(settings: dict[str, t.Any]) -> None:
-    """Buffalo's ``--api``, by setting or by store: no secret is asked for."""
+def test_each_way_to_null_mode_does_the_same(settings: dict[str, t.Any]) -> None:
+    """Buffalo's ``--api``, a setting or a store. None of them needs a secret."""
     app = flask_app(**settings)
     BuffaloSession(app)
     assert interface(app).config.null
     assert type(interface(app).config.store) is NullStore
 
 
-def test_null_mode_by_argument() -> None:
-    """As a flag and as a store."""
+def test_null_mode_can_be_an_argument() -> None:
+    """As the flag ``api`` or as a store."""
     for arguments in ({"api": True}, {"store": "null"}, {"store": NullStore()}):
         app = flask_app(SESSION_STORE="memory:")
         BuffaloSession(app, **t.cast(t.Any, arguments))
@@ -487,10 +487,10 @@ def test_null_mode_by_argument() -> None:
     ],
     ids=repr,
 )
-def test_the_name_in_force_is_known_to_flask(
+def test_flasks_setting_gets_the_name_in_force(
     settings: dict[str, str], expected: str
 ) -> None:
-    """Found in either setting, and written to the one that others read."""
+    """Other extensions read ``SESSION_COOKIE_NAME``."""
     app = flask_app(SESSION_SECRET=SECRET, **settings)
     app.add_url_rule("/", view_func=lambda: session.__setitem__("x", 1) or "")
     BuffaloSession(app)
@@ -501,14 +501,14 @@ def test_the_name_in_force_is_known_to_flask(
     assert answer.headers["Set-Cookie"].startswith(f"{expected}=")
 
 
-def test_a_name_that_flask_would_take_is_checked_too() -> None:
-    """It ends up in the same header."""
+def test_flasks_cookie_name_is_checked_too() -> None:
+    """It is sent in the same header."""
     assert complaint(SESSION_COOKIE_NAME="a b").startswith("SESSION_NAME ")
 
 
 @pytest.mark.parametrize("name", ["__Host-sid", "__host-sid", "__HOST-SID"])
-def test_a_host_name_needs_what_it_promises(name: str) -> None:
-    """Secure, the root path and no domain; browsers do not look at its case."""
+def test_a_host_prefix_requires_its_attributes(name: str) -> None:
+    """Secure, the root path and no domain. Browsers ignore the case of the prefix."""
     assert "SESSION_COOKIE_SECURE" in complaint(SESSION_NAME=name)
     for settings in (
         {"SESSION_COOKIE_PATH": "/shop"},
@@ -525,8 +525,8 @@ def test_a_host_name_needs_what_it_promises(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["__Secure-sid", "__secure-sid"])
-def test_a_secure_name_needs_what_it_promises(name: str) -> None:
-    """Secure, and nothing more."""
+def test_a_secure_prefix_requires_its_attribute(name: str) -> None:
+    """It requires only Secure."""
     assert "SESSION_COOKIE_SECURE" in complaint(SESSION_NAME=name)
     found = config(
         SESSION_NAME=name,
@@ -537,8 +537,8 @@ def test_a_secure_name_needs_what_it_promises(name: str) -> None:
     assert found.name == name
 
 
-def test_a_promise_in_flasks_setting_counts_too() -> None:
-    """The name is the cookie's, wherever it was set."""
+def test_a_prefix_in_flasks_setting_counts_too() -> None:
+    """The cookie gets this name, whichever setting it comes from."""
     assert "SESSION_COOKIE_SECURE" in complaint(SESSION_COOKIE_NAME="__Host-sid")
 
 
@@ -549,11 +549,11 @@ def found(**settings: t.Any) -> tuple[bytes, ...]:
     return find_secrets(flask_app(**settings).config)
 
 
-def test_the_sources_of_the_secret_in_order(
+def test_the_secret_comes_from_the_first_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Config, environment, file, SECRET_KEY: each is used once those before
-    it are gone.
+    """Config, environment, file, SECRET_KEY: each one is used when the earlier ones are
+    missing.
     """
     path = tmp_path / "secret"
     path.write_bytes(b"  from the file \n")
@@ -580,7 +580,7 @@ def test_the_sources_of_the_secret_in_order(
 
 
 def test_secrets_are_text_or_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text by its UTF-8, bytes as they are, in the environment by its bytes."""
+    """Text is encoded as UTF-8. A secret in the environment keeps its bytes."""
     assert found(SESSION_SECRET="schl\u00fcssel") == ("schl\u00fcssel".encode(),)
     assert found(SESSION_SECRET=b"\xff\x00") == (b"\xff\x00",)
     assert found(SECRET_KEY=b"\xff\x00") == (b"\xff\x00",)
@@ -588,8 +588,8 @@ def test_secrets_are_text_or_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found() == ("schl\u00fcssel ".encode() + b"\xff",)
 
 
-def test_older_secrets_follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Newest first, from the config or the environment."""
+def test_older_secrets_follow_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from the config or the environment, newest first."""
     older = {"SESSION_SECRET_FALLBACKS": ["two", b"three"]}
     assert found(SESSION_SECRET="one", **older) == (b"one", b"two", b"three")
     older = {"SESSION_SECRET_FALLBACKS": ("two",)}  # type: ignore[dict-item]
@@ -602,7 +602,7 @@ def test_older_secrets_follow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_flasks_older_secrets_count_only_with_flasks_secret() -> None:
-    """They are of another key otherwise."""
+    """Otherwise they belong to another key."""
     settings: dict[str, t.Any] = {
         "SECRET_KEY": "flask",
         "SECRET_KEY_FALLBACKS": ["older"],
@@ -612,8 +612,8 @@ def test_flasks_older_secrets_count_only_with_flasks_secret() -> None:
     assert found(SESSION_SECRET="one", **settings) == (b"one", b"mine")
 
 
-def test_older_secrets_alone_are_none() -> None:
-    """What verifies but cannot sign protects nothing."""
+def test_older_secrets_alone_are_not_enough() -> None:
+    """Without a current secret, no cookie can be sealed."""
     assert found(SESSION_SECRET_FALLBACKS=["two"], SECRET_KEY_FALLBACKS=["x"]) == ()
 
 
@@ -635,7 +635,7 @@ def test_older_secrets_alone_are_none() -> None:
     ids=repr,
 )
 def test_wrong_fallbacks_are_refused(key: str, value: t.Any, kind: str) -> None:
-    """One string above all, which is no list of one-letter secrets."""
+    """Above all a single string, which is not a list of secrets."""
     text = complaint(SESSION_SECRET=None, SECRET_KEY=SECRET, **{key: value})
     assert text.startswith(f"{key} must be a list of str or bytes")
     assert text.endswith(f", not {kind}.")
@@ -647,7 +647,7 @@ def test_wrong_fallbacks_are_refused(key: str, value: t.Any, kind: str) -> None:
     "value", [5, ["hunter2"], bytearray(b"hunter2"), "hunter2\ud800", True], ids=repr
 )
 def test_a_wrong_secret_is_refused_and_not_shown(key: str, value: t.Any) -> None:
-    """Not in the message, and not in the error's chain."""
+    """Neither the message nor the chained exceptions show it."""
     settings = {"SESSION_SECRET": None, key: value}
     text = complaint(**settings)
     assert text.startswith(f"{key} must be a str or bytes")
@@ -661,7 +661,7 @@ def test_a_wrong_secret_is_refused_and_not_shown(key: str, value: t.Any) -> None
 def test_a_secret_file_that_cannot_be_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rather than a session that is protected by something else."""
+    """The extension must not use another secret instead."""
     for path in (tmp_path / "missing", tmp_path):
         monkeypatch.setenv("SESSION_SECRET_FILE", str(path))
         text = complaint(SESSION_SECRET=None, SECRET_KEY=SECRET)
@@ -680,8 +680,8 @@ def test_a_secret_file_that_cannot_be_read_is_an_error(
         (SECRET.encode(), False),
     ],
 )
-def test_what_counts_as_weak(secret: bytes, weak: bool) -> None:
-    """Secrets that are short, well known, or repeat themselves."""
+def test_a_weak_secret_is_recognized(secret: bytes, weak: bool) -> None:
+    """It is short, well known, or repeats itself."""
     assert (weakness(secret) is not None) is weak
 
 
@@ -690,14 +690,14 @@ def test_what_counts_as_weak(secret: bytes, weak: bool) -> None:
 
 @pytest.mark.parametrize("value", ["x", 5, object()], ids=stable_repr)
 def test_only_an_application_can_be_registered(value: t.Any) -> None:
-    """A name instead of an application is a likely mistake."""
+    """Passing a name instead of the application is a likely mistake."""
     for register in (BuffaloSession, BuffaloSession().init_app):
         with pytest.raises(TypeError, match=f"not an? {type(value).__name__}"):
             register(value)
 
 
 def test_registering_twice_is_an_error() -> None:
-    """By the same object or another one; the first one stays."""
+    """By the same extension object or by another one. The first one stays."""
     app = flask_app(SESSION_SECRET=SECRET)
     buffalo = BuffaloSession(app)
     first = app.session_interface
@@ -709,7 +709,7 @@ def test_registering_twice_is_an_error() -> None:
 
 
 def test_one_object_serves_several_applications() -> None:
-    """Each with the settings of its own, and none kept on the object."""
+    """Each application has its own settings. The object keeps none of them."""
     buffalo = BuffaloSession()
     one = flask_app(SESSION_SECRET=SECRET, SESSION_NAME="one", SESSION_IDLE_TIMEOUT=60)
     two = flask_app(SESSION_SECRET=SECRET, SESSION_STORE="memory:")
@@ -732,7 +732,7 @@ def test_one_object_serves_several_applications() -> None:
 
 
 def test_each_application_has_a_memory_of_its_own() -> None:
-    """``memory:`` is one store for each application object."""
+    """``memory:`` makes one store for each application object."""
     buffalo = BuffaloSession(store="memory:")
     stores = []
     for _ in range(2):
@@ -742,8 +742,8 @@ def test_each_application_has_a_memory_of_its_own() -> None:
     assert stores[0] is not stores[1]
 
 
-def test_a_store_object_is_shared_on_request() -> None:
-    """One that was made by the application is used as it is."""
+def test_a_store_object_can_be_shared() -> None:
+    """The extension uses a store object as it is."""
     store: Store = MemoryStore()
     buffalo = BuffaloSession(store=store)
     for _ in range(2):

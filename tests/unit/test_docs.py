@@ -1,4 +1,4 @@
-"""The examples in the documentation run as they stand."""
+"""Test that the examples and references in the documentation are right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each page from top to bottom, as a reader would type it in."""
+    """Each page runs from top to bottom, as a reader would type it."""
     monkeypatch.setenv("SESSION_SECRET", "x" * 32)
     module = ModuleType(f"docs_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -26,16 +26,16 @@ def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Those to files of this project."""
+def test_links_to_files_are_valid(page: Path) -> None:
+    """Links to other sites are not checked."""
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), target
 
 
-def test_the_first_example_does_what_the_readme_says(
+def test_the_first_example_in_the_readme_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The cart is kept and the flash shown once."""
+    """The cart is kept, and the flash message is shown once."""
     monkeypatch.setenv("SESSION_SECRET", "x" * 32)
     namespace: dict[str, object] = {"__name__": "readme"}
     exec(BLOCK.findall((ROOT / "README.md").read_text())[0], namespace)
@@ -49,7 +49,7 @@ def test_the_first_example_does_what_the_readme_says(
 
 
 def test_every_setting_is_documented() -> None:
-    """Whatever the configuration reads is in the table."""
+    """Each setting that the configuration reads is in the table."""
     read = (ROOT / "flask_buffalo_session/config.py").read_text()
     settings = set(re.findall(r'"((?:SESSION|PERMANENT|MAX)_[A-Z_]+)"', read))
     documented = (ROOT / "docs/settings.md").read_text()
@@ -57,15 +57,15 @@ def test_every_setting_is_documented() -> None:
     assert [name for name in sorted(settings) if f"`{name}`" not in documented] == []
 
 
-def test_every_test_that_is_named_exists() -> None:
-    """A promise that points at no test is none."""
+def test_every_test_named_in_the_security_page_exists() -> None:
+    """Each promise there points to tests."""
     named = re.findall(r"`([^`\s]+::[^`\s]+)`", (ROOT / "docs/security.md").read_text())
     assert len(named) > 60
     parts: list[str] = []
     for name in named:
         path = name.split("::")
         if path[0] == "…":
-            # What stands before it: the same class, or the same file.
+            # "…" stands for the class or the file of the name before.
             path = [*parts[: len(parts) + 1 - len(path)], *path[1:]]
         parts = path
         (file,) = (ROOT / "tests").rglob(parts[0])

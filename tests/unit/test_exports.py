@@ -1,4 +1,4 @@
-"""The public names."""
+"""Test the public names."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAMES = {
     "signals",
 }
 
-#: What else each error is, so that it is caught where such errors are.
+#: The other base classes of each error.
 ERRORS = {
     "SessionError": (Exception,),
     "SessionConfigError": (errors.SessionError, ValueError),
@@ -57,23 +57,23 @@ ERRORS = {
 }
 
 
-def test_all_is_what_is_documented() -> None:
-    """Nothing more, nothing less, in order."""
+def test_all_lists_the_documented_names() -> None:
+    """Exactly these names, in order."""
     assert set(flask_buffalo_session.__all__) == NAMES
     assert flask_buffalo_session.__all__ == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_every_name_is_there(name: str) -> None:
-    """And says what it is, where it is not Flask's."""
+def test_every_public_name_exists(name: str) -> None:
+    """It has a docstring, unless it is Flask's."""
     value = getattr(flask_buffalo_session, name)
     assert value is not None
     if name != "session":
         assert inspect.getdoc(value)
 
 
-def test_a_star_import_gives_them_all() -> None:
-    """Which is what ``__all__`` is for."""
+def test_a_star_import_imports_all_public_names() -> None:
+    """``__all__`` lists them."""
     namespace: dict[str, object] = {}
     exec("from flask_buffalo_session import *", namespace)
     assert namespace.keys() - {"__builtins__"} == NAMES
@@ -81,7 +81,7 @@ def test_a_star_import_gives_them_all() -> None:
 
 @pytest.mark.parametrize("command", ["import *", "import BuffaloSession, session"])
 def test_imports_work_on_a_base_install(command: str) -> None:
-    """A star import must not ask for SQLAlchemy, which is an extra."""
+    """A star import must not need SQLAlchemy, which is an extra."""
     blocked = "import sys; sys.modules['sqlalchemy'] = None"
     code = f"{blocked}\nfrom flask_buffalo_session {command}\nprint(BuffaloSession)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True)
@@ -89,21 +89,21 @@ def test_imports_work_on_a_base_install(command: str) -> None:
     assert b"BuffaloSession" in result.stdout
 
 
-def test_session_is_flasks() -> None:
-    """The same object, so code that uses either sees one session."""
+def test_session_is_flasks_session() -> None:
+    """Code may import either name and use the same session."""
     assert flask_buffalo_session.session is flask.session
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_are_of_their_kinds(name: str) -> None:
-    """All of them a SessionError, and of Python's kind where there is one."""
+def test_errors_have_their_base_classes(name: str) -> None:
+    """Each is a SessionError, and also a Python error if one fits."""
     error = getattr(errors, name)
     assert error.__bases__ == ERRORS[name]
     assert inspect.getdoc(error)
 
 
-def test_no_error_is_missing_here() -> None:
-    """A new one needs a line above."""
+def test_no_error_is_missing_in_this_test() -> None:
+    """A new error needs a line above."""
     found = {
         name
         for name, value in vars(errors).items()
@@ -112,8 +112,8 @@ def test_no_error_is_missing_here() -> None:
     assert found == ERRORS.keys()
 
 
-def test_errors_carry_what_they_say() -> None:
-    """What a handler needs, without parsing the message."""
+def test_errors_carry_their_details_as_attributes() -> None:
+    """A handler need not parse the message."""
     large = errors.SessionTooLargeError(5000, 4093, [("cart", 4000), (7, 20)])
     assert (large.size, large.limit) == (5000, 4093)
     assert large.largest == [("cart", 4000), (7, 20)]
@@ -134,8 +134,8 @@ def test_errors_carry_what_they_say() -> None:
     assert errors.REASONS == ("bad-signature", "expired", "corrupt", "unknown")
 
 
-def test_signals_are_the_five() -> None:
-    """By the names in the contract."""
+def test_the_signals_have_their_documented_names() -> None:
+    """There are five."""
     found = {name for name in vars(signals) if name.startswith("session_")}
     assert found == {
         "session_conflict",
@@ -149,7 +149,7 @@ def test_signals_are_the_five() -> None:
 
 
 def test_public_methods_are_documented() -> None:
-    """Each of those a user calls, with a docstring of its own."""
+    """Each public method has a docstring of its own."""
     for name in sorted(NAMES - {"session", "errors", "signals", "register_type"}):
         cls = getattr(flask_buffalo_session, name)
         for attribute, value in vars(cls).items():
@@ -162,12 +162,12 @@ def test_public_methods_are_documented() -> None:
                     *(Examinable, Closable, Prunable),
                 )
             )
-            # What backs a session says of whom it is for.
+            # A method of a protocol is documented in the protocol.
             assert value.__doc__ or inherited, (name, attribute)
 
 
 def test_documented_errors_exist() -> None:
-    """Whatever the pages call by name."""
+    """Every error name in the documentation exists."""
     for page in DOCS.glob("*.md"):
         for name in re.findall(r"\b(Session[A-Z]\w+Error)\b", page.read_text()):
             assert name in ERRORS, (page.name, name)

@@ -1,4 +1,4 @@
-"""Which module may import which: the rooms of the house."""
+"""Test which module may import which."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[2] / "flask_buffalo_session"
 PACKAGE = ROOT.name
 
-#: What each module may import of this package, and of others beside Python's own.
+#: The imports each module may have: from this package, and from other packages.
 #: ``stores`` stands for the modules in there, ``*`` for everything.
-ROOMS: dict[str, tuple[set[str], set[str]]] = {
+ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "__init__": ({"*"}, set()),
     "errors": (set(), set()),
     "signals": (set(), {"blinker"}),
@@ -150,7 +150,7 @@ OPTIONAL = {
     *{"redis", "sqlalchemy", "valkey"},
 }
 
-#: What runs code that is in the data.
+#: Modules that run code from the data they load.
 UNSAFE = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle"}
 
 
@@ -161,17 +161,17 @@ def name_of(path: Path) -> str:
 PATHS = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def room_of(name: str) -> tuple[set[str], set[str]]:
-    return ROOMS["gorilla" if name.partition(".")[0] == "gorilla" else name]
+def allowed_imports(name: str) -> tuple[set[str], set[str]]:
+    return ALLOWED["gorilla" if name.partition(".")[0] == "gorilla" else name]
 
 
 class Imports:
-    """What a module imports."""
+    """The imports of a module."""
 
     def __init__(self, path: Path) -> None:
         self.inside: set[str] = set()
         self.outside: set[str] = set()
-        # Those that happen when the module is imported itself.
+        # The imports that run when the module itself is imported.
         self.at_once: set[str] = set()
         tree = ast.parse(path.read_text())
         ours = (PACKAGE, *path.relative_to(ROOT).parts)
@@ -204,7 +204,7 @@ class Imports:
 
 
 def walk(node: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.AST, bool]]:
-    """Every node, and whether it runs later than the module, or never."""
+    """Yield every node, and whether it runs after the module's import, or never."""
     yield node, lazy
     function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
     typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
@@ -216,7 +216,7 @@ IMPORTS = {name: Imports(path) for name, path in PATHS.items()}
 
 
 def test_the_modules_are_found() -> None:
-    """The tests below would pass on none at all."""
+    """The tests below would also pass without any modules."""
     assert {"__init__", "codec", "stores.base", "stores.memory"} <= PATHS.keys()
     assert IMPORTS["values"].inside == {"errors", "registry"}
     assert IMPORTS["stores.memory"].inside == {"stores.base", "errors"}
@@ -226,11 +226,9 @@ def test_the_modules_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_imports_run_down_only(name: str) -> None:
-    """Each module imports what its room allows. A new module needs a line in
-    ROOMS, which is where to think about it.
-    """
-    inside, outside = room_of(name)
+def test_each_module_imports_only_allowed_modules(name: str) -> None:
+    """A new module needs a line in ALLOWED."""
+    inside, outside = allowed_imports(name)
     allowed = set(inside)
     for folder in inside:
         # A folder stands for all modules in it.
@@ -240,8 +238,8 @@ def test_imports_run_down_only(name: str) -> None:
     assert sorted(IMPORTS[name].outside - outside) == []
 
 
-def test_nothing_imports_in_a_circle() -> None:
-    """Imports that only type checkers follow count, too."""
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for type checkers alone count, too."""
 
     def below(name: str, seen: tuple[str, ...]) -> None:
         assert name not in seen, (*seen, name)
@@ -253,15 +251,15 @@ def test_nothing_imports_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_no_optional_dependency_is_imported_at_once(name: str) -> None:
-    """But in the store on SQLAlchemy, which is itself imported lazily."""
+def test_no_optional_dependency_is_imported_with_its_module(name: str) -> None:
+    """The SQLAlchemy store is an exception: the package imports that module lazily."""
     allowed = {"sqlalchemy"} if name in ("stores.sql", "stores.engine") else set()
     assert IMPORTS[name].at_once & OPTIONAL == allowed
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_nothing_runs_code_out_of_data(name: str) -> None:
-    """No pickle or the like anywhere, not even in a function."""
+def test_no_module_can_run_code_from_data(name: str) -> None:
+    """No module imports pickle or the like, not even in a function."""
     for node in ast.walk(ast.parse(PATHS[name].read_text())):
         if isinstance(node, ast.Import):
             modules = {alias.name.partition(".")[0] for alias in node.names}
@@ -277,8 +275,8 @@ def test_nothing_runs_code_out_of_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_only_the_settings_ask_which_kind_of_store_there_is(name: str) -> None:
-    """They choose the backend. Everything else asks the backend, or for an ability."""
+def test_only_the_settings_check_the_class_of_a_store(name: str) -> None:
+    """The settings choose the backend. Other modules ask the backend instead."""
     if name == "config" or name.startswith("stores."):
         return
     for node in ast.walk(ast.parse(PATHS[name].read_text())):
@@ -290,8 +288,10 @@ def test_only_the_settings_ask_which_kind_of_store_there_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_no_store_keeps_an_application(name: str) -> None:
-    """Stores, codecs and seals know nothing of Flask; sessions no request."""
+def test_stores_codecs_seals_and_sessions_do_not_import_flasks_globals(
+    name: str,
+) -> None:
+    """They need neither an application nor a request."""
     source = PATHS[name].read_text()
     if name.startswith(("stores", "gorilla", "native")) or name in ("codec", "seal"):
         assert "flask" not in IMPORTS[name].outside
@@ -304,7 +304,7 @@ def test_no_store_keeps_an_application(name: str) -> None:
 
 
 def test_importing_the_package_loads_no_optional_dependency() -> None:
-    """In a process of its own, as the tests have loaded some of them."""
+    """In another process, as the tests have loaded some of them."""
     code = "import sys, flask_buffalo_session; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -317,7 +317,7 @@ def test_importing_the_package_loads_no_optional_dependency() -> None:
 
 
 def test_signing_sessions_loads_no_optional_dependency() -> None:
-    """Nor does serving requests with the default settings."""
+    """Serving requests with the default settings loads none of them."""
     code = (
         "import sys\n"
         "from flask import Flask, session\n"

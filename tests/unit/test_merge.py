@@ -1,4 +1,4 @@
-"""The laws of the three-way merge."""
+"""Test the rules of the three-way merge."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def encode(value: object) -> bytes:
     return CODEC.encode(value, "")
 
 
-def same(a: object, b: object) -> bool:
-    """Whether two values are stored alike, whatever the order of a dict's keys."""
+def encode_alike(a: object, b: object) -> bool:
+    """Return whether two values are stored alike, in whatever order the keys are."""
     if a is MISSING or b is MISSING:
         return a is b
     return encode(ordered(a)) == encode(ordered(b))
@@ -53,29 +53,29 @@ sessions = st.dictionaries(names, values, max_size=5)
 
 
 @given(base=maybe, theirs=maybe)
-def test_what_i_did_not_change_is_theirs(base: object, theirs: object) -> None:
-    """Identity: no change here keeps the stored value."""
-    assert same(merged(base, base, theirs), theirs)
+def test_a_value_that_i_did_not_change_is_theirs(base: object, theirs: object) -> None:
+    """Without a change on my side, the stored value stays."""
+    assert encode_alike(merged(base, base, theirs), theirs)
 
 
 @given(base=maybe, mine=maybe)
-def test_what_they_did_not_change_is_mine(base: object, mine: object) -> None:
-    """Identity, the other way round."""
-    assert same(merged(base, mine, base), mine)
+def test_a_value_that_they_did_not_change_is_mine(base: object, mine: object) -> None:
+    """Without a change on their side, my value is stored."""
+    assert encode_alike(merged(base, mine, base), mine)
 
 
-def test_what_one_deletes_and_the_other_empties_is_gone() -> None:
-    """Whoever of them was first."""
+def test_a_value_that_one_side_deletes_and_the_other_empties_is_deleted() -> None:
+    """The order of the two changes does not matter."""
     for base, empty in (([1], []), ({"x": 1}, {}), ({1}, set())):
         assert merged(base, MISSING, empty) is MISSING
         assert merged(base, empty, MISSING) is MISSING
 
 
 @given(base=maybe, mine=maybe)
-def test_the_same_change_twice_is_made_once(base: object, mine: object) -> None:
-    """Except for appends, two equal changes are one."""
+def test_two_equal_changes_are_one_change(base: object, mine: object) -> None:
+    """Appends are the exception: both are kept."""
     result = merged(base, mine, mine)
-    assert same(result, mine)
+    assert encode_alike(result, mine)
 
 
 @given(
@@ -84,10 +84,10 @@ def test_the_same_change_twice_is_made_once(base: object, mine: object) -> None:
     theirs=st.lists(scalars, min_size=1),
 )
 def test_no_append_is_lost(base: list[t.Any], mine: list[t.Any], theirs: t.Any) -> None:
-    """Both appends follow what was there, theirs first as they were saved first."""
-    if same(mine, theirs):
+    """Their append comes first, as they saved first."""
+    if encode_alike(mine, theirs):
         mine = [*mine, "different"]
-    assert same(merged(base, base + mine, base + theirs), base + theirs + mine)
+    assert encode_alike(merged(base, base + mine, base + theirs), base + theirs + mine)
 
 
 @given(
@@ -95,12 +95,12 @@ def test_no_append_is_lost(base: list[t.Any], mine: list[t.Any], theirs: t.Any) 
     tail=st.lists(scalars, min_size=1),
     empty=st.sampled_from([[], MISSING]),
 )
-def test_what_is_appended_survives_emptying(
+def test_an_append_survives_when_the_other_side_empties_the_list(
     base: list[t.Any], tail: list[t.Any], empty: object
 ) -> None:
-    """Whichever side emptied or deleted the list."""
-    assert same(merged(base, base + tail, empty), tail)
-    assert same(merged(base, empty, base + tail), tail)
+    """Whichever side emptied or deleted it."""
+    assert encode_alike(merged(base, base + tail, empty), tail)
+    assert encode_alike(merged(base, empty, base + tail), tail)
 
 
 @given(
@@ -108,44 +108,44 @@ def test_what_is_appended_survives_emptying(
     tail=st.lists(scalars, min_size=1),
     other=st.lists(scalars, min_size=1),
 )
-def test_an_append_comes_behind_what_replaced_the_list(
+def test_an_append_follows_the_elements_of_a_replaced_list(
     base: list[t.Any], tail: list[t.Any], other: list[t.Any]
 ) -> None:
-    """It was emptied, and filled again: what was in it does not come back."""
+    """The old elements of the list do not come back."""
     other = [["other", item] for item in other]
-    assert same(merged(base, base + tail, other), other + tail)
-    assert same(merged(base, other, base + tail), other + tail)
+    assert encode_alike(merged(base, base + tail, other), other + tail)
+    assert encode_alike(merged(base, other, base + tail), other + tail)
 
 
 @given(base=st.lists(scalars), tail=st.lists(scalars, min_size=1), other=values)
-def test_what_is_appended_within_a_merged_list_is_appended_to_that(
+def test_an_append_after_a_merge_is_applied_to_the_merged_list(
     base: list[t.Any], tail: list[t.Any], other: object
 ) -> None:
-    """Whatever it was merged with, in dicts too. Of what is no list mine is later."""
+    """Lists inside dicts are merged, too. For values that are not lists, mine wins."""
     mine = base + tail
     expected = mine
-    if isinstance(other, list) and not same(mine, other):
+    if isinstance(other, list) and not encode_alike(mine, other):
         expected = other + tail
-    assert same(merge(base, mine, other, encode=encode, within=True), expected)
+    assert encode_alike(merge(base, mine, other, encode=encode, within=True), expected)
     inside = merge({"x": base}, {"x": mine}, {"x": other}, encode=encode, within=True)
-    assert same(inside, {"x": expected})
+    assert encode_alike(inside, {"x": expected})
 
 
 @given(
     base=st.lists(st.integers(), min_size=2, unique=True),
     tail=st.lists(scalars, min_size=1),
 )
-def test_of_other_changes_to_a_list_the_later_one_wins(
+def test_the_later_change_to_a_list_wins_unless_both_append(
     base: list[int], tail: list[t.Any]
 ) -> None:
-    """Its elements are taken for what they are, and not for edits of each other."""
+    """The merge does not compare the edits of single elements."""
     edited = ["edited", *base[1:]]
     for one, other in ((base + tail, edited), (edited, base + tail)):
-        assert same(merged(base, one, other), one)
+        assert encode_alike(merged(base, one, other), one)
 
 
-def test_list_elements_are_compared_as_they_are_stored() -> None:
-    """Not by ``==``, for which 1 equals True, and which objects may refuse."""
+def test_list_elements_are_compared_by_their_encoding() -> None:
+    """With ``==``, 1 would equal True, and some objects refuse to compare."""
 
     class Several:
         def __eq__(self, other: object) -> bool:
@@ -175,7 +175,7 @@ def test_list_elements_are_compared_as_they_are_stored() -> None:
 def test_a_merge_edits_none_of_its_arguments(
     base: object, mine: object, theirs: object
 ) -> None:
-    """Views hold on to these objects."""
+    """Views still hold these objects."""
     before = [
         None if side is MISSING else encode(side) for side in (base, mine, theirs)
     ]
@@ -185,15 +185,15 @@ def test_a_merge_edits_none_of_its_arguments(
 
 
 def test_an_edit_inside_a_dict_or_set_that_was_deleted_is_dropped() -> None:
-    """Whichever side deleted it, also where it is inside a dict."""
+    """Whichever side deleted it, at any depth."""
     for base, edited in (({"id": 1}, {"id": 1, "seen": 2}), ({1}, {1, 2})):
         assert merged(base, edited, MISSING) is MISSING
         assert merged(base, MISSING, edited) is MISSING
         assert merged({"x": base, "y": 1}, {"x": edited, "y": 1}, {"y": 1}) == {"y": 1}
 
 
-def test_appended_elements_stay_in_a_dict_of_lists_that_was_deleted() -> None:
-    """A flash message is not lost to a request that takes the earlier ones."""
+def test_an_append_survives_when_the_dict_of_lists_is_deleted() -> None:
+    """A request that takes all flash messages does not lose a new one."""
     base = {"info": ["a"], "error": ["b"]}
     added = {"info": ["a", "new"], "error": ["b"]}
     assert merged(base, added, MISSING) == {"info": ["new"]}
@@ -218,7 +218,7 @@ def test_the_cost_of_a_merge_is_linear(kind: str) -> None:
         else:
             nested: t.Any = {"leaf": side}
             for _ in range(200):
-                nested = {"inner": nested, "same": "x" * 20}
+                nested = {"inner": nested, "encode_alike": "x" * 20}
             sides.append(nested)
     merge(*sides, encode=counting)
     assert encoded <= sum(len(encode(side)) for side in sides)
@@ -232,7 +232,7 @@ def test_the_cost_of_a_merge_is_linear(kind: str) -> None:
 def test_sets_keep_each_addition_and_removal(
     base: set[int], mine: set[int], theirs: set[int]
 ) -> None:
-    """By element; frozen sets are merged the same."""
+    """Sets and frozen sets are merged element by element."""
     result = merged(base, mine, theirs)
     assert result >= (mine - base) - (base - theirs)
     assert result >= theirs - base
@@ -247,7 +247,7 @@ def test_sets_keep_each_addition_and_removal(
 def test_disjoint_changes_commute_and_none_is_lost(
     base: dict[str, t.Any], mine: dict[str, t.Any], theirs: dict[str, t.Any]
 ) -> None:
-    """One side changes the names a to c, the other d to f."""
+    """One side changes the names a to c, the other side the names d to f."""
     mine = {**base, **{k: v for k, v in mine.items() if k < "d"}}
     mine.pop("a", None)
     theirs = {**base, **{k: v for k, v in theirs.items() if k >= "d"}}
@@ -256,11 +256,13 @@ def test_disjoint_changes_commute_and_none_is_lost(
     expected |= {k: v for k, v in theirs.items() if k >= "d"}
     for one, other in ((mine, theirs), (theirs, mine)):
         result = merged(base, one, other)
-        assert same(dict(sorted(result.items())), dict(sorted(expected.items())))
+        assert encode_alike(
+            dict(sorted(result.items())), dict(sorted(expected.items()))
+        )
 
 
 def edit(session: t.Any, name: str, value: t.Any) -> None:
-    """Give a name another value; a dict or a set by editing what is there."""
+    """Edit a name: replace its value, or edit the dict or set in place."""
     kind = type(value)
     if kind is not dict and kind is not set:
         session[name] = value
@@ -272,10 +274,10 @@ def edit(session: t.Any, name: str, value: t.Any) -> None:
 
 
 @given(base=sessions, mine=sessions, theirs=sessions)
-def test_sessions_are_saved_as_they_are_merged(
+def test_sessions_merge_each_name(
     base: dict[str, t.Any], mine: dict[str, t.Any], theirs: dict[str, t.Any]
 ) -> None:
-    """Two whole sessions on one store: each name as :func:`merge` says."""
+    """Two sessions on one store are saved as :func:`merge` merges their names."""
     desk = Desk(MemoryStore())
     cookie = desk.stored(_=0, **base)
     first, second = desk.session(cookie), desk.session(cookie)
@@ -294,4 +296,4 @@ def test_sessions_are_saved_as_they_are_merged(
         if (value := merged(*(d.get(name, MISSING) for d in (base, mine, theirs))))
         is not MISSING
     }
-    assert same(dict(sorted(found.items())), dict(sorted(expected.items())))
+    assert encode_alike(dict(sorted(found.items())), dict(sorted(expected.items())))

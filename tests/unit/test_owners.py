@@ -1,4 +1,4 @@
-"""Whose sessions there are, and ending them from elsewhere."""
+"""Index sessions by owner, and revoke them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def ownerless(request: pytest.FixtureRequest, servers: Servers) -> Store:
 
 @pytest.fixture(params=["server", "cookie"])
 def app(request: pytest.FixtureRequest, owned: t.Any) -> Flask:
-    """An application with its sessions in a store that knows owners, or in cookies and
-    only the list of those that ended in the store.
+    """An application whose store indexes owners: a server-side store, or cookie
+    sessions with such a store as the revocation list.
     """
     if request.param == "server":
         return make_app(owned)
@@ -56,19 +56,19 @@ def app(request: pytest.FixtureRequest, owned: t.Any) -> Flask:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """An owner no other test has."""
+    """Return an owner that no other test uses."""
     return f"{request.node.name} {time.monotonic_ns()}"
 
 
 class TestStores:
-    """What :class:`Owned` promises."""
+    """A store that supports owners keeps the promises of :class:`Owned`."""
 
-    def test_the_store_says_that_it_can(self, owned: t.Any) -> None:
-        """To ``isinstance``, which the extension asks."""
+    def test_isinstance_recognizes_a_store_with_owners(self, owned: t.Any) -> None:
+        """The extension asks this way whether a store supports owners."""
         assert isinstance(owned, Owned)
 
     def test_records_are_found_by_owner(self, owned: t.Any, name: str) -> None:
-        """Those noted, with their data and when they were noted."""
+        """Each with its data and the time when it was indexed."""
         tokens = [
             owned.save(None, data, expected=None, max_age=HOUR)
             for data in (b"one", b"two", b"other")
@@ -80,8 +80,10 @@ class TestStores:
         assert {found.data for found in held.values()} == {b"one", b"two"}
         assert all(abs(found.seen - time.time()) < 5 for found in held.values())
 
-    def test_what_is_gone_is_not_found(self, owned: t.Any, name: str) -> None:
-        """Deleted or expired; and it leaves no litter."""
+    def test_deleted_and_expired_records_are_not_found(
+        self, owned: t.Any, name: str
+    ) -> None:
+        """Their entries are removed from the index."""
         gone, short, kept = (
             owned.save(None, b"data", expected=None, max_age=max_age)
             for max_age in (HOUR, 1, HOUR)
@@ -94,8 +96,8 @@ class TestStores:
             assert [found.id for found in owned.owned(name)] == [storage_key(kept)]
         assert owned.owned("nobody at all") == []
 
-    def test_revoking_forgets_a_record(self, owned: t.Any, name: str) -> None:
-        """By its key, and only once."""
+    def test_revoke_deletes_a_record(self, owned: t.Any, name: str) -> None:
+        """It deletes the record by its key, and only once."""
         token = owned.save(None, b"data", expected=None, max_age=HOUR)
         owned.own(token, name, max_age=HOUR)
         assert owned.revoke(storage_key(token)) == b"data"
@@ -105,17 +107,17 @@ class TestStores:
         with pytest.raises(SessionConflictError):
             owned.save(token, b"new", expected=b"data", max_age=HOUR)
 
-    def test_revoking_leaves_what_marks_an_end(self, owned: t.Any) -> None:
-        """It keeps requests under way from beginning another session there."""
-        for mark in (tombstone(), forwarding(MOVED, "old", "new")):
-            token = owned.save(None, mark, expected=None, max_age=HOUR)
-            assert owned.revoke(storage_key(token)) == mark
-            assert owned.load(token) == mark
+    def test_revoke_keeps_a_tombstone(self, owned: t.Any) -> None:
+        """A late request must not start another session under the id."""
+        for data in (tombstone(), forwarding(MOVED, "old", "new")):
+            token = owned.save(None, data, expected=None, max_age=HOUR)
+            assert owned.revoke(storage_key(token)) == data
+            assert owned.load(token) == data
             owned.delete(token)
             assert owned.load(token) is None
 
-    def test_an_owner_is_anybody(self, owned: t.Any, name: str) -> None:
-        """Whatever characters a name is made of."""
+    def test_an_owner_may_contain_any_character(self, owned: t.Any, name: str) -> None:
+        """Names of users are not limited to ASCII."""
         token = owned.save(None, b"data", expected=None, max_age=HOUR)
         for odd in ("é", "a b", "x" * 5000, "'; drop", "*", "\udc80"):
             owner = odd + name
@@ -124,8 +126,8 @@ class TestStores:
 
 
 def test_redis_drops_expired_entries_of_an_owner(servers: Servers) -> None:
-    """Each by its own life, and a shorter life leaves the others alone. The cost of
-    an entry does not grow with the owner's past sessions.
+    """Each entry has its own lifetime. The cost of an entry does not grow with the
+    owner's past sessions.
     """
     import redis
 
@@ -152,18 +154,18 @@ def test_redis_drops_expired_entries_of_an_owner(servers: Servers) -> None:
             assert set(found) == held
 
 
-def test_an_owner_is_noted_when_it_is_told_and_with_each_renewal() -> None:
-    """Other saves cost no more for it."""
+def test_the_owner_is_indexed_by_bind_and_by_each_refresh() -> None:
+    """Other saves do not write to the index."""
     store = MemoryStore()
     desk = Desk(store)
     session = desk.session()
     session.bind("ann")
     session.save()
-    noted: list[str] = []
+    indexed: list[str] = []
 
     def own(token: str, owner: str, *, max_age: int) -> None:
         assert max_age > desk.policy.idle_timeout
-        noted.append(owner)
+        indexed.append(owner)
 
     store.own = own  # type: ignore[method-assign]
     for refresh_due, changes, times in ((False, True, 0), (True, False, 1)):
@@ -173,11 +175,11 @@ def test_an_owner_is_noted_when_it_is_told_and_with_each_renewal() -> None:
         if changes:
             later["a"] = 1
         later.save()
-        assert noted == ["ann"] * times
+        assert indexed == ["ann"] * times
 
 
 def use(app: Flask) -> BuffaloSession:
-    """The extension of an application that logs in and out."""
+    """Add the views that log in and out; return the extension."""
 
     @app.get("/login/<name>")
     def login(name: str) -> str:
@@ -220,8 +222,8 @@ def use(app: Flask) -> BuffaloSession:
 
 
 class TestExtension:
-    def test_one_sees_where_one_is_logged_in(self, app: Flask, name: str) -> None:
-        """Each browser, and which of them this is."""
+    def test_a_user_sees_all_of_their_sessions(self, app: Flask, name: str) -> None:
+        """Each browser is listed, and the current one is flagged."""
         use(app)
         phone, desk = app.test_client(), app.test_client()
         for client in (phone, desk):
@@ -232,8 +234,10 @@ class TestExtension:
         with desk.session_transaction() as of_desk:
             assert t.cast(t.Any, of_desk).id in {row[0] for row in listed}
 
-    def test_ending_the_others_keeps_this_one(self, app: Flask, name: str) -> None:
-        """A changed password, say."""
+    def test_revoking_the_other_sessions_keeps_the_current_one(
+        self, app: Flask, name: str
+    ) -> None:
+        """For example after a change of the password."""
         use(app)
         clients = [app.test_client() for _ in range(3)]
         for client in clients:
@@ -247,8 +251,8 @@ class TestExtension:
         mine: t.Any = clients[0].get("/mine").json
         assert len(mine) == 1
 
-    def test_a_new_id_stays_the_owners(self, app: Flask, name: str) -> None:
-        """And the retired one is not listed."""
+    def test_a_session_with_a_new_id_stays_indexed(self, app: Flask, name: str) -> None:
+        """The retired id is not listed."""
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -257,8 +261,10 @@ class TestExtension:
             with app.app_context():
                 assert len(extension.sessions_of(name)) == 1
 
-    def test_after_logout_there_is_none(self, app: Flask, name: str) -> None:
-        """Ended is ended."""
+    def test_a_logout_removes_the_session_from_the_list(
+        self, app: Flask, name: str
+    ) -> None:
+        """The owner has no sessions afterwards."""
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -267,10 +273,10 @@ class TestExtension:
             assert extension.sessions_of(name) == []
             assert extension.revoke_all(name) == 0
 
-    def test_another_users_login_is_not_the_first_ones(
+    def test_a_login_of_another_user_leaves_the_first_ones_list(
         self, app: Flask, name: str
     ) -> None:
-        """In the same browser, without a logout in between."""
+        """Both use the same browser, without a logout in between."""
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -281,8 +287,8 @@ class TestExtension:
             assert extension.revoke_all(name) == 0
         assert client.get("/user").text == f"{name}-2"
 
-    def test_one_session_is_ended(self, app: Flask, name: str) -> None:
-        """From outside of any request, and told of by a signal."""
+    def test_revoke_ends_one_session(self, app: Flask, name: str) -> None:
+        """It works outside of a request and emits a signal."""
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -297,12 +303,14 @@ class TestExtension:
         assert response.text == "None"
         assert "Set-Cookie" not in response.headers
 
-    def test_everywhere_may_be_here_too(self, app: Flask, name: str) -> None:
-        """Ending all of them and then this one is one logout: the cookie is removed,
-        and nothing is told but that sessions have ended.
+    def test_revoke_all_and_clear_in_one_request_are_one_logout(
+        self, app: Flask, name: str
+    ) -> None:
+        """The response removes the cookie, and the sessions emit nothing but that they
+        were destroyed.
         """
         extension = use(app)
-        told: list[str] = []
+        emitted: list[str] = []
 
         @app.get("/everywhere")
         def everywhere() -> str:
@@ -317,32 +325,35 @@ class TestExtension:
             for signal in (signals.session_destroyed, signals.session_conflict):
                 stack.enter_context(
                     signal.connected_to(
-                        lambda sender, signal=signal, **_: told.append(signal.name), app
+                        lambda sender, signal=signal, **_: emitted.append(signal.name),
+                        app,
                     )
                 )
             response = client.get("/everywhere")
         assert response.text == "2"
         assert "Max-Age=0" in response.headers["Set-Cookie"]
-        assert told == ["session-destroyed"] * 2
+        assert emitted == ["session-destroyed"] * 2
         assert client.get("/user").text == "None"
 
     @pytest.mark.parametrize(
         "text", ["", "x", "owner:" + "0" * 64, "\ud800", "A" * 64, "0" * 65, "0" * 63]
     )
-    def test_what_is_no_id_ends_nothing(self, app: Flask, text: str) -> None:
-        """It may come out of a form. No store is asked."""
+    def test_revoke_of_a_malformed_id_returns_false(
+        self, app: Flask, text: str
+    ) -> None:
+        """The id may come from a form. The store is not asked."""
         extension = use(app)
         with app.app_context():
             assert extension.revoke(text) is False
 
     @pytest.mark.parametrize("nothing", [None, b"x", 5])
-    def test_an_id_must_be_text(self, app: Flask, nothing: t.Any) -> None:
+    def test_revoke_requires_a_str(self, app: Flask, nothing: t.Any) -> None:
         """``session.id`` is None before the first save."""
         extension = use(app)
         with app.app_context(), pytest.raises(TypeError, match=r"revoke\(\).*not an? "):
             extension.revoke(nothing)
 
-    def test_an_application_without_the_extension_is_named(self) -> None:
+    def test_an_application_without_the_extension_is_an_error(self) -> None:
         """``init_app`` was not called."""
         with (
             Flask("shop").app_context(),
@@ -350,8 +361,10 @@ class TestExtension:
         ):
             BuffaloSession().sessions_of("ann")
 
-    def test_the_absolute_timeout_counts(self, name: str, clock: Clock) -> None:
-        """What is over is not listed, though its record is still there."""
+    def test_a_session_past_its_absolute_timeout_is_not_listed(
+        self, name: str, clock: Clock
+    ) -> None:
+        """Its record may still be in the store."""
         app = make_app(MemoryStore(), SESSION_ABSOLUTE_TIMEOUT=100)
         extension = use(app)
         app.test_client().get(f"/login/{name}")
@@ -360,8 +373,10 @@ class TestExtension:
             clock.tick(102)
             assert extension.sessions_of(name) == []
 
-    def test_last_seen_moves_with_renewal(self, clock: Clock) -> None:
-        """Known to a tenth of the idle time-out, and listed as long as it lives."""
+    def test_last_seen_moves_with_each_refresh(self, clock: Clock) -> None:
+        """It is exact to a tenth of the idle time-out. A session is listed as long as
+        it lives.
+        """
         app = make_app(MemoryStore(), SESSION_IDLE_TIMEOUT=1000)
         extension = use(app)
         client = app.test_client()
@@ -373,8 +388,8 @@ class TestExtension:
                 (info,) = extension.sessions_of("ann")
             assert info.last_seen.timestamp() == int(clock.now)
 
-    def test_without_owners_there_is_an_error(self, ownerless: Store) -> None:
-        """Not a list that is always empty. The error says what to choose."""
+    def test_a_store_without_owners_raises(self, ownerless: Store) -> None:
+        """An empty list would be wrong. The error names stores that support owners."""
         advice = "Set SESSION_REVOCATION|Use RedisStore"
         app = make_app(ownerless, TESTING=True)
         extension = use(app)
@@ -386,7 +401,7 @@ class TestExtension:
             app.test_client().get("/login/ann")
 
     def test_null_mode_keeps_the_owner_for_the_request(self) -> None:
-        """As any other write; asking for sessions is an error."""
+        """Any other value lasts as long. Listing sessions raises an error."""
         app = make_app("null")
         extension = use(app)
         assert app.test_client().get("/login/ann").text == "ann"
@@ -394,7 +409,7 @@ class TestExtension:
             extension.sessions_of("ann")
 
     def test_two_applications_with_one_extension(self) -> None:
-        """Each asks its own store."""
+        """Each application uses its own store."""
         extension = BuffaloSession()
         apps = [Flask("one"), Flask("two")]
         for app in apps:
@@ -411,7 +426,7 @@ class TestExtension:
 
 class TestBinding:
     @pytest.mark.parametrize("owner", ["", True, 1.5, None, b"ann"])
-    def test_an_owner_is_a_str_or_an_int(self, owner: t.Any) -> None:
+    def test_bind_requires_a_str_or_an_int(self, owner: t.Any) -> None:
         """Anything else is an error."""
         with pytest.raises(SessionTypeError, match=r"^session\.bind\(\): .* not empty"):
             Desk(MemoryStore()).session().bind(owner)
@@ -419,8 +434,8 @@ class TestBinding:
     @pytest.mark.parametrize(
         "raw", [b"\xc1", b"\xc7\x05\x14\x92\xa1x\x01\x01", b"\x90"]
     )
-    def test_an_owner_that_cannot_be_read_is_nobody(self, raw: bytes) -> None:
-        """Malformed, of a type that is not registered, or no str."""
+    def test_an_owner_that_cannot_be_decoded_counts_as_none(self, raw: bytes) -> None:
+        """Malformed bytes, an unregistered class, or no str."""
         store = MemoryStore()
         desk = Desk(store)
         session = desk.session()
@@ -433,12 +448,12 @@ class TestBinding:
         store.save(token, data, expected=store.load(token), max_age=60)
         assert Owners(desk.backend, desk).sessions_of("ann") == []
 
-    def test_nobody_owns_a_session_that_was_not_bound(self) -> None:
-        """The property says so."""
+    def test_an_unbound_session_has_no_owner(self) -> None:
+        """``session.owner`` is None."""
         assert Desk(MemoryStore()).session().owner is None
 
-    def test_noting_fails_before_anything_is_saved(self, owned: t.Any) -> None:
-        """A session that says it is somebody's can be found as theirs."""
+    def test_a_failing_index_prevents_the_save(self, owned: t.Any) -> None:
+        """Otherwise the index would miss a session that has this owner."""
         desk = Desk(owned)
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
@@ -453,12 +468,12 @@ class TestBinding:
         assert session.cookie is None
         assert desk.values(cookie) == {"a": 1}
 
-    @pytest.mark.parametrize("how", ["first", "renewal", "login"])
+    @pytest.mark.parametrize("how", ["first", "refresh", "login"])
     @pytest.mark.parametrize("listed", [False, True])
-    def test_what_cannot_be_noted_is_not_there(
+    def test_a_new_id_that_cannot_be_indexed_is_deleted(
         self, owned: t.Any, name: str, how: str, listed: bool
     ) -> None:
-        """Under a new id. Nobody can use it, so nobody is to find it."""
+        """No browser has its cookie, so the index must not list it."""
         desk = Desk(owned)
         if listed:
             desk = Desk(CookieStore(), revocations=RevocationList(owned, HOUR))
@@ -487,8 +502,10 @@ class TestBinding:
         assert [owned.load(token) for token in tokens] == [None] * len(tokens)
         assert {found.id for found in owned.owned(name)} == known
 
-    def test_what_cannot_be_noted_again_is_as_it_was_noted(self, owned: t.Any) -> None:
-        """A session in a cookie, whose id stays its owner's."""
+    def test_a_failing_refresh_of_the_index_keeps_the_old_entry(
+        self, owned: t.Any
+    ) -> None:
+        """The cookie session keeps its id and its owner."""
         known = RevocationList(owned, HOUR)
         desk = Desk(CookieStore(), revocations=known)
         session = desk.session()
@@ -506,27 +523,27 @@ class TestBinding:
             session.save()
         assert owned.load(f"ended:{session.id}")
 
-    def test_what_cannot_be_undone_either_is_no_other_error(self, owned: t.Any) -> None:
-        """The one that is told is the first."""
+    def test_a_failed_cleanup_does_not_replace_the_first_error(
+        self, owned: t.Any
+    ) -> None:
+        """The store can neither index the new record nor delete it."""
         session = Desk(owned).session()
         session.bind("ann")
 
         def failing(*args: t.Any, **settings: t.Any) -> None:
             raise SessionStoreError(
-                "it", "cannot note" if settings else "cannot delete"
+                "it", "cannot index" if settings else "cannot delete"
             )
 
         owned.own = owned.delete = failing
-        with pytest.raises(SessionStoreError, match="cannot note"):
+        with pytest.raises(SessionStoreError, match="cannot index"):
             session.save()
 
     @pytest.mark.parametrize("moment", ["save", "own"])
-    def test_of_a_new_id_and_ending_all_one_is_first(
+    def test_revoke_all_during_regenerate_ends_the_session(
         self, app: Flask, owned: t.Any, name: str, moment: str
     ) -> None:
-        """A session that gets a new id meanwhile does not slip through: revoking
-        sees the new one, or the new one is not kept.
-        """
+        """Either ``revoke_all`` sees the new id, or ``regenerate`` deletes it."""
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -549,11 +566,11 @@ class TestBinding:
         with app.app_context():
             assert extension.sessions_of(name) == []
 
-    def test_a_new_id_while_redis_looks_is_found(
+    def test_redis_finds_an_id_that_is_regenerated_during_the_listing(
         self, servers: Servers, name: str
     ) -> None:
-        """Redis tells an owner's ids first and the records then: one that has ended
-        in between has its successor among them.
+        """The store reads the owner's ids first and the records afterwards. A session
+        may get a new id in between.
         """
         import redis
 
@@ -579,10 +596,10 @@ class TestBinding:
             assert not waiting
             assert browser.get("/user").text == "None"
 
-    def test_a_new_id_between_listing_and_ending_is_ended_too(
+    def test_revoke_all_ends_an_id_that_is_regenerated_after_the_listing(
         self, app: Flask, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Though under the listed one there is nothing left to end."""
+        """The listed id is retired by then."""
         extension = use(app)
         client = app.test_client()
         client.get(f"/login/{name}")
@@ -602,10 +619,12 @@ class TestBinding:
 
 
 @pytest.mark.parametrize("failing", range(4))
-def test_a_session_is_never_nobodys_while_it_becomes_anothers(
+def test_the_index_agrees_with_the_session_whichever_write_fails(
     owned: t.Any, failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever write fails: it can be found by the owner whose it says that it is."""
+    """``bind`` to another owner takes several writes. The index lists the session under
+    the owner that the session names.
+    """
     desk = Desk(owned)
     ann, bob = (f"{name} {time.time_ns()}" for name in ("ann", "bob"))
     session = desk.session()
@@ -635,11 +654,11 @@ def test_a_session_is_never_nobodys_while_it_becomes_anothers(
         assert failing == 3
         cookie = str(session.cookie)
     monkeypatch.undo()
-    whose = desk.session(cookie).owner
-    assert whose == (ann if failing < 3 else bob)
+    owner_of_cookie = desk.session(cookie).owner
+    assert owner_of_cookie == (ann if failing < 3 else bob)
     owners = Owners(desk.backend, desk)
     for owner in (ann, bob):
-        assert len(owners.sessions_of(owner)) == (owner == whose)
+        assert len(owners.sessions_of(owner)) == (owner == owner_of_cookie)
 
 
 def test_an_int_is_kept_as_a_str(app: Flask) -> None:
@@ -661,10 +680,10 @@ def test_an_int_is_kept_as_a_str(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("owner", [None, "", False, 1.5, b"ann"])
-def test_what_cannot_be_an_owner_is_an_error(owned: t.Any, owner: t.Any) -> None:
-    """As for ``bind``: of ``revoke_all(session.owner)`` in a session that is nobody's,
-    say.
-    """
+def test_a_value_that_cannot_be_an_owner_is_an_error(
+    owned: t.Any, owner: t.Any
+) -> None:
+    """``revoke_all(session.owner)`` in an unbound session passes None, for example."""
     desk = Desk(owned)
     owners = Owners(desk.backend, desk)
     for ask in (owners.sessions_of, owners.revoke_all, Desk(owned).session().bind):
@@ -673,8 +692,10 @@ def test_what_cannot_be_an_owner_is_an_error(owned: t.Any, owner: t.Any) -> None
 
 
 @pytest.mark.parametrize("listed", [False, True])
-def test_another_owner_means_another_id(owned: t.Any, listed: bool) -> None:
-    """And nobody is another one too; but the first one is not, nor is the same."""
+def test_changing_the_owner_changes_the_id(owned: t.Any, listed: bool) -> None:
+    """Removing the owner changes the id, too. Binding the first owner, or the same one
+    again, does not.
+    """
     desk = Desk(owned)
     if listed:
         desk = Desk(CookieStore(), revocations=RevocationList(owned, HOUR))

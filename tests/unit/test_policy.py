@@ -1,4 +1,4 @@
-"""Time-outs: when a session, an id or a cookie is too old."""
+"""Test the time-outs: when a session, an id or a cookie is too old."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def began(seconds: int | None, rotated: int = 0) -> Record:
     return Record(seconds, b"", {}, rotated)
 
 
-def test_a_new_session_begins_now(clock: Clock) -> None:
-    """It is dated only where a date is needed, and its id only where ids age."""
+def test_a_new_record_is_dated_only_if_needed(clock: Clock) -> None:
+    """The record dates the id only with rotation."""
     now = int(clock.now)
     assert policy().blank() == Record(now, b"", {}, 0)
     assert policy(rotate_after=60).blank() == Record(now, b"", {}, now)
@@ -54,7 +54,7 @@ def test_a_session_ends_at_its_absolute_time_out(clock: Clock) -> None:
 
 
 def test_a_record_is_kept_for_the_shorter_time(clock: Clock) -> None:
-    """The idle time-out, or what is left of the absolute one; one second at least."""
+    """The shorter of the idle and the remaining absolute time, at least one second."""
     clock.now = 1000.0
     assert policy().max_age(began(0)) == HOUR
     limited = policy(absolute_timeout=5000)
@@ -65,8 +65,8 @@ def test_a_record_is_kept_for_the_shorter_time(clock: Clock) -> None:
 
 
 def test_a_cookie_is_refreshed_after_a_tenth_of_its_lifetime(clock: Clock) -> None:
-    """A permanent one after a tenth of the shorter lifetime. A clock that was set back
-    does not delay it.
+    """The shorter lifetime counts for a permanent cookie. A clock that was set back
+    does not delay the refresh.
     """
     clock.now = 10_000.0
     shorter = policy(permanent_lifetime=HOUR // 2)
@@ -78,8 +78,8 @@ def test_a_cookie_is_refreshed_after_a_tenth_of_its_lifetime(clock: Clock) -> No
     assert longer.refresh_is_due(10_000 - 360, permanent=True)
 
 
-def test_an_id_grows_old_from_when_it_was_issued(clock: Clock) -> None:
-    """Where the record does not say when, from the session's beginning."""
+def test_the_age_of_an_id_counts_from_its_rotation(clock: Clock) -> None:
+    """Without that date in the record, it counts from the session's beginning."""
     clock.now = 1000.0
     rotating = policy(rotate_after=100)
     assert rotating.id_is_old(began(0, rotated=900))
@@ -92,10 +92,8 @@ def test_an_id_grows_old_from_when_it_was_issued(clock: Clock) -> None:
     assert policy().rotated_now() == 0
 
 
-def test_an_index_outlives_its_next_refresh() -> None:
-    """Ten refreshes renew it in half of its time; an entry of a cookie lives on for a
-    tenth.
-    """
+def test_an_index_entry_outlives_its_next_refresh() -> None:
+    """The entry of a cookie session lives a tenth longer than the cookie."""
     assert policy().index_seconds == 2 * HOUR
     margin = policy(idle_timeout=HOUR + 5).entry_margin
     assert (margin, type(margin)) == (HOUR // 10 + 2, int)

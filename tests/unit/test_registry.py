@@ -1,4 +1,4 @@
-"""Which classes can be stored beside Python's own."""
+"""Test which classes can be stored besides Python's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from flask_buffalo_session.registry import Registry
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """One of its own for each test."""
+    """Return a registry for this test alone."""
     registry = Registry()
     monkeypatch.setattr(registry_module, "registry", registry)
     return registry
@@ -34,8 +34,10 @@ def codec(registry: Registry) -> NativeCodec:
     return NativeCodec(registry)
 
 
-def kept(codec: NativeCodec, value: t.Any) -> t.Any:
-    """The value after a round trip, alone and beside bytes, a path of its own."""
+def round_trip(codec: NativeCodec, value: t.Any) -> t.Any:
+    """Return the value after a round trip, alone and beside bytes, which the codec
+    encodes in another way.
+    """
     other, _ = codec.decode(codec.encode((value, b"x"), "n"), "n")
     again = codec.decode(codec.encode(value, "n"), "n")
     assert repr(other) == repr(again)
@@ -106,31 +108,31 @@ class TestDataclasses:
         ],
         ids=repr,
     )
-    def test_come_back_equal(self, codec: NativeCodec, value: t.Any) -> None:
-        """Plain, frozen, with slots, in each other, as keys."""
+    def test_dataclasses_round_trip(self, codec: NativeCodec, value: t.Any) -> None:
+        """Plain, frozen, with slots, nested, and as keys."""
         for cls in (Item, Frozen, Slotted, FrozenSlotted, Cart, Derived):
             register_type(cls)
-        again = kept(codec, value)
+        again = round_trip(codec, value)
         assert again == value
         assert type(again) is type(value)
 
-    def test_are_rebuilt_without_their_init(self, codec: NativeCodec) -> None:
-        """Which would compute, check or count what has been before."""
+    def test_dataclasses_are_restored_without_init(self, codec: NativeCodec) -> None:
+        """Their ``__init__`` might compute, check or count something again."""
         register_type(Checked)
         value = Checked(3, 10)
         value.x = -1
-        again = kept(codec, value)
+        again = round_trip(codec, value)
         assert (again.x, again.twice) == (-1, 30)
         assert vars(again) == vars(value)
 
-    def test_subclasses_are_not_included(self, codec: NativeCodec) -> None:
-        """They would come back as something else."""
+    def test_subclasses_of_a_dataclass_are_refused(self, codec: NativeCodec) -> None:
+        """They would be restored as the base class."""
         register_type(Item)
         with pytest.raises(SessionTypeError, match=r"register_type\(Derived\)"):
             codec.encode(Derived("tea"), "n")
 
-    def test_the_path_leads_into_them(self, codec: NativeCodec) -> None:
-        """By the field that holds what cannot be stored."""
+    def test_the_path_names_the_field(self, codec: NativeCodec) -> None:
+        """The error names the field whose value cannot be stored."""
         register_type(Cart)
         with pytest.raises(SessionTypeError) as caught:
             codec.encode([Cart([], Item("tea"))], "n")
@@ -144,7 +146,7 @@ class TestFieldsThatChanged:
     def written(codec: NativeCodec) -> bytes:
         @dataclasses.dataclass
         class Before:
-            kept: int
+            round_trip: int
             lost: int
 
         register_type(Before, name="item")
@@ -158,13 +160,13 @@ class TestFieldsThatChanged:
     def test_a_new_field_takes_its_default(
         self, codec: NativeCodec, registry: Registry
     ) -> None:
-        """Of either kind, a fresh one for each object."""
+        """A default or a default factory. Each object gets a fresh value."""
         data = self.written(codec)
         self.forget(registry)
 
         @dataclasses.dataclass
         class After:
-            kept: int
+            round_trip: int
             lost: int
             plain: str = "new"
             made: list[int] = dataclasses.field(default_factory=list)
@@ -177,13 +179,13 @@ class TestFieldsThatChanged:
     def test_a_removed_field_is_ignored(
         self, codec: NativeCodec, registry: Registry
     ) -> None:
-        """And is gone from what is written next."""
+        """The next save no longer stores it."""
         data = self.written(codec)
         self.forget(registry)
 
         @dataclasses.dataclass(slots=True)
         class After:
-            kept: int
+            round_trip: int
 
         register_type(After, name="item")
         value = codec.decode(data, "n")
@@ -194,13 +196,13 @@ class TestFieldsThatChanged:
     def test_a_new_field_without_default_is_an_error(
         self, codec: NativeCodec, registry: Registry
     ) -> None:
-        """That names the field; half an object would be worse."""
+        """The message names the field. An incomplete object would be worse."""
         data = self.written(codec)
         self.forget(registry)
 
         @dataclasses.dataclass
         class After:
-            kept: int
+            round_trip: int
             needed: int
 
         register_type(After, name="item")
@@ -237,29 +239,31 @@ class TestEnums:
     @pytest.mark.parametrize(
         "member", [Plain.A, Plain.B, Plain.SAME, Whole.ONE, Written.RED], ids=repr
     )
-    def test_come_back_as_the_member(
+    def test_enum_members_round_trip(
         self, codec: NativeCodec, member: enum.Enum
     ) -> None:
-        """The very same, though it may compare equal to an int or a str."""
+        """The same member comes back, even if it equals an int or a str."""
         register_type(type(member))
-        assert kept(codec, member) is member
-        assert kept(codec, {member: [member]}) == {member: [member]}
-        assert [type(key) for key in kept(codec, {member: 1})] == [type(member)]
+        assert round_trip(codec, member) is member
+        assert round_trip(codec, {member: [member]}) == {member: [member]}
+        assert [type(key) for key in round_trip(codec, {member: 1})] == [type(member)]
 
     @pytest.mark.parametrize(
         "flags",
         [Access.READ, Access.READ | Access.WRITE, Access(0), Bits.LOW | Bits.HIGH],
         ids=repr,
     )
-    def test_flags_may_be_combined(self, codec: NativeCodec, flags: enum.Flag) -> None:
-        """Combinations have no name."""
+    def test_combined_flags_round_trip(
+        self, codec: NativeCodec, flags: enum.Flag
+    ) -> None:
+        """A combination has no name."""
         register_type(type(flags))
-        assert kept(codec, flags) is flags
+        assert round_trip(codec, flags) is flags
 
-    def test_members_are_stored_by_name(
+    def test_enum_members_are_stored_by_name(
         self, codec: NativeCodec, registry: Registry
     ) -> None:
-        """So a member's value may change."""
+        """The value of a member may change."""
         register_type(Plain, name="plain")
         data = codec.encode(Plain.A, "n")
         registry.by_name.clear()
@@ -270,10 +274,10 @@ class TestEnums:
         register_type(Changed, name="plain")
         assert codec.decode(data, "n") is Changed.A
 
-    def test_a_member_that_is_gone_is_an_error(
+    def test_a_removed_enum_member_is_an_error(
         self, codec: NativeCodec, registry: Registry
     ) -> None:
-        """Of this one value."""
+        """Only its own value is affected."""
         register_type(Plain, name="plain")
         data = codec.encode(Plain.B, "n")
         registry.by_name.clear()
@@ -295,20 +299,20 @@ Pair = collections.namedtuple("Pair", "a b")
 
 
 class TestNamedTuples:
-    def test_both_kinds_come_back(self, codec: NativeCodec) -> None:
-        """As themselves, not as tuples."""
+    def test_both_kinds_of_named_tuples_round_trip(self, codec: NativeCodec) -> None:
+        """They do not become plain tuples."""
         register_type(Point)
         register_type(Pair)
         for value in (Point(1), Point(1, [Pair(1, 2)]), Pair(Point(1), (2,))):
-            again = kept(codec, value)
+            again = round_trip(codec, value)
             assert again == value
             assert type(again) is type(value)
-        assert kept(codec, {Point(1): 1})[Point(1)] == 1
+        assert round_trip(codec, {Point(1): 1})[Point(1)] == 1
 
-    def test_a_field_too_many_is_an_error(
+    def test_an_extra_field_of_a_named_tuple_is_an_error(
         self, codec: NativeCodec, registry: Registry
     ) -> None:
-        """Their values have no names to go by."""
+        """The stored values have no names."""
         register_type(Point, name="point")
         data = codec.encode(Point(1, 2), "n")
         registry.by_name.clear()
@@ -328,10 +332,10 @@ class Money:
 
 
 class TestOtherClasses:
-    def test_have_functions(self, codec: NativeCodec) -> None:
-        """One each way, through any value that can be stored."""
+    def test_other_classes_use_functions(self, codec: NativeCodec) -> None:
+        """One function encodes to a value that can be stored, one decodes."""
         register_type(Money, encode=lambda money: money.cents, decode=Money)
-        assert kept(codec, [Money(5)])[0].cents == 5
+        assert round_trip(codec, [Money(5)])[0].cents == 5
 
     @pytest.mark.parametrize(
         ("value", "encode", "decode"),
@@ -351,34 +355,36 @@ class TestOtherClasses:
         ],
         ids=["OrderedDict", "bytearray", "complex", "deque"],
     )
-    def test_may_be_pythons_own(
+    def test_pythons_own_classes_can_be_registered(
         self, codec: NativeCodec, value: t.Any, encode: t.Any, decode: t.Any
     ) -> None:
-        """Those too that MessagePack would take for something similar."""
+        """Even classes that MessagePack would confuse with a similar type."""
         register_type(type(value), encode=encode, decode=decode)
         for case in (value, [value], {"a": (value,)}):
-            again = kept(codec, case)
+            again = round_trip(codec, case)
             assert again == case
             assert repr(again) == repr(case)
 
-    def test_functions_win_over_what_is_known(self, codec: NativeCodec) -> None:
-        """A dataclass may be stored in another way."""
+    def test_functions_win_over_the_default_encoding(self, codec: NativeCodec) -> None:
+        """A dataclass, for example, may be stored in another way."""
         register_type(
             Item, encode=lambda item: item.sku, decode=lambda sku: Item(sku, 99)
         )
-        assert kept(codec, Item("tea", 1)) == Item("tea", 99)
+        assert round_trip(codec, Item("tea", 1)) == Item("tea", 99)
 
 
 class TestNames:
-    def test_default_to_module_and_qualified_name(self, registry: Registry) -> None:
-        """Stable as long as the class stays where it is."""
+    def test_the_name_defaults_to_module_and_qualified_name(
+        self, registry: Registry
+    ) -> None:
+        """It is stable as long as the class is not moved."""
         register_type(Item)
         assert list(registry.by_name) == [f"{__name__}.Item"]
 
-    def test_a_given_name_lets_the_class_move(
+    def test_a_class_with_a_given_name_can_be_moved(
         self, codec: NativeCodec, registry: Registry
     ) -> None:
-        """What is stored names it and nothing of Python."""
+        """The stored value holds the name and no Python path."""
         register_type(Money, name="money", encode=lambda m: m.cents, decode=Money)
         data = codec.encode(Money(5), "n")
         assert b"money" in data
@@ -392,26 +398,24 @@ class TestNames:
         assert type(codec.decode(data, "n")) is Cash
 
     def test_a_name_belongs_to_one_class(self) -> None:
-        """Two would be mistaken for each other."""
+        """Two classes could be confused otherwise."""
         register_type(Item, name="item")
         with pytest.raises(SessionConfigError, match="'item'") as caught:
             register_type(Frozen, name="item")
         assert f"{__name__}.Item" in str(caught.value)
         assert f"{__name__}.Frozen" in str(caught.value)
 
-    def test_a_clash_leaves_the_first_one(self, codec: NativeCodec) -> None:
-        """The error changes nothing."""
+    def test_a_name_clash_keeps_the_first_class(self, codec: NativeCodec) -> None:
+        """The error changes nothing in the registry."""
         register_type(Item, name="item")
         with pytest.raises(SessionConfigError):
             register_type(Frozen, name="item")
-        assert kept(codec, Item("tea")) == Item("tea")
+        assert round_trip(codec, Item("tea")) == Item("tea")
         with pytest.raises(SessionTypeError):
             codec.encode(Frozen(1), "n")
 
-    def test_a_class_that_got_another_name_is_read_by_both(
-        self, codec: NativeCodec
-    ) -> None:
-        """So a name can be changed after all: the newest one is written."""
+    def test_a_renamed_class_is_read_under_both_names(self, codec: NativeCodec) -> None:
+        """The newest name is written."""
         register_type(Item, name="old")
         before = codec.encode(Item("tea"), "n")
         register_type(Item, name="new")
@@ -421,7 +425,7 @@ class TestNames:
         assert codec.decode(before, "n") == codec.decode(after, "n") == Item("tea")
 
     def test_registering_twice_changes_nothing(self, codec: NativeCodec) -> None:
-        """Applications are made several times in a process, by tests above all."""
+        """A process may make several applications, above all in tests."""
         register_type(Item)
         data = codec.encode(Item("tea"), "n")
         register_type(Item)
@@ -445,7 +449,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[t.Any]:
 
 
 def test_a_module_may_be_reloaded(codec: NativeCodec, module: t.Any) -> None:
-    """Its classes are new ones of the same name, which take over."""
+    """Its new classes replace the old ones of the same name."""
     before = module.Item
     data = codec.encode(before("tea"), "n")
     after = importlib.reload(module).Item
@@ -457,7 +461,7 @@ def test_a_module_may_be_reloaded(codec: NativeCodec, module: t.Any) -> None:
 
 
 class TestDecorator:
-    def test_without_arguments(self, codec: NativeCodec) -> None:
+    def test_the_decorator_without_arguments(self, codec: NativeCodec) -> None:
         """It returns the class."""
 
         @register_type
@@ -466,10 +470,12 @@ class TestDecorator:
             x: int
 
         assert isinstance(Here, type)
-        assert kept(codec, Here(1)) == Here(1)
+        assert round_trip(codec, Here(1)) == Here(1)
 
-    def test_with_arguments(self, codec: NativeCodec, registry: Registry) -> None:
-        """The same, with a name."""
+    def test_the_decorator_with_a_name(
+        self, codec: NativeCodec, registry: Registry
+    ) -> None:
+        """It returns the class and registers the name."""
 
         @register_type(name="here")
         @dataclasses.dataclass
@@ -478,10 +484,10 @@ class TestDecorator:
 
         assert isinstance(Here, type)
         assert registry.by_name["here"].cls is Here
-        assert kept(codec, Here(1)) == Here(1)
+        assert round_trip(codec, Here(1)) == Here(1)
 
-    def test_with_functions(self, codec: NativeCodec) -> None:
-        """For a class that needs them."""
+    def test_the_decorator_with_functions(self, codec: NativeCodec) -> None:
+        """For a class that cannot be stored without functions."""
 
         @register_type(encode=lambda here: here.x, decode=lambda x: here(x))
         class Here:
@@ -526,7 +532,7 @@ BAD: list[tuple[tuple[t.Any, ...], dict[str, t.Any], str]] = [
 def test_bad_arguments_are_refused(
     registry: Registry, args: tuple[t.Any, ...], kwargs: dict[str, t.Any], says: str
 ) -> None:
-    """Where they are given, and without a trace in the registry."""
+    """The decorator raises and registers nothing."""
     with pytest.raises(SessionConfigError, match=says):
         register_type(*args, **kwargs)
     if not isinstance(args[0], str):
@@ -537,7 +543,7 @@ def test_bad_arguments_are_refused(
 
 
 def test_a_dataclass_that_is_a_list_too_needs_functions() -> None:
-    """Its fields are not all there is to it."""
+    """Its fields are not its whole content."""
 
     @dataclasses.dataclass
     class Both(list[int]):
@@ -554,14 +560,14 @@ class Person:
 
 
 @pytest.mark.parametrize("go_name", ["", 5, "\ud800"])
-def test_a_go_name_has_to_be_one(go_name: t.Any) -> None:
-    """As Go writes it: a str that is not empty."""
+def test_a_malformed_go_name_is_refused(go_name: t.Any) -> None:
+    """It must be a str that is not empty."""
     with pytest.raises(SessionConfigError, match="go_name="):
         register_type(Person, go_name=go_name)
 
 
-def test_a_go_name_is_for_dataclasses_and_belongs_to_one(registry: Registry) -> None:
-    """Their fields are what a Go struct has."""
+def test_a_go_name_belongs_to_one_dataclass(registry: Registry) -> None:
+    """A Go struct needs the fields of a dataclass."""
     with pytest.raises(SessionConfigError, match="needs a dataclass"):
         register_type(Plain, go_name="main.Plain")
     with pytest.raises(SessionConfigError, match="without encode="):

@@ -1,4 +1,4 @@
-"""What protects the token on its way through the browser."""
+"""Test the seals, which protect the token in the cookie."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MAKERS: dict[str, Maker] = {"signed": SignedSeal, "encrypted": EncryptedSeal}
 #: Every character that a cookie's value may hold (RFC 6265, section 4.1.1).
 COOKIE_CHARACTERS = {chr(n) for n in range(0x21, 0x7F)} - set('",;\\')
 
-# Hypothesis' own inputs change, the seal that a fixture made does not.
+# Hypothesis changes its own inputs. It may use the fixture's seal again and again.
 same_seal = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 tokens = st.text(st.characters(max_codepoint=255))
 
@@ -64,7 +64,7 @@ def seal(make: Maker) -> Seal:
 
 
 def reason(seal: Seal, text: str, max_age: int = HOUR) -> str:
-    """Why a text is rejected."""
+    """Return the reason why the seal rejects a text."""
     with pytest.raises(RejectedError) as caught:
         seal.unseal(text, max_age=max_age)
     return caught.value.reason
@@ -77,8 +77,8 @@ def reason(seal: Seal, text: str, max_age: int = HOUR) -> str:
 @given(token=tokens, permanent=st.booleans())
 @example(token="", permanent=True)
 @example(token="".join(map(chr, range(256))) * 10, permanent=False)
-def test_any_token_comes_back(seal: Seal, token: str, permanent: bool) -> None:
-    """Every character a store's token may have, in ones that need no quoting."""
+def test_unseal_returns_any_token(seal: Seal, token: str, permanent: bool) -> None:
+    """A token may contain every character that a cookie can carry without quotes."""
     before = int(time.time())
     text = seal.seal(token, permanent=permanent)
     ticket = seal.unseal(text, max_age=HOUR)
@@ -87,8 +87,8 @@ def test_any_token_comes_back(seal: Seal, token: str, permanent: bool) -> None:
     assert set(text) <= COOKIE_CHARACTERS
 
 
-def test_any_last_byte_comes_back(seal: Seal) -> None:
-    """Whatever base64 makes of it: nothing of it is taken for padding."""
+def test_unseal_returns_any_last_byte(seal: Seal) -> None:
+    """Base64 padding must not be confused with the token."""
     for lead in ("", "t", "to"):
         for last in map(chr, range(256)):
             text = seal.seal(lead + last, permanent=False)
@@ -96,7 +96,7 @@ def test_any_last_byte_comes_back(seal: Seal) -> None:
 
 
 def test_the_permanent_flag_is_protected(seal: Seal) -> None:
-    """It decides over ``Expires``, so it must not be changed by the browser."""
+    """The flag controls ``Expires``, so a client must not be able to change it."""
     text = seal.seal("token", permanent=True)
     assert text[0] == NativeFormat.permanent_mark
     assert reason(seal, "b" + text[1:]) == "bad-signature"
@@ -105,8 +105,8 @@ def test_the_permanent_flag_is_protected(seal: Seal) -> None:
     assert reason(seal, NativeFormat.permanent_mark + text[1:]) == "bad-signature"
 
 
-def test_what_an_encrypted_text_holds_cannot_be_read() -> None:
-    """While that of a signed one can."""
+def test_a_client_cannot_read_an_encrypted_text() -> None:
+    """A client can read a signed text."""
     token = "a token of some length"
     shown = base64_encode(token.encode()).decode()
     assert shown in SignedSeal([NEW], NAME).seal(token, permanent=False)
@@ -116,19 +116,19 @@ def test_what_an_encrypted_text_holds_cannot_be_read() -> None:
     assert first != second, "a nonce was used twice"
 
 
-# Whose text it is
+# Texts of other cookies, applications and seals
 
 
-def test_another_cookies_text_is_rejected(make: Maker) -> None:
-    """A value of cookie A under the name of B, the secret being the same."""
+def test_the_text_of_another_cookie_is_rejected(make: Maker) -> None:
+    """Cookies A and B have the same secret, but A's value is not valid as B's."""
     text = make([NEW], "A").seal("token", permanent=False)
     assert reason(make([NEW], "B"), text) == "bad-signature"
     assert reason(make([NEW], "a"), text) == "bad-signature"
     assert make([NEW], "A").unseal(text, max_age=HOUR).token == "token"
 
 
-def test_another_applications_text_is_rejected(make: Maker) -> None:
-    """Another secret, and one that only begins the same."""
+def test_a_text_with_another_secret_is_rejected(make: Maker) -> None:
+    """One of the other secrets only has the same beginning."""
     text = make([NEW], NAME).seal("token", permanent=False)
     for secret in (OLD, NEW + b"!", NEW[:-1]):
         assert reason(make([secret], NAME), text) == "bad-signature"
@@ -136,15 +136,15 @@ def test_another_applications_text_is_rejected(make: Maker) -> None:
 
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("token", ["token", "x" * 5000])
-def test_a_text_for_the_other_seal_is_rejected(kind: str, token: str) -> None:
-    """A signed text where encryption is on, above all: no weaker way is tried."""
+def test_a_text_of_the_other_seal_is_rejected(kind: str, token: str) -> None:
+    """Above all, a signed text is rejected where encryption is on."""
     (other,) = MAKERS.keys() - {kind}
     text = MAKERS[kind]([NEW], NAME).seal(token, permanent=False)
     assert reason(MAKERS[other]([NEW], NAME), text) == "bad-signature"
 
 
 def test_a_plain_payload_is_rejected(seal: Seal) -> None:
-    """One that is neither signed nor encrypted."""
+    """The payload is neither signed nor encrypted."""
     body = "br" + base64_encode(b"token").decode()
     stamp = base64_encode(int(time.time()).to_bytes(4, "big")).decode()
     for text in (body, f"{body}.{stamp}", f"{body}.{stamp}.", f"{body}.{stamp}.AAAA"):
@@ -154,22 +154,22 @@ def test_a_plain_payload_is_rejected(seal: Seal) -> None:
 # Secrets
 
 
-def test_an_older_secrets_text_is_read(make: Maker) -> None:
-    """While the secrets are being replaced."""
+def test_a_text_with_an_older_secret_is_accepted(make: Maker) -> None:
+    """This holds as long as the old secret is a fallback."""
     text = make([OLD], NAME).seal("token", permanent=True)
     both = make([NEW, OLD], NAME)
     assert both.unseal(text, max_age=HOUR)[::2] == ("token", True)
 
 
-def test_the_newest_secret_writes(make: Maker) -> None:
-    """So the older one can be dropped."""
+def test_the_newest_secret_seals(make: Maker) -> None:
+    """The older secrets can be dropped later."""
     text = make([NEW, OLD], NAME).seal("token", permanent=False)
     assert make([NEW], NAME).unseal(text, max_age=HOUR).token == "token"
     assert reason(make([OLD], NAME), text) == "bad-signature"
 
 
-def test_a_dropped_secrets_text_is_rejected(make: Maker) -> None:
-    """Which is what replacing it is for."""
+def test_a_text_with_a_dropped_secret_is_rejected(make: Maker) -> None:
+    """This is why secrets are replaced."""
     text = make([OLD], NAME).seal("token", permanent=False)
     assert reason(make([NEW], NAME), text) == "bad-signature"
 
@@ -177,14 +177,14 @@ def test_a_dropped_secrets_text_is_rejected(make: Maker) -> None:
 @pytest.mark.parametrize(
     "secrets", [[], [b""], [NEW, b""], [b"", NEW], [bytes(32)]], ids=repr
 )
-def test_an_empty_secret_never_protects(make: Maker, secrets: list[bytes]) -> None:
-    """Not as a fallback either: anybody could sign with it."""
+def test_an_empty_secret_is_refused(make: Maker, secrets: list[bytes]) -> None:
+    """As a fallback, too: anybody could sign with it."""
     with pytest.raises(SessionConfigError, match="empty secret"):
         make(secrets, NAME)
 
 
-def test_any_other_secret_protects(make: Maker) -> None:
-    """Only zero bytes are as good as none."""
+def test_any_other_secret_is_accepted(make: Maker) -> None:
+    """Only zero bytes are as weak as an empty secret."""
     for byte in range(1, 256):
         text = make([bytes([byte, 0])], NAME).seal("token", permanent=False)
         assert reason(make([NEW], NAME), text) == "bad-signature"
@@ -193,12 +193,10 @@ def test_any_other_secret_protects(make: Maker) -> None:
 # Age
 
 
-def test_a_text_is_never_over_too_early_and_soon_enough(
+def test_a_text_never_expires_early_and_at_most_two_seconds_late(
     make: Maker, clock: Clock
 ) -> None:
-    """Sealed within a second, it lives for its whole age and less than two
-    seconds more.
-    """
+    """A timestamp has whole seconds."""
     for fraction in (0.0, 0.25, 0.999):
         clock.now = 1_800_000_000 + fraction
         seal = make([NEW], NAME)
@@ -212,22 +210,24 @@ def test_a_text_is_never_over_too_early_and_soon_enough(
         assert reason(seal, text, max_age=10) == "expired"
 
 
-def test_a_text_from_the_future_is_read(seal: Seal, clock: Clock) -> None:
-    """Clocks are set back at times, by an hour or by years."""
+def test_a_text_from_the_future_is_accepted(seal: Seal, clock: Clock) -> None:
+    """Clocks may be set back by an hour or by years."""
     text = seal.seal("token", permanent=False)
     clock.now -= 20 * 365 * 86400
     assert seal.unseal(text, max_age=10).token == "token"
 
 
-def test_the_age_of_a_forged_text_is_not_told(seal: Seal, clock: Clock) -> None:
-    """The signature comes first, so its reason is the one given."""
+def test_a_forged_text_is_rejected_for_its_signature_first(
+    seal: Seal, clock: Clock
+) -> None:
+    """The reason must not reveal whether the text is also too old."""
     text = seal.seal("token", permanent=False)
     clock.tick(10**6)
     assert reason(seal, text) == "expired"
     assert reason(seal, flipped(text, 5, "!")) == "bad-signature"
 
 
-# Whatever a client sends
+# Texts that a client made up or changed
 
 
 @same_seal
@@ -241,8 +241,8 @@ def test_the_age_of_a_forged_text_is_not_told(seal: Seal, clock: Clock) -> None:
 @example(text="\u0660.\u0661.\u0662")
 @example(text="A" * 200_000)
 @example(text="." * 200_000)
-def test_any_text_is_rejected(seal: Seal, text: str) -> None:
-    """With the one error, and the reason that it was not signed."""
+def test_an_arbitrary_text_is_rejected(seal: Seal, text: str) -> None:
+    """The error is always the same: a bad signature."""
     assert reason(seal, text) == "bad-signature"
 
 
@@ -251,10 +251,10 @@ def test_any_text_is_rejected(seal: Seal, text: str) -> None:
     text=st.text(st.sampled_from("ABab01-_=+/. "), max_size=80),
     lead=st.sampled_from(["", "br", "bz", "~r", "~z"]),
 )
-def test_any_text_of_the_right_alphabet_is_rejected(
+def test_an_arbitrary_text_of_the_right_alphabet_is_rejected(
     seal: Seal, text: str, lead: str
 ) -> None:
-    """As deep into the parsing as one gets without the secret."""
+    """Without the secret, no text gets further into the parser."""
     assert reason(seal, lead + text) == "bad-signature"
 
 
@@ -263,8 +263,8 @@ def flipped(text: str, index: int, character: str) -> str:
 
 
 @pytest.mark.parametrize("token", ["", "t", "to", "token" * 9], ids=len)
-def test_every_changed_character_is_noticed(seal: Seal, token: str) -> None:
-    """Any character to others, those included whose bits base64 ignores."""
+def test_every_changed_character_is_detected(seal: Seal, token: str) -> None:
+    """Base64 ignores some bits; a changed character is detected even there."""
     text = seal.seal(token, permanent=False)
     others = "ABCDEFGHQgwZabprz0189-_.=+/ \n\0\u00e9\ud800"
     for index, character in enumerate(text):
@@ -273,8 +273,8 @@ def test_every_changed_character_is_noticed(seal: Seal, token: str) -> None:
                 assert reason(seal, flipped(text, index, other)) == "bad-signature"
 
 
-def test_every_last_character_is_noticed(make: Maker) -> None:
-    """The last one of a base64 text has bits that stand for nothing."""
+def test_every_other_last_character_is_detected(make: Maker) -> None:
+    """The last character of a base64 text has unused bits."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     seal = make([NEW], NAME)
     for length in range(4):
@@ -285,16 +285,16 @@ def test_every_last_character_is_noticed(make: Maker) -> None:
                 assert reason(seal, flipped(text, end, other)) == "bad-signature"
 
 
-def test_every_truncation_is_noticed(seal: Seal) -> None:
-    """At either end, at every character."""
+def test_every_truncation_is_detected(seal: Seal) -> None:
+    """At both ends, at every character."""
     text = seal.seal("token" * 9, permanent=False)
     for end in range(len(text)):
         assert reason(seal, text[:end]) == "bad-signature"
         assert reason(seal, text[end + 1 :]) == "bad-signature"
 
 
-def test_additions_are_noticed(seal: Seal) -> None:
-    """Doubled, quoted, padded or with anything before or behind it."""
+def test_additions_are_detected(seal: Seal) -> None:
+    """The text is doubled, quoted, padded, or has something before or after it."""
     text = seal.seal("token", permanent=False)
     for other in (
         text + text,
@@ -315,12 +315,12 @@ def test_additions_are_noticed(seal: Seal) -> None:
         assert reason(seal, other) == "bad-signature"
 
 
-# What is signed, and yet no cookie of ours: another version of this package's,
-# or somebody with the secret.
+# Texts with a good signature that this package did not make. They come from another
+# version of the package, or from somebody with the secret.
 
 
 def signed(value: bytes, timestamp: bytes | None = None) -> str:
-    """A text with a good signature, made without the seal."""
+    """Sign a payload without the seal."""
     if timestamp is None:
         timestamp = base64_encode(int(time.time()).to_bytes(4, "big"))
     key = hmac.digest(NEW, b"flask-buffalo-session.v1.sign." + NAME.encode(), "sha256")
@@ -330,8 +330,8 @@ def signed(value: bytes, timestamp: bytes | None = None) -> str:
     ).decode()
 
 
-def test_a_signature_can_be_made_by_hand() -> None:
-    """Otherwise the tests below would prove nothing."""
+def test_a_text_signed_by_hand_is_accepted() -> None:
+    """This proves that the texts below fail for their content alone."""
     seal = SignedSeal([NEW], NAME)
     assert seal.unseal(signed(b"~r" + base64_encode(b"x")), max_age=HOUR).token == "x"
 
@@ -353,7 +353,9 @@ def test_a_signature_can_be_made_by_hand() -> None:
     ],
 )
 def test_a_signed_payload_that_is_malformed_is_corrupt(value: bytes) -> None:
-    """A fresh session, not an error, for what only a bug could have made."""
+    """Only a bug could have made such a payload. It gives a fresh session, not an
+    error.
+    """
     assert reason(SignedSeal([NEW], NAME), signed(value)) == "corrupt"
 
 
@@ -361,20 +363,20 @@ def test_a_signed_payload_that_is_malformed_is_corrupt(value: bytes) -> None:
     "timestamp", [b"A", b"A" * 400, b"_" * 4000, base64_encode(b"\xff" * 9)], ids=len
 )
 def test_a_signed_timestamp_that_is_malformed_is_corrupt(timestamp: bytes) -> None:
-    """Too long a one is no number of seconds, and cannot be compared."""
+    """A timestamp that is too long cannot be compared."""
     text = signed(b"br" + base64_encode(b"token"), timestamp)
     assert reason(SignedSeal([NEW], NAME), text) == "corrupt"
 
 
-def test_a_timestamp_is_as_long_as_is_documented() -> None:
-    """Eight bytes, which is later than there will be cookies."""
+def test_a_timestamp_may_have_the_documented_length() -> None:
+    """Eight bytes are enough for every possible cookie."""
     text = signed(b"br" + base64_encode(b"token"), base64_encode(b"\xff" * 8))
     ticket = SignedSeal([NEW], NAME).unseal(text, max_age=HOUR)
     assert ticket == Ticket("token", 2**64 - 1, False)
 
 
 def test_a_signed_text_without_timestamp_is_rejected() -> None:
-    """As itsdangerous' plain Signer makes it."""
+    """The plain Signer of itsdangerous makes such texts."""
     key = hmac.digest(NEW, b"flask-buffalo-session.v1.sign." + NAME.encode(), "sha256")
     for value in (b"br" + base64_encode(b"token"), b"", b"brAAAA"):
         text = (
@@ -385,7 +387,7 @@ def test_a_signed_text_without_timestamp_is_rejected() -> None:
 
 
 def test_a_small_text_cannot_fill_the_memory() -> None:
-    """50 MB of zeros, correctly signed, in a cookie of 68 KB."""
+    """A cookie of 68 KB, correctly signed, would inflate to 50 MB."""
     text = signed(b"bz" + base64_encode(zlib.compress(bytes(50_000_000), 9)))
     assert len(text) < 70_000
     seal = SignedSeal([NEW], NAME)
@@ -412,7 +414,7 @@ def test_a_small_text_cannot_fill_the_memory() -> None:
     ids=["1 KB", "more", "largest", "small"],
 )
 def test_long_tokens_are_compressed(token: str, packing: str) -> None:
-    """Above one kilobyte, and the largest one can be inflated again."""
+    """Tokens above one kilobyte are. The longest token can be inflated again."""
     seal = SignedSeal([NEW], NAME)
     text = seal.seal(token, permanent=False)
     assert text[1] == packing
@@ -420,8 +422,8 @@ def test_long_tokens_are_compressed(token: str, packing: str) -> None:
     assert seal.unseal(text, max_age=HOUR).token == token
 
 
-def test_what_would_not_be_shorter_is_not_compressed() -> None:
-    """Random bytes, as a record of hashes or ids has."""
+def test_a_token_that_compression_would_not_shorten_is_not_compressed() -> None:
+    """Records with many hashes or ids are nearly random."""
     noise = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(256))
     seal = SignedSeal([NEW], NAME)
     text = seal.seal(noise.decode("latin-1"), permanent=False)
@@ -430,7 +432,7 @@ def test_what_would_not_be_shorter_is_not_compressed() -> None:
 
 
 def test_encrypted_texts_are_never_compressed() -> None:
-    """Their length depends on the token's length and on nothing else in it."""
+    """Otherwise the length of a text would reveal something about its content."""
     seal = EncryptedSeal([NEW], NAME)
     noise = "".join(chr(n * n % 251) for n in range(5000))
     lengths = {len(seal.seal(token, permanent=False)) for token in ("x" * 5000, noise)}
@@ -441,8 +443,10 @@ def test_encrypted_texts_are_never_compressed() -> None:
 
 
 def test_the_glance_agrees_with_the_seal(seal: Seal, clock: Clock) -> None:
-    """It decides whether a cookie is renewed without being verified."""
-    # The second and the third are spelled "-A" and "_w".
+    """The glance reads the age of a cookie without verifying it. It decides whether the
+    cookie is due for a refresh.
+    """
+    # The encodings of the second and the third are "-A" and "_w".
     for now in (1, 248, 255, 256, 1_800_000_000, 2**32, 2**40):
         clock.now = now + 0.5
         for token in ("", "token", "x" * 5000):
@@ -460,18 +464,18 @@ def test_the_glance_agrees_with_the_seal(seal: Seal, clock: Clock) -> None:
 @example(text="br." + "_" * 100_000)
 @example(text="br." + "_" * 100_000 + ".x")
 def test_the_glance_never_fails(seal: Seal, text: str) -> None:
-    """And gives no number too long to reckon with."""
+    """It never returns a number that is too large to compute with."""
     issued = seal.issued(text)
     assert issued is None or 0 <= issued < 2**100
     assert abs(time.time() - (issued or 0)) >= 0
 
 
-# Verified by others
+# Verified by other libraries
 
 
 @pytest.mark.parametrize("token", ["token", "x" * 5000], ids=["short", "long"])
 def test_itsdangerous_verifies_a_signed_text(token: str) -> None:
-    """The text is that of its TimestampSigner, with HMAC and SHA-256."""
+    """The text is in the format of its TimestampSigner, with HMAC and SHA-256."""
     text = SignedSeal([NEW, OLD], NAME).seal(token, permanent=True)
     signer = TimestampSigner(
         NEW,
@@ -486,8 +490,8 @@ def test_itsdangerous_verifies_a_signed_text(token: str) -> None:
     assert (zlib.decompress(body) if value[1:2] == b"z" else body).decode() == token
 
 
-def test_what_itsdangerous_signs_is_read() -> None:
-    """The other way round."""
+def test_the_seal_accepts_a_text_that_itsdangerous_signed() -> None:
+    """The TimestampSigner uses the same key."""
     signer = TimestampSigner(
         [OLD, NEW],
         salt=b"flask-buffalo-session.v1.sign." + NAME.encode(),
@@ -498,8 +502,8 @@ def test_what_itsdangerous_signs_is_read() -> None:
     assert SignedSeal([NEW], NAME).unseal(text, max_age=HOUR).token == "token"
 
 
-def opened(text: str, secret: bytes) -> bytes:
-    """The token in an encrypted text, as docs/formats.md says."""
+def decrypted(text: str, secret: bytes) -> bytes:
+    """Return the token in an encrypted text, following docs/formats.md."""
     info = b"flask-buffalo-session.v1.encrypt." + NAME.encode()
     key = HKDF(SHA256(), length=32, salt=None, info=info).derive(secret)
     value, timestamp = text.encode().split(b".")
@@ -508,21 +512,21 @@ def opened(text: str, secret: bytes) -> bytes:
 
 
 def test_cryptography_decrypts_an_encrypted_text() -> None:
-    """Only with the key, the nonce and the associated data of the document."""
+    """It needs the documented key, nonce and associated data."""
     text = EncryptedSeal([NEW, OLD], NAME).seal("token", permanent=True)
     assert text[:2] == "~r"
-    assert opened(text, NEW) == b"token"
+    assert decrypted(text, NEW) == b"token"
     with pytest.raises(InvalidTag):
-        opened(text, OLD)
+        decrypted(text, OLD)
     with pytest.raises(InvalidTag):
-        opened("b" + text[1:], NEW)
+        decrypted("b" + text[1:], NEW)
 
 
-# The extra
+# The missing extra
 
 
 def test_missing_cryptography_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the setting, at the start and not at the first request."""
+    """The error at the start of the application names the extra and the setting."""
     for module in list(sys.modules):
         if module.partition(".")[0] == "cryptography":
             monkeypatch.delitem(sys.modules, module)
@@ -539,16 +543,16 @@ def test_missing_cryptography_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
 # The documentation
 
 
-def test_the_largest_token_is_the_documented_one() -> None:
-    """Whoever writes the same format elsewhere must refuse what this one does."""
+def test_the_longest_token_has_the_documented_length() -> None:
+    """Other implementations of the format need the same limit."""
     document = (Path(__file__).parents[2] / "docs/formats.md").read_text()
     assert f"more than {MAX_TOKEN:,} bytes is not sealed" in document
 
 
-def test_the_documented_cookies_are_what_is_written(
+def test_the_seals_write_the_documented_cookies(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worked example in docs/formats.md, character for character."""
+    """They match the worked example in docs/formats.md, character for character."""
     document = (Path(__file__).parents[2] / "docs/formats.md").read_text()
     secret = b"an example, not to be used"
     assert f"`{secret.decode()}`" in document
@@ -567,4 +571,4 @@ def test_the_documented_cookies_are_what_is_written(
     signed, encrypted = re.findall(r"^[b~]r[\w.-]{80,}$", document, re.MULTILINE)
     assert SignedSeal([secret], NAME).seal(token, permanent=False) == signed
     assert EncryptedSeal([secret], NAME).seal(token, permanent=True) == encrypted
-    assert opened(encrypted, secret).decode("latin-1") == token
+    assert decrypted(encrypted, secret).decode("latin-1") == token

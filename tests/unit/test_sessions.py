@@ -1,4 +1,4 @@
-"""The session without any application: its methods, and what counts as changed."""
+"""Test the session without an application: its methods, and what counts as changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def desk(store: Store) -> Desk:
 
 
 def calls(desk: Desk) -> list[str]:
-    """The store operations since the last time."""
+    """Return the store operations since the last call of this function."""
     assert isinstance(desk.store, Counting)
     made = desk.store.calls[:]
     desk.store.calls.clear()
@@ -41,16 +41,16 @@ def calls(desk: Desk) -> list[str]:
 
 
 class TestMethods:
-    def test_get_gives_the_value_or_the_default(self, desk: Desk) -> None:
-        """None is a value; a missing name is the default."""
+    def test_get_returns_the_value_or_the_default(self, desk: Desk) -> None:
+        """None is a value. The default is for missing names."""
         session = desk.session(desk.stored(a=1, nothing=None))
         assert session.get("a") == 1
         assert session.get("nothing", "default") is None
         assert session.get("missing") is None
         assert session.get("missing", 7) == 7
 
-    def test_set_is_seen_at_once_and_later(self, desk: Desk) -> None:
-        """Both ways to set are the same."""
+    def test_set_is_seen_at_once_and_after_saving(self, desk: Desk) -> None:
+        """``session.set(name, value)`` and ``session[name] = value`` do the same."""
         session = desk.session()
         session.set("a", 1)
         session["b"] = 2
@@ -59,8 +59,8 @@ class TestMethods:
         assert session.cookie
         assert desk.values(session.cookie) == {"a": 1, "b": 2}
 
-    def test_get_once_deletes_what_it_hands_out(self, desk: Desk) -> None:
-        """The next request does not find it, the other names stay."""
+    def test_get_once_deletes_the_value_it_returns(self, desk: Desk) -> None:
+        """The next request does not find the value. The other names stay."""
         cookie = desk.stored(flash="Saved", a=1)
         session = desk.session(cookie)
         assert session.get_once("flash") == "Saved"
@@ -77,13 +77,13 @@ class TestMethods:
         assert "a" not in session
 
     def test_get_once_of_a_value_edited_in_this_request(self, desk: Desk) -> None:
-        """It hands out what the request made of it."""
+        """It returns the edited value."""
         session = desk.session(desk.stored(a=[1]))
         session["a"].append(2)
         assert session.get_once("a") == [1, 2]
 
     def test_get_once_of_a_value_read_before(self, desk: Desk) -> None:
-        """Gone from this session too, though it was in hand."""
+        """The value is removed from this session, too."""
         session = desk.session(desk.stored(a=[1]))
         value = session["a"]
         assert session.get_once("a") == [1]
@@ -92,17 +92,15 @@ class TestMethods:
         assert session.get_once("a") is None
 
     def test_get_once_of_a_missing_name_saves_nothing(self, desk: Desk) -> None:
-        """Asking costs no write."""
+        """It does not write to the store."""
         session = desk.session(desk.stored(a=1))
         calls(desk)
         assert session.get_once("flash") is None
         session.save()
         assert calls(desk) == ["load"]
 
-    def test_delete_of_a_missing_name_is_no_error_and_no_change(
-        self, desk: Desk
-    ) -> None:
-        """``del`` raises, as for any mapping."""
+    def test_delete_of_a_missing_name_does_nothing(self, desk: Desk) -> None:
+        """``del`` raises a KeyError, as it does for any mapping."""
         session = desk.session(desk.stored(a=1))
         session.delete("missing")
         assert not session.modified
@@ -112,8 +110,8 @@ class TestMethods:
         assert session.modified
         assert "a" not in session
 
-    def test_it_is_a_mutable_mapping(self, desk: Desk) -> None:
-        """What works with a dict works here."""
+    def test_a_session_is_a_mutable_mapping(self, desk: Desk) -> None:
+        """The methods of a dict work here."""
         session = desk.session(desk.stored(a=1, b=2))
         assert len(session) == 2
         assert list(session) == ["a", "b"]
@@ -128,8 +126,8 @@ class TestMethods:
         with pytest.raises(KeyError, match=r"^'missing'$"):
             session["missing"]
 
-    def test_names_of_every_kind(self, desk: Desk) -> None:
-        """``1`` and ``"1"`` are different names, and keep their types."""
+    def test_names_keep_their_types(self, desk: Desk) -> None:
+        """``1`` and ``"1"`` are different names."""
         names = [1, "1", 2.5, None, b"x", (1, "a"), UUID(int=5), dt.date(2030, 1, 2)]
         session = desk.session()
         for number, name in enumerate(names):
@@ -142,7 +140,7 @@ class TestMethods:
         assert [found[name] for name in names] == list(range(len(names)))
 
     def test_an_unhashable_name_is_a_type_error(self, desk: Desk) -> None:
-        """As for a dict, when reading, asking and writing."""
+        """As in a dict, for reading, for writing and for ``in``."""
         session = desk.session()
         unhashable: t.Any = ["x"]
         for use in (session.__getitem__, session.__contains__, session.get):
@@ -154,14 +152,14 @@ class TestMethods:
     def test_a_name_that_cannot_be_stored_is_an_error_on_saving(
         self, desk: Desk
     ) -> None:
-        """The error names it."""
+        """The message shows the name."""
         session = desk.session()
         session[object] = 1
         with pytest.raises(SessionTypeError, match="class 'object'"):
             session.save()
 
     def test_the_representation_shows_no_values(self, desk: Desk) -> None:
-        """Representations end up in logs. Looking does not load either."""
+        """Representations end up in logs. ``repr`` does not load the session either."""
         session = desk.session(desk.stored(a="secret value"))
         calls(desk)
         assert "not loaded" in repr(session)
@@ -171,8 +169,8 @@ class TestMethods:
         session[10**5000] = 1
         assert repr(session) == "<Session ['a', <int>]>"
 
-    def test_permanent_is_flasks(self, desk: Desk) -> None:
-        """It is kept under Flask's own name."""
+    def test_permanent_is_stored_as_flask_stores_it(self, desk: Desk) -> None:
+        """The value is stored under Flask's own name."""
         session = desk.session()
         assert session.permanent is False
         session.permanent = True
@@ -181,8 +179,8 @@ class TestMethods:
         assert desk.session(session.cookie).permanent is True
         assert desk.values(session.cookie) == {"_permanent": True}
 
-    def test_created_at_is_kept(self, desk: Desk, clock: Clock) -> None:
-        """Aware, and neither saving nor a new id changes it."""
+    def test_created_at_never_changes(self, desk: Desk, clock: Clock) -> None:
+        """It is an aware datetime. Neither saving nor a new id changes it."""
         cookie = desk.stored(a=1)
         began = dt.datetime.fromtimestamp(int(clock.now), dt.UTC)
         clock.tick(100)
@@ -193,7 +191,7 @@ class TestMethods:
         assert desk.session(session.cookie).created_at == began
 
     def test_new_is_true_in_the_first_request_only(self, desk: Desk) -> None:
-        """A session read from a store is not new."""
+        """A session that was loaded from a store is not new."""
         session = desk.session()
         assert session.new
         session["a"] = 1
@@ -202,8 +200,8 @@ class TestMethods:
 
 
 class TestCost:
-    def test_an_unused_session_asks_nothing(self, desk: Desk) -> None:
-        """No operation, and saving it is none either."""
+    def test_an_unused_session_does_not_call_the_store(self, desk: Desk) -> None:
+        """Saving an unused session does not call the store either."""
         session = desk.session(desk.stored(a=1))
         calls(desk)
         session.save()
@@ -213,7 +211,7 @@ class TestCost:
         assert not session.modified
 
     def test_reading_loads_once(self, desk: Desk) -> None:
-        """However often a request reads."""
+        """Several reads in one request need one load."""
         session = desk.session(desk.stored(a=1, b=[1]))
         calls(desk)
         for _ in range(3):
@@ -225,7 +223,7 @@ class TestCost:
         assert session.cookie is None
 
     def test_writing_loads_and_saves(self, desk: Desk) -> None:
-        """Two operations for a changed session, one for a new one."""
+        """A changed session needs two store operations, a new one needs one."""
         session = desk.session()
         session["a"] = 1
         session.save()
@@ -236,7 +234,7 @@ class TestCost:
         assert calls(desk) == ["load", "save"]
 
     def test_a_value_that_is_not_read_is_not_decoded(self, desk: Desk) -> None:
-        """Each value has its own bytes."""
+        """The codec decodes each value separately."""
         cookie = desk.stored(a=1, b=2)
         decoded: list[object] = []
         decode = desk.codec.decode
@@ -282,7 +280,7 @@ class TestChanges:
     def test_reading_a_mutable_value_changes_nothing(
         self, desk: Desk, value: object
     ) -> None:
-        """Handed out, looked at, not saved."""
+        """A list that was read and not edited is not saved."""
         session = desk.session(desk.stored(v=value))
         calls(desk)
         repr(session["v"])
@@ -292,7 +290,7 @@ class TestChanges:
         assert session.cookie is None
 
     def test_edits_inside_values_are_saved(self, desk: Desk) -> None:
-        """Lists, dicts, sets and registered objects, however deep."""
+        """In lists, dicts, sets and registered objects, at any depth."""
         cookie = desk.stored(
             cart=[{"sku": "x", "tags": ["a"]}], seen={1}, basket=Basket(), t=([],)
         )
@@ -311,7 +309,7 @@ class TestChanges:
         }
 
     def test_edits_through_setdefault_and_views_are_saved(self, desk: Desk) -> None:
-        """Every way to get at a value counts."""
+        """Every way to get a value counts."""
         cookie = desk.stored(a=[], b=[])
         session = desk.session(cookie)
         session.setdefault("a", []).append(1)
@@ -326,7 +324,7 @@ class TestChanges:
         }
 
     def test_an_edit_after_setting_is_saved(self, desk: Desk) -> None:
-        """What is stored is what the value is at the end."""
+        """The save stores the value as it is at the end."""
         session = desk.session()
         cart: list[int] = []
         session["cart"] = cart
@@ -337,8 +335,8 @@ class TestChanges:
         session.save()
         assert desk.values(session.cookie or "") == {"cart": [1, 2]}
 
-    def test_setting_an_equal_value_is_no_change(self, desk: Desk) -> None:
-        """Comparison of what would be stored with what was loaded."""
+    def test_setting_an_equal_value_saves_nothing(self, desk: Desk) -> None:
+        """The session compares encoded values with the loaded ones."""
         session = desk.session(desk.stored(a=1, cart=[1]))
         session["a"] = 1
         session["cart"] = [1]
@@ -351,7 +349,7 @@ class TestChanges:
     def test_an_equal_value_of_another_type_is_a_change(
         self, desk: Desk, old: object, new: object
     ) -> None:
-        """Types are kept, so a different type is a different value."""
+        """Stored values keep their types, so 1 and True differ."""
         cookie = desk.stored(a=old)
         session = desk.session(cookie)
         session["a"] = new
@@ -360,8 +358,8 @@ class TestChanges:
         found = desk.values(session.cookie or cookie)["a"]
         assert (repr(found), type(found)) == (repr(new), type(new))
 
-    def test_changing_back_is_no_change(self, desk: Desk) -> None:
-        """Deleting and setting again, appending and removing."""
+    def test_undoing_a_change_saves_nothing(self, desk: Desk) -> None:
+        """By deleting and setting again, or by appending and removing."""
         session = desk.session(desk.stored(a=1, cart=[1]))
         del session["a"]
         session["a"] = 1
@@ -371,7 +369,7 @@ class TestChanges:
         assert list(session) == ["a", "cart"]
 
     def test_modified_can_be_set(self, desk: Desk) -> None:
-        """Flask's idiom: saves even where nothing has changed, once."""
+        """As in Flask: the session is saved once although nothing has changed."""
         session = desk.session(desk.stored(a=1))
         session.modified = True
         assert session.modified
@@ -380,8 +378,8 @@ class TestChanges:
         assert calls(desk) == ["save"]
         assert not session.modified
 
-    def test_modified_can_be_taken_back(self, desk: Desk) -> None:
-        """It is no more than a wish to save; changes count all the same."""
+    def test_modified_can_be_reset(self, desk: Desk) -> None:
+        """Resetting it does not hide real changes."""
         session = desk.session(desk.stored(a=1))
         session.modified = True
         session.modified = False
@@ -391,7 +389,7 @@ class TestChanges:
         assert session.modified
 
     def test_setting_modified_sends_a_cookie_sessions_cookie_again(self) -> None:
-        """There it is the cookie that is saved."""
+        """The cookie is where such a session is saved."""
         desk = Desk(CookieStore())
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
@@ -399,17 +397,19 @@ class TestChanges:
         session.save()
         assert session.cookie == cookie
 
-    def test_setting_modified_on_nothing_creates_nothing(self, desk: Desk) -> None:
-        """An empty new session is not worth a record."""
+    def test_setting_modified_on_an_empty_new_session_saves_nothing(
+        self, desk: Desk
+    ) -> None:
+        """It needs no record."""
         session = desk.session()
         session.modified = True
         session.save()
         assert calls(desk) == []
         assert session.cookie is None
 
-    def test_a_session_emptied_by_deletions(self, desk: Desk) -> None:
-        """The cookie store removes the cookie; a server-side store keeps the
-        record, as another request may be writing to it.
+    def test_a_session_emptied_by_deletions_keeps_its_record(self, desk: Desk) -> None:
+        """Another request may be writing to the record. A cookie session has no record:
+        its cookie is removed.
         """
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
@@ -421,7 +421,9 @@ class TestChanges:
             assert session.cookie is None
             assert not desk.session(cookie).new
 
-    def test_a_set_that_is_taken_back_creates_nothing(self, desk: Desk) -> None:
+    def test_setting_and_deleting_in_a_new_session_saves_nothing(
+        self, desk: Desk
+    ) -> None:
         """A new session that ends up empty is not saved."""
         session = desk.session()
         session["a"] = 1
@@ -434,7 +436,7 @@ class TestChanges:
 
 class TestSaving:
     def test_saving_twice_saves_once(self, desk: Desk) -> None:
-        """The second save finds nothing to do."""
+        """The second save finds no changes."""
         session = desk.session()
         session["a"] = 1
         session.save()
@@ -442,7 +444,7 @@ class TestSaving:
         assert calls(desk) == ["save"]
 
     def test_a_change_after_saving_is_saved_too(self, desk: Desk) -> None:
-        """An explicit save does not end tracking, and the next one knows of it."""
+        """The session still tracks changes after an explicit save."""
         cookie = desk.stored(cart=[1])
         session = desk.session(cookie)
         cart = session["cart"]
@@ -455,10 +457,8 @@ class TestSaving:
         assert calls(desk) == ["save"]
         assert desk.values(session.cookie or cookie) == {"cart": [1, 2, 3], "b": 1}
 
-    def test_a_value_that_cannot_be_stored_is_an_error_and_changes_nothing(
-        self, desk: Desk
-    ) -> None:
-        """The error says where it is and what to do; what was stored stays."""
+    def test_a_value_that_cannot_be_stored_prevents_the_save(self, desk: Desk) -> None:
+        """The message names the place and the fix. The stored record stays."""
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         session["a"] = 2
@@ -475,10 +475,8 @@ class TestSaving:
         session.save()
         assert desk.values(session.cookie or cookie) == {"a": 2}
 
-    def test_a_store_that_fails_on_saving_keeps_what_was_there(
-        self, desk: Desk
-    ) -> None:
-        """The error comes out, and saving can be tried again."""
+    def test_a_failed_save_keeps_the_stored_record(self, desk: Desk) -> None:
+        """The error is raised, and the save can be repeated."""
         assert isinstance(desk.store, Counting)
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
@@ -495,7 +493,9 @@ class TestSaving:
     def test_a_store_that_fails_on_loading_is_not_an_empty_session(
         self, desk: Desk
     ) -> None:
-        """Every use raises while the store is away; then the session is there."""
+        """Every use raises while the store is away. Afterwards the session can be
+        loaded.
+        """
         assert isinstance(desk.store, Counting)
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
@@ -518,7 +518,7 @@ class TestSaving:
         assert desk.values(session.cookie or cookie) == {"a": 1, "b": 2}
 
     def test_the_automatic_save_does_not_repeat_a_failure(self, desk: Desk) -> None:
-        """The view was told; nothing it could have mended has changed since."""
+        """The view has seen the error and has changed nothing since."""
         assert isinstance(desk.store, Counting)
         session = desk.session(desk.stored(a=1))
         session["a"] = 2
@@ -530,8 +530,10 @@ class TestSaving:
         assert calls(desk) == []
         assert session.cookie is None
 
-    def test_the_automatic_save_tries_again_after_a_change(self, desk: Desk) -> None:
-        """A view that catches the error and mends it gets its save."""
+    def test_the_automatic_save_repeats_a_failed_save_after_a_change(
+        self, desk: Desk
+    ) -> None:
+        """The view may have fixed the value that could not be stored."""
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         session["b"] = object()
@@ -541,8 +543,8 @@ class TestSaving:
         session.save_once()
         assert desk.values(session.cookie or cookie) == {"a": 1, "b": 2}
 
-    def test_the_automatic_save_tells_of_another_problem(self, desk: Desk) -> None:
-        """The view was told of the first one, and not of what it put in its place."""
+    def test_the_automatic_save_raises_for_another_problem(self, desk: Desk) -> None:
+        """The view has seen the first error, but not the error in the new value."""
         session = desk.session(desk.stored(a=1))
         session["b"] = object()
         with pytest.raises(SessionTypeError):
@@ -551,10 +553,10 @@ class TestSaving:
         with pytest.raises(SessionTypeError, match=r"^session\['b'\]\[0\]"):
             session.save_once()
 
-    def test_what_an_explicit_save_saved_outlives_a_later_failure(
+    def test_the_cookie_of_an_explicit_save_survives_a_later_failure(
         self, desk: Desk
     ) -> None:
-        """Its cookie is sent, or nobody could find it again."""
+        """Without its cookie nobody could find the saved session again."""
         session = desk.session()
         session["a"] = 1
         session.save()
@@ -567,10 +569,10 @@ class TestSaving:
         assert session.cookie == cookie
         assert desk.values(cookie) == {"a": 1}
 
-    def test_a_new_session_whose_predecessor_cannot_be_ended_sets_no_cookie(
+    def test_values_set_after_clear_set_no_cookie_until_the_old_session_ended(
         self, server_store: Store
     ) -> None:
-        """Until saving has succeeded as a whole."""
+        """The cookie is set only after the whole save has succeeded."""
         store = Counting(server_store)
         desk = Desk(store)
         cookie = desk.stored(a=1)
@@ -594,7 +596,7 @@ class TestSaving:
         assert desk.values(cookie) == {}
 
     def test_changes_after_the_response_raise(self, desk: Desk) -> None:
-        """Every way to change raises; reading goes on."""
+        """Every kind of change raises. Reading still works."""
         session = desk.session(desk.stored(a=1, cart=[]))
         session.get("a")
         session.closed = True
@@ -624,10 +626,10 @@ class TestSaving:
 
 
 class TestUnknownTypes:
-    def test_a_value_of_an_unknown_type_is_a_problem_of_its_own(
+    def test_a_value_of_an_unknown_type_affects_no_other_value(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The others can be read; saving keeps its bytes; it can be deleted."""
+        """Saving keeps its bytes. It can be deleted."""
         cookie = desk.stored(basket=Basket(["x"]), a=1)
         entry = registry.by_name["tests.Basket"]
         monkeypatch.delitem(registry.by_name, "tests.Basket")
@@ -651,10 +653,10 @@ class TestUnknownTypes:
 
 
 class TestIds:
-    def test_the_id_is_the_hash_a_server_side_store_keeps(
+    def test_the_id_is_the_hash_that_a_server_side_store_uses(
         self, server_store: Store
     ) -> None:
-        """Safe to show: it is not what the cookie carries."""
+        """The id is safe to show, as the cookie carries another value."""
         desk = Desk(server_store)
         session = desk.session()
         assert session.id is None
@@ -666,14 +668,12 @@ class TestIds:
         assert desk.session(session.cookie).id == session.id
 
     def test_a_cookie_session_has_no_id(self, desk: Desk) -> None:
-        """There is nothing on the server to be found by it."""
+        """The server keeps no record that an id could name."""
         session = desk.session(desk.stored(a=1))
         assert (session.id is None) == desk.stateless
 
-    def test_an_id_the_store_does_not_know_is_not_adopted(
-        self, server_store: Store
-    ) -> None:
-        """Fixation: the first write gets an id of its own."""
+    def test_an_unknown_id_is_not_adopted(self, server_store: Store) -> None:
+        """This prevents session fixation: the first write makes an id of its own."""
         desk = Desk(server_store)
         session = desk.session("chosen-by-an-attacker")
         assert session.new
@@ -685,7 +685,7 @@ class TestIds:
         assert ("rejected", "unknown") in desk.emitted
 
     def test_regenerate_moves_the_values_to_a_new_id(self, desk: Desk) -> None:
-        """The old cookie is dead from that save on, on a server-side store."""
+        """After the save, the old cookie is rejected on a server-side store."""
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         session.regenerate()
@@ -697,8 +697,8 @@ class TestIds:
         if not desk.stateless:
             assert desk.values(cookie) == {}
 
-    def test_regenerate_is_done_once(self, desk: Desk) -> None:
-        """A later save of the same request keeps the new id."""
+    def test_regenerate_changes_the_id_once(self, desk: Desk) -> None:
+        """A later save in the same request keeps the new id."""
         session = desk.session(desk.stored(a=1))
         session.regenerate()
         session.save()
@@ -711,7 +711,7 @@ class TestIds:
             assert session.cookie == cookie
 
     def test_no_two_new_ids_are_the_same(self, desk: Desk) -> None:
-        """Not even those of sessions that hold the same and begin at once."""
+        """Not even for two sessions with the same values and the same start."""
         cookies = set()
         for _ in range(5):
             session = desk.session(desk.stored(a=1))
@@ -720,23 +720,23 @@ class TestIds:
             cookies.add(session.cookie)
         assert len(cookies) == 5
 
-    def test_when_an_id_was_given_is_kept_only_if_it_matters(
+    def test_the_date_of_the_last_rotation_is_stored_only_with_rotation(
         self, server_store: Store
     ) -> None:
-        """Where ids are not renewed, nothing needs the room."""
-        for renew_after in (None, 3600):
-            desk = Desk(server_store, rotate_after=renew_after)
+        """Without ``rotate_after`` it would waste room."""
+        for rotate_after in (None, 3600):
+            desk = Desk(server_store, rotate_after=rotate_after)
             session = desk.session(desk.stored(a=1))
             session.regenerate()
             session.save()
             data = server_store.load(str(session.cookie))
             assert data is not None
-            assert bool(desk.codec.loads(data).rotated) == (renew_after is not None)
+            assert bool(desk.codec.loads(data).rotated) == (rotate_after is not None)
 
-    def test_regenerate_kills_the_old_id_of_an_empty_session_too(
+    def test_regenerate_retires_the_id_of_an_empty_session_too(
         self, server_store: Store
     ) -> None:
-        """No id known before a login stays good after it."""
+        """An id from before a login must not stay good after it."""
         desk = Desk(server_store)
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
@@ -750,16 +750,16 @@ class TestIds:
         assert late.cookie is None
         assert desk.values(session.cookie) == {}
 
-    def test_regenerate_without_a_session_is_none(self, desk: Desk) -> None:
-        """There is no old id; the first write gets a new one anyway."""
+    def test_regenerate_without_a_session_does_nothing(self, desk: Desk) -> None:
+        """There is no old id. The first write makes a new one anyway."""
         session = desk.session()
         session.regenerate()
         session.save()
         assert calls(desk) == []
         assert session.cookie is None
 
-    def test_a_login_gives_a_new_id_by_itself(self, desk: Desk) -> None:
-        """When one of ``SESSION_AUTH_NAMES`` changes, not when another does."""
+    def test_changing_an_auth_name_changes_the_id(self, desk: Desk) -> None:
+        """``SESSION_AUTH_NAMES`` lists these names. Other names keep the id."""
         desk.auth_names = ("user_id",)
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
@@ -777,10 +777,10 @@ class TestIds:
         assert desk.values(session.cookie)["user_id"] == 42
 
     @pytest.mark.parametrize("name", ["user_id", OWNER_NAME, "a"])
-    def test_taking_out_who_it_is_gives_a_new_id_too(
+    def test_get_once_of_an_auth_name_changes_the_id(
         self, desk: Desk, name: str
     ) -> None:
-        """As deleting it does; not what else is taken out."""
+        """Deleting the name does, too. ``get_once`` of other names keeps the id."""
         desk.auth_names = ("user_id",)
         cookie = desk.stored(a=1, user_id=42, **{OWNER_NAME: "ann"})
         session = desk.session(cookie)
@@ -796,8 +796,8 @@ class TestIds:
         if not desk.stateless:
             assert desk.values(cookie) == {}
 
-    def test_clear_ends_the_id_and_removes_the_cookie(self, desk: Desk) -> None:
-        """Logged out: the record is destroyed."""
+    def test_clear_ends_the_session_and_removes_the_cookie(self, desk: Desk) -> None:
+        """The store deletes the record."""
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         session.clear()
@@ -808,8 +808,10 @@ class TestIds:
         if not desk.stateless:
             assert desk.values(cookie) == {}
 
-    def test_what_is_set_after_clear_begins_another_session(self, desk: Desk) -> None:
-        """A farewell flash goes under a new id, with a new age."""
+    def test_values_set_after_clear_start_another_session(self, desk: Desk) -> None:
+        """The values, for example a farewell message, get a new id and a new
+        ``created_at``.
+        """
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         session.clear()
@@ -822,8 +824,8 @@ class TestIds:
         if not desk.stateless:
             assert desk.values(cookie) == {}
 
-    def test_clear_deletes_what_was_never_saved(self, desk: Desk) -> None:
-        """Nothing is left to save, and there is no id to end."""
+    def test_clear_drops_unsaved_values(self, desk: Desk) -> None:
+        """There is nothing to save and no id to end."""
         session = desk.session()
         session["a"] = 1
         session.clear()
@@ -833,7 +835,7 @@ class TestIds:
         assert calls(desk) == []
 
     def test_clear_ends_an_empty_session_too(self, server_store: Store) -> None:
-        """Its record is there, and others may be writing to it."""
+        """The session has a record, and other requests may be writing to it."""
         desk = Desk(server_store)
         cookie = desk.stored(a=1)
         emptied = desk.session(cookie)
@@ -845,8 +847,8 @@ class TestIds:
         assert session.cookie == ""
         assert is_tombstone(server_store.load(cookie))
 
-    def test_clearing_nothing_is_nothing(self, desk: Desk) -> None:
-        """No record, no cookie, not even one that removes it."""
+    def test_clear_without_a_session_does_nothing(self, desk: Desk) -> None:
+        """It makes no record and sends no cookie."""
         session = desk.session()
         session.clear()
         session.destroy()
@@ -857,8 +859,8 @@ class TestIds:
     def test_a_retired_id_answers_as_an_empty_session_for_60_seconds(
         self, server_store: Store, clock: Clock
     ) -> None:
-        """Writes with it are dropped and set no cookie, so that the newer one
-        stays in the browser. Later the id is simply unknown.
+        """Writes under it are dropped and set no cookie, so the browser keeps the newer
+        one. Afterwards the id is unknown.
         """
         desk = Desk(server_store)
         cookie = desk.stored(a=1)
@@ -890,7 +892,7 @@ class TestLogoutByDeletions:
     """Flask's users log out by ``session.pop("user_id")``."""
 
     def test_it_ends_the_session(self, desk: Desk) -> None:
-        """As ``clear()`` does: the cookie is removed, and the id is dead."""
+        """As ``clear()`` does: the cookie is removed, and the id is retired."""
         desk.auth_names = ("user_id",)
         cookie = desk.stored(user_id=1, cart=[1])
         session = desk.session(cookie)
@@ -903,7 +905,7 @@ class TestLogoutByDeletions:
             assert desk.values(cookie) == {}
 
     def test_a_session_that_is_not_empty_gets_a_new_id(self, desk: Desk) -> None:
-        """It goes on without its user."""
+        """The session continues without its user."""
         desk.auth_names = ("user_id",)
         cookie = desk.stored(user_id=1, cart=[1])
         session = desk.session(cookie)
@@ -926,10 +928,10 @@ class TestLogoutByDeletions:
 
 
 class TestTimeouts:
-    def test_a_session_past_its_absolute_age_is_over(
+    def test_a_session_expires_at_its_absolute_timeout(
         self, desk: Desk, clock: Clock
     ) -> None:
-        """Used or not; never early, and a second later at most."""
+        """Used or unused, it never expires early, and at most a second late."""
         desk.set_times(absolute_timeout=100)
         cookie = desk.stored(a=1)
         clock.tick(99)
@@ -938,8 +940,10 @@ class TestTimeouts:
         assert desk.values(cookie) == {}
         assert ("rejected", "expired") in desk.emitted or not desk.stateless
 
-    def test_a_new_id_does_not_make_it_younger(self, desk: Desk, clock: Clock) -> None:
-        """Neither does saving."""
+    def test_a_new_id_does_not_extend_the_absolute_timeout(
+        self, desk: Desk, clock: Clock
+    ) -> None:
+        """Saving does not extend it either."""
         desk.set_times(absolute_timeout=100)
         cookie = desk.stored(a=1)
         for _ in range(2):
@@ -953,10 +957,8 @@ class TestTimeouts:
         clock.tick(22)
         assert desk.values(cookie) == {}
 
-    def test_the_store_may_forget_it_when_its_greatest_age_is_reached(
-        self, clock: Clock
-    ) -> None:
-        """The shorter of both times is what the store is told."""
+    def test_a_record_expires_with_the_absolute_timeout(self, clock: Clock) -> None:
+        """The store gets the shorter of the idle and the remaining absolute time."""
         desk = Desk(MemoryStore(), idle_timeout=80, absolute_timeout=100)
         cookie = desk.stored(a=1)
         clock.tick(70)
@@ -966,10 +968,10 @@ class TestTimeouts:
         clock.tick(32)
         assert desk.store.load(cookie) is None
 
-    def test_a_session_in_use_is_renewed_when_it_is_due(
+    def test_a_session_in_use_is_refreshed_when_it_is_due(
         self, desk: Desk, clock: Clock
     ) -> None:
-        """Reading is enough; the data is the same, the cookie is new."""
+        """Reading is enough. The values stay, and the cookie is sent again."""
         desk.set_times(idle_timeout=100)
         cookie = desk.stored(a=1)
         clock.tick(8)
@@ -988,12 +990,10 @@ class TestTimeouts:
         assert calls(desk) == []
         clock.tick(60)
         assert desk.values(cookie) == {"a": 1}
-        assert "saved" not in [told for told, _ in desk.emitted[2:]]
+        assert "saved" not in [name for name, _ in desk.emitted[2:]]
 
-    def test_a_session_that_is_not_used_expires(
-        self, server_store: Store, clock: Clock
-    ) -> None:
-        """The store forgets it."""
+    def test_an_unused_session_expires(self, server_store: Store, clock: Clock) -> None:
+        """The store deletes its record."""
         desk = Desk(server_store, idle_timeout=100)
         cookie = desk.stored(a=1)
         clock.tick(101)
@@ -1008,8 +1008,10 @@ SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 class TestRecords:
     @settings(suppress_health_check=SHARED)
     @given(data=st.binary(max_size=200).filter(lambda data: not is_tombstone(data)))
-    def test_any_record_is_a_session_or_none(self, store: Store, data: bytes) -> None:
-        """A foreign or damaged record is a fresh session with a reason."""
+    def test_a_malformed_record_gives_a_fresh_session(
+        self, store: Store, data: bytes
+    ) -> None:
+        """The session is rejected with the reason "corrupt"."""
         desk = Desk(store)
         token = store.save(None, data, expected=None, max_age=3600)
         session = desk.session(token)
@@ -1020,7 +1022,7 @@ class TestRecords:
     def test_the_id_of_a_corrupt_record_is_not_used_again(
         self, server_store: Store
     ) -> None:
-        """What is written goes under another id."""
+        """The session saves its values under another id."""
         desk = Desk(server_store)
         token = server_store.save(None, b"damaged", expected=None, max_age=3600)
         session = desk.session(token)
@@ -1029,10 +1031,8 @@ class TestRecords:
         assert session.cookie not in (None, "", token)
         assert server_store.load(token) == b"damaged"
 
-    def test_a_damaged_value_in_a_sound_record_is_an_error_of_that_value(
-        self, store: Store
-    ) -> None:
-        """All other values can be read, changed and saved."""
+    def test_a_damaged_value_affects_no_other_value(self, store: Store) -> None:
+        """All other values of the record can be read, changed and saved."""
         desk = Desk(store)
         some = desk.codec.encode([1], "b")
         record = Record(0, b"", {"a": b"\xc1", "b": some, "c": some})
@@ -1057,10 +1057,10 @@ class TestRecords:
         "raw", [b"\xc1", b"\xc7\x05\x14\x92\xa1x\x01\x01", b"\x90"]
     )
     @pytest.mark.parametrize("name", ["_permanent", "_owner_"])
-    def test_what_cannot_be_read_is_in_no_savers_way(
+    def test_a_malformed_internal_value_does_not_prevent_a_save(
         self, server_store: Store, name: str, raw: bytes
     ) -> None:
-        """Nor is an owner who is none. It is kept, for who reads it to hear."""
+        """The save keeps its bytes, so reading the value still raises an error."""
         desk = Desk(server_store)
         record = Record(0, b"", {name: raw})
         token = server_store.save(
@@ -1078,8 +1078,10 @@ class TestRecords:
 
 
 class TestSignals:
-    def test_the_life_of_a_session_is_told(self, desk: Desk) -> None:
-        """Created once, saved with each change, destroyed at the end."""
+    def test_signals_follow_the_life_of_a_session(self, desk: Desk) -> None:
+        """The session emits "created" once, "saved" with each change, and "destroyed"
+        at its end.
+        """
         cookie = desk.stored(a=1)
         session = desk.session(cookie)
         session["a"] = 2
@@ -1088,7 +1090,7 @@ class TestSignals:
         session.save()
         session.clear()
         session.save()
-        assert [told for told, _ in desk.emitted] == [
+        assert [name for name, _ in desk.emitted] == [
             "created",
             "saved",
             "saved",
@@ -1096,20 +1098,24 @@ class TestSignals:
             "destroyed",
         ]
 
-    def test_each_signal_names_the_session(self, server_store: Store) -> None:
-        """By its id, which is safe to log."""
+    def test_each_signal_carries_the_id_of_the_session(
+        self, server_store: Store
+    ) -> None:
+        """The id is safe to log."""
         desk = Desk(server_store)
-        told: list[tuple[str, str | None]] = []
+        emitted: list[tuple[str, str | None]] = []
 
-        def tell(signal: t.Any, session_id: str | None, reason: object = None) -> None:
-            told.append((signal.name, session_id))
+        def record(
+            signal: t.Any, session_id: str | None, reason: object = None
+        ) -> None:
+            emitted.append((signal.name, session_id))
 
-        desk.emit = tell  # type: ignore[method-assign]
+        desk.emit = record  # type: ignore[method-assign]
         session = desk.session()
         session["a"] = 1
         session.save()
         token, name = str(session.cookie), session.id
-        assert told == [("session-created", name), ("session-saved", name)]
+        assert emitted == [("session-created", name), ("session-saved", name)]
         late = desk.session(token)
         assert late["a"] == 1
         session.clear()
@@ -1120,16 +1126,16 @@ class TestSignals:
         too_late["a"] = 3
         too_late.save()
         conflict = ("session-conflict", name)
-        assert told[2:] == [("session-destroyed", name), conflict, conflict]
-        told.clear()
+        assert emitted[2:] == [("session-destroyed", name), conflict, conflict]
+        emitted.clear()
         broken = server_store.save(None, b"damaged", expected=None, max_age=3600)
         for cookie in ("unknown", broken):
             assert desk.session(cookie).get("a") is None
-        assert told == [
+        assert emitted == [
             ("session-rejected", storage_key("unknown")),
             ("session-rejected", storage_key(broken)),
         ]
-        told.clear()
+        emitted.clear()
         token = desk.stored(a=1)
         session = desk.session(token)
         session["a"] = 2
@@ -1137,13 +1143,11 @@ class TestSignals:
         found = server_store.load(token)
         server_store.save(token, b"damaged", expected=found, max_age=3600)
         session.save()
-        assert ("session-rejected", name) in told
-        assert ("session-conflict", name) in told
+        assert ("session-rejected", name) in emitted
+        assert ("session-conflict", name) in emitted
 
-    def test_a_session_used_while_it_is_told_of_is_whole(
-        self, server_store: Store
-    ) -> None:
-        """A receiver may use the session."""
+    def test_a_receiver_can_use_a_rejected_session(self, server_store: Store) -> None:
+        """The receiver sees the fresh session."""
         desk = Desk(server_store)
         session = desk.session("unknown")
         seen: list[object] = []
@@ -1154,7 +1158,7 @@ class TestSignals:
 
 class TestFlash:
     def test_messages_are_taken_once(self, desk: Desk) -> None:
-        """Kept under Buffalo's name, by kind, in order."""
+        """They are stored under Buffalo's name, by kind and in order."""
         session = desk.session()
         session.flash.add("success", "one")
         session.flash.add("success", "two")
@@ -1173,8 +1177,8 @@ class TestFlash:
         if not desk.stateless:
             assert desk.values(cookie) == {}
 
-    def test_clearing_messages_leaves_the_rest(self, desk: Desk) -> None:
-        """Clearing where there are none is no change."""
+    def test_clearing_messages_keeps_the_other_values(self, desk: Desk) -> None:
+        """Clearing without messages is no change."""
         session = desk.session(desk.stored(a=1))
         session.flash.clear()
         session.flash.delete("info")
@@ -1184,10 +1188,10 @@ class TestFlash:
         assert dict(session) == {"a": 1}
 
     @pytest.mark.parametrize("found", [[], ["x"], "text", 7, {"info": "x"}])
-    def test_what_is_no_messages_counts_as_none(
+    def test_a_malformed_value_counts_as_no_messages(
         self, desk: Desk, found: object
     ) -> None:
-        """Put there by hand, or by another program."""
+        """The application or another program may have stored it."""
         cookie = desk.stored(_flash_=found)
         assert desk.session(cookie).flash.take() == {}
         session = desk.session(desk.stored(_flash_=found))
@@ -1196,8 +1200,8 @@ class TestFlash:
         assert session.flash.take() == {"info": ["new"]}
 
 
-def test_a_session_is_what_flask_expects() -> None:
-    """Flask-Login, Flask-WTF and ``flash()`` ask for these."""
+def test_a_session_is_flasks_session_mixin() -> None:
+    """Flask-Login, Flask-WTF and ``flash()`` use its attributes."""
     from flask.sessions import SessionMixin
 
     assert issubclass(Session, SessionMixin)

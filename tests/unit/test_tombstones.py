@@ -32,44 +32,46 @@ from tests.conftest import Clock, Desk
     successor=st.text(min_size=1, max_size=60),
     kind=st.sampled_from([MOVED, REPLACED]),
 )
-def test_the_old_id_reveals_the_new_one(key: str, successor: str, kind: Kind) -> None:
-    """Whatever ids a store makes."""
-    mark = forwarding(kind, key, successor)
-    assert is_tombstone(mark)
-    assert kind_of(mark) == kind
-    assert successor_of(mark, key) == successor
-    assert successor_hash_of(mark) == storage_key(successor)
+def test_the_old_id_unmasks_the_new_id(key: str, successor: str, kind: Kind) -> None:
+    """A client that holds the old id can follow it, whatever ids a store makes."""
+    data = forwarding(kind, key, successor)
+    assert is_tombstone(data)
+    assert kind_of(data) == kind
+    assert successor_of(data, key) == successor
+    assert successor_hash_of(data) == storage_key(successor)
 
 
 def test_reading_the_store_does_not_reveal_the_new_id() -> None:
-    """A tombstone holds the new id masked, with another mask in each."""
+    """A tombstone holds the new id masked, and each tombstone uses another mask."""
     key, other = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     successor = secrets.token_urlsafe(32)
-    mark = forwarding(MOVED, key, successor)
+    data = forwarding(MOVED, key, successor)
     another = forwarding(MOVED, other, successor)
-    assert successor.encode() not in mark
-    assert mark[-43:] != another[-43:]
+    assert successor.encode() not in data
+    assert data[-43:] != another[-43:]
     stored_under = bytes.fromhex(storage_key(key))
-    pairs = zip(mark[-43:], (stored_under * 2)[:43], strict=True)
+    pairs = zip(data[-43:], (stored_under * 2)[:43], strict=True)
     assert bytes(one ^ two for one, two in pairs) != successor.encode()
 
 
-def test_an_ended_session_leads_nowhere() -> None:
+def test_a_tombstone_of_an_ended_session_names_no_new_id() -> None:
     """No two tombstones are alike, so a request recognizes its own."""
-    mark = tombstone()
-    assert successor_of(mark, "any id") is None
-    assert successor_hash_of(mark) is None
-    assert mark != tombstone()
+    data = tombstone()
+    assert successor_of(data, "any id") is None
+    assert successor_hash_of(data) is None
+    assert data != tombstone()
 
 
 @pytest.mark.parametrize("data", [None, b"", b"\x01record"])
-def test_a_record_is_no_tombstone(data: bytes | None) -> None:
-    """No codec's record begins with a zero byte."""
+def test_a_record_is_not_a_tombstone(data: bytes | None) -> None:
+    """Records of the codecs never begin with a zero byte."""
     assert not is_tombstone(data)
 
 
-def test_only_an_aged_id_leads_on_and_only_for_30_seconds(clock: Clock) -> None:
-    """An id that was replaced on purpose does not."""
+def test_only_an_id_rotated_by_age_forwards_requests_for_30_seconds(
+    clock: Clock,
+) -> None:
+    """An id that ``regenerate`` or a login replaced forwards no requests."""
     clock.now = 1000.0
     moved, replaced = (forwarding(kind, "old", "new") for kind in (MOVED, REPLACED))
     assert second_of(moved) == 1000
@@ -81,15 +83,15 @@ def test_only_an_aged_id_leads_on_and_only_for_30_seconds(clock: Clock) -> None:
     assert not session_moved(moved)
 
 
-def test_the_mask_is_the_one_that_is_documented() -> None:
-    """So another program can follow a tombstone."""
-    mark = forwarding(MOVED, "old", "new")
+def test_the_mask_is_the_documented_one() -> None:
+    """Another program must be able to follow a tombstone."""
+    data = forwarding(MOVED, "old", "new")
     pad = hashlib.shake_256(b"flask-buffalo-session.v1.moved.old").digest(3)
-    assert bytes(one ^ two for one, two in zip(mark[-3:], pad, strict=True)) == b"new"
-    assert len(mark) == 2 + 8 + 8 + 32 + 3
+    assert bytes(one ^ two for one, two in zip(data[-3:], pad, strict=True)) == b"new"
+    assert len(data) == 2 + 8 + 8 + 32 + 3
 
 
-def test_a_tombstone_stands_for_a_minute(clock: Clock) -> None:
+def test_a_tombstone_expires_after_a_minute(clock: Clock) -> None:
     """Then a request with the old id gets a fresh session."""
     clock.now = 1000.0
     store = MemoryStore()
@@ -105,18 +107,18 @@ def test_a_tombstone_stands_for_a_minute(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    "mark",
+    "data",
     [forwarding(MOVED, "another" * 6, "x" * 43), b"\x00M", b"\x00M\xff", b"\0"],
     ids=["of another id", "cut off", "malformed", "of no kind"],
 )
-def test_a_tombstone_from_elsewhere_ends_the_session(mark: bytes) -> None:
-    """One that somebody with access to the store put there."""
+def test_a_tombstone_that_does_not_fit_the_id_ends_the_session(data: bytes) -> None:
+    """Somebody with access to the store may have put it there."""
     store = MemoryStore()
     desk = Desk(store)
     cookie = desk.stored(a=1)
     session = desk.session(cookie)
     session["b"] = 2
-    store.save(cookie, mark, expected=store.load(cookie), max_age=60)
+    store.save(cookie, data, expected=store.load(cookie), max_age=60)
     session.save()
     assert ("conflict", None) in desk.emitted
     assert desk.values(cookie) == {}

@@ -1,4 +1,4 @@
-"""The tracker with a codec alone: what counts as changed, and what is merged."""
+"""Test the tracker with a codec: what counts as changed, and how changes are merged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def save(tracker: Tracker, changes: Changes) -> Values:
 
 
 def test_reading_is_no_change() -> None:
-    """Neither is setting an equal value, nor deleting what was added."""
+    """Setting an equal value and deleting a new value are no changes either."""
     tracker = tracking(a=1, cart=[1])
     assert (tracker.get("a"), tracker.get("cart"), tracker.get("b")) == (
         *(1, [1]),
@@ -59,7 +59,7 @@ def test_reading_is_no_change() -> None:
 
 
 def test_a_change_has_the_bytes_before_and_now() -> None:
-    """None stands for no value. Edits inside an object that was handed out count."""
+    """None stands for no value. Edits inside a loaded object count, too."""
     tracker = tracking(a=1, cart=[1], gone=0)
     tracker.set("a", 2)
     tracker.get("cart").append(2)
@@ -76,7 +76,7 @@ def test_a_change_has_the_bytes_before_and_now() -> None:
 
 
 def test_a_value_that_cannot_be_stored_is_named() -> None:
-    """Whether one change is asked for, or all of them."""
+    """Both when one change is requested and when all are."""
     tracker = tracking()
     tracker.set("cart", object())
     with pytest.raises(SessionTypeError, match=r"^session\['cart'\]"):
@@ -85,7 +85,7 @@ def test_a_value_that_cannot_be_stored_is_named() -> None:
         tracker.changes()
 
 
-def test_names_are_those_that_have_a_value() -> None:
+def test_the_names_with_a_value_are_listed() -> None:
     """The stored names come first, in their order."""
     tracker = tracking(a=1, b=2, c=3)
     tracker.set("new", 1)
@@ -99,7 +99,7 @@ def test_names_are_those_that_have_a_value() -> None:
 
 
 def test_a_value_is_decoded_when_it_is_read() -> None:
-    """So a damaged value is an error only then."""
+    """A damaged value raises an error only then."""
     tracker = Tracker(CODEC, Record(0, b"", {"a": b"\xc1", "b": raw(1)}))
     assert tracker.has("a")
     assert tracker.names() == ["a", "b"]
@@ -109,8 +109,8 @@ def test_a_value_is_decoded_when_it_is_read() -> None:
     assert tracker.changes() == {}
 
 
-def test_after_a_save_changes_begin_anew() -> None:
-    """An object that was handed out is still tracked."""
+def test_after_a_save_there_are_no_changes() -> None:
+    """An object that the view holds is still tracked."""
     tracker = tracking(cart=[1])
     cart = tracker.get("cart")
     cart.append(2)
@@ -141,10 +141,12 @@ def test_an_append_after_a_merging_save_keeps_both_appends() -> None:
 
 
 class TestWholeValues:
-    """A dict that was assigned is a whole; a dict that was edited is merged."""
+    """Dicts that a request assigned replace the stored dict. Dicts that it edited are
+    merged.
+    """
 
-    def test_of_two_assigned_dicts_the_later_save_wins(self) -> None:
-        """Never a mixture of two accounts."""
+    def test_the_later_of_two_assigned_dicts_wins(self) -> None:
+        """The result is never a mixture of two accounts."""
         tracker = tracking(user={"id": 1})
         tracker.set("user", {"id": 2, "name": "bob"})
         found = saved_over(tracker, user={"id": 3, "role": "admin"})
@@ -158,7 +160,7 @@ class TestWholeValues:
             "cart": {"a": 1, "c": 3, "b": 2}
         }
 
-    def test_assigning_the_object_that_was_handed_out_is_an_edit(self) -> None:
+    def test_assigning_the_same_object_again_is_an_edit(self) -> None:
         """Flask's users write it that way."""
         tracker = tracking(cart={"a": 1})
         cart = tracker.get("cart")
@@ -169,10 +171,8 @@ class TestWholeValues:
         }
 
     @pytest.mark.parametrize("empty", [{}, set()], ids=["dict", "set"])
-    def test_filling_what_was_empty_when_assigned_is_an_edit(
-        self, empty: t.Any
-    ) -> None:
-        """As ``session.setdefault("cart", {})[sku] = 1`` does."""
+    def test_filling_an_assigned_empty_dict_is_an_edit(self, empty: t.Any) -> None:
+        """For example ``session.setdefault("cart", {})[sku] = 1``."""
         tracker = tracking()
         tracker.set("cart", empty)
         theirs: t.Any
@@ -200,7 +200,7 @@ class TestWholeValues:
         assert saved_over(tracker) == {"user": value}
 
     def test_an_assigned_list_may_still_be_an_append(self) -> None:
-        """It begins with what was loaded, however it was made."""
+        """Its first elements are the loaded list, so the rest is appended."""
         tracker = tracking(log=[1])
         tracker.set("log", [*tracker.get("log"), 2])
         assert saved_over(tracker, log=[1, "theirs"]) == {"log": [1, "theirs", 2]}
@@ -226,10 +226,10 @@ class TestReplaced:
         [({"id": 1, "role": "user"}, {"id": 2, "role": "user"}), ({1, 2}, {2, 3})],
         ids=["dict", "set"],
     )
-    def test_the_replacement_stays_as_it_is(
+    def test_a_replacement_is_not_merged_with_an_edit(
         self, before: t.Any, replacement: object
     ) -> None:
-        """Though both have a part in common."""
+        """Even if both values have a part in common."""
         editing, assigning = tracking(user=before), tracking(user=before)
         user = editing.get("user")
         user.update({"seen": 1} if isinstance(user, dict) else {9})
@@ -271,10 +271,10 @@ class TestReplaced:
         changes = tracker.changes()
         assert tracker.stamps(changes, tracker.applied(changes)) == {}
 
-    def test_only_a_store_that_merges_keeps_stamps(self) -> None:
-        """And only under names that are str: others are merged by key."""
-        for name, stamped, kept in (("a", True, 1), ("a", False, 0), (1, True, 0)):
-            tracker = Tracker(CODEC, Record(0, b"", {}), stamped=stamped)
+    def test_only_a_name_that_is_a_str_has_a_stamp(self) -> None:
+        """Dicts under other names are merged by key."""
+        for name, kept in (("a", 1), (1, 0)):
+            tracker = Tracker(CODEC, Record(0, b"", {}), stamped=True)
             tracker.set(name, {"x": 1})
             changes = tracker.changes()
             assert len(tracker.stamps(changes, tracker.applied(changes))) == kept

@@ -1,4 +1,4 @@
-"""The types that users see, as mypy sees them."""
+"""Test the types of the public names with mypy."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ def checked(*arguments: str) -> tuple[int, str]:
 
 
 def test_the_public_names_are_typed() -> None:
-    """Every assertion in tests/typing holds, and what is marked as an error there
-    is one.
-    """
+    """All assertions in tests/typing hold; mypy finds all expected errors."""
     code, output = checked("tests/typing")
     assert code == 0, output
 
 
-def test_a_wrong_type_is_noticed(tmp_path: Path) -> None:
-    """Otherwise the test above would pass on untyped names."""
+def test_a_wrong_type_is_an_error(tmp_path: Path) -> None:
+    """Otherwise the test above would also pass with untyped names."""
     wrong = tmp_path / "wrong.py"
     wrong.write_text(
         "from flask_buffalo_session import BuffaloSession, session\n"

@@ -1,4 +1,4 @@
-"""The session with a fake backend, and the backends with a store and no session."""
+"""Test the session with a fake backend, and the backends without a session."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Fake(NullBackend):
 
 
 class Application:
-    """Opens sessions that live in a fake backend."""
+    """Open sessions on a fake backend."""
 
     codec: Codec = CODEC
     policy = POLICY
@@ -81,16 +81,16 @@ class Application:
 class TestSession:
     """With a fake backend."""
 
-    def test_it_loads_what_the_backend_returns(self) -> None:
-        """Once, on first access."""
+    def test_a_session_loads_once_on_first_access(self) -> None:
+        """It holds the values that the backend returns."""
         session = Session(Application(), None)
         assert not session.loaded
         assert session["a"] == 1
         assert session.loaded
         assert not session.new
 
-    def test_it_saves_what_the_tracker_found(self) -> None:
-        """And sends the cookie that the backend made."""
+    def test_a_session_saves_the_changes_of_the_tracker(self) -> None:
+        """It sends the cookie that the backend made."""
         app = Application()
         session = Session(app, None)
         session["b"] = [2]
@@ -118,10 +118,10 @@ class TestSession:
         session.save()
         assert app.backend.snapshot.token == f"rotated {kind.decode()}"
 
-    def test_a_conflict_is_tried_again_on_the_reloaded_session(
+    def test_a_conflict_is_merged_with_the_reloaded_session(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What this request changed is applied to what is stored then."""
+        """The session applies this request's changes to the stored values."""
         app = Application()
         theirs = Record(5, b"n", {"c": CODEC.encode(3, "c")})
         write, failing = app.backend.write, [True]
@@ -169,7 +169,7 @@ def record(**values: object) -> Record:
 
 
 def ticket(snapshot: Snapshot) -> Ticket:
-    """What the session's cookie says in a later request."""
+    """Return the ticket that the session's cookie gives in a later request."""
     return Ticket(snapshot.token or "", snapshot.issued - 1, None)
 
 
@@ -184,8 +184,10 @@ class TestServerBackend:
     def backend(self, memory: MemoryStore) -> ServerBackend:
         return ServerBackend(memory, CODEC, POLICY, sealed)
 
-    def test_what_is_written_is_loaded(self, backend: ServerBackend) -> None:
-        """Under the token, whose hash is the id."""
+    def test_a_written_record_is_loaded_under_its_token(
+        self, backend: ServerBackend
+    ) -> None:
+        """The id is the hash of the token."""
         written = backend.write(backend.blank(), record(a=1), changed=["a"])
         assert written.cookie == "cookie of 43 bytes"
         found = backend.load(ticket(written))
@@ -195,7 +197,7 @@ class TestServerBackend:
     def test_only_a_new_session_or_a_refresh_makes_a_cookie(
         self, backend: ServerBackend
     ) -> None:
-        """And a session that becomes permanent."""
+        """A session that becomes permanent makes one, too."""
         first = backend.write(backend.blank(), record(a=1), changed=["a"])
         seen = first._replace(cookie=None)
         changed = first.record._replace(values=record(a=2).values)
@@ -217,10 +219,10 @@ class TestServerBackend:
         assert backend.reload(seen).record == newer.record
 
     @pytest.mark.parametrize("kind", [ENDED, MOVED, REPLACED])
-    def test_a_rotated_session_lives_under_its_new_id_alone(
+    def test_a_rotated_session_is_stored_only_under_its_new_id(
         self, backend: ServerBackend, memory: MemoryStore, kind: t.Any
     ) -> None:
-        """Only an id that grew old leads there."""
+        """Only an id that was rotated by age forwards requests."""
         seen = backend.write(backend.blank(), record(a=1), changed=["a"])
         written = backend.rotate(seen, seen.record, kind=kind)
         mark = memory.load(str(seen.token))
@@ -271,10 +273,10 @@ class TestServerBackend:
         assert memory.load(str(seen.token)) is None
 
     @pytest.mark.parametrize("first", ["rotated", "ended", "deleted"])
-    def test_a_full_store_follows_what_another_request_did(
+    def test_a_full_store_respects_the_write_of_another_request(
         self, backend: ServerBackend, memory: MemoryStore, first: str
     ) -> None:
-        """Before the record could be deleted."""
+        """The write comes before the session can delete the record."""
         seen = backend.write(backend.blank(), record(a=1), changed=["a"])
         written = None
         if first == "rotated":
@@ -292,8 +294,10 @@ class TestServerBackend:
         if written is not None:
             assert memory.load(str(written.token)) is None
 
-    def test_a_cookie_that_says_so_is_permanent(self, backend: ServerBackend) -> None:
-        """Otherwise the session's values say so."""
+    def test_the_flag_in_the_cookie_makes_a_session_permanent(
+        self, backend: ServerBackend
+    ) -> None:
+        """Without the flag, the session's values decide."""
         seen = backend.write(backend.blank(), record(_permanent=True), changed=["a"])
         assert seen.permanent
         assert backend.load(ticket(seen)).permanent
@@ -366,8 +370,8 @@ class TestServerBackend:
             backend.write(backend.blank(), record(a=1), changed=["a"])
         assert memory.prune() == 0
 
-    def test_the_sealer_is_given_the_values(self) -> None:
-        """To name the largest in an error."""
+    def test_the_sealer_gets_the_values(self) -> None:
+        """An error can then name the largest value."""
         given: list[t.Any] = []
 
         def sealing(token: str, *, permanent: bool, values: object) -> str:
@@ -404,10 +408,8 @@ class TestCookieBackend:
         found = backend.load(ticket(written))
         assert found.record == written.record
 
-    def test_a_token_that_is_no_record_is_rejected(
-        self, backend: CookieBackend
-    ) -> None:
-        """Whatever characters it is made of."""
+    def test_a_malformed_token_is_rejected(self, backend: CookieBackend) -> None:
+        """Whatever characters it has."""
         for token, reason in (("\u20ac", "unknown"), ("text", "corrupt")):
             with pytest.raises(RejectedError) as caught:
                 backend.load(Ticket(token, 0, None))
@@ -435,7 +437,7 @@ class TestCookieBackend:
             with pytest.raises(EndedError):
                 backend.load(ticket(seen))
 
-    def test_a_rotated_id_leads_to_the_new_one(self, backend: CookieBackend) -> None:
+    def test_a_rotated_id_forwards_to_the_new_one(self, backend: CookieBackend) -> None:
         """The old cookie then writes under the new id, and does not rotate again."""
         seen = backend.write(backend.blank(), record(a=1), changed=["a"])
         written = backend.rotate(seen, seen.record, kind=MOVED)
@@ -462,15 +464,15 @@ class TestCookieBackend:
 
 
 class TestNullBackend:
-    def test_nothing_is_kept(self) -> None:
-        """Writing is allowed, and lasts for the request."""
+    def test_null_mode_stores_nothing(self) -> None:
+        """Values last for the request."""
         backend = NullBackend()
         backend.check_writable()
         written = backend.write(backend.blank(), record(a=1), changed=["a"])
         assert written.token is None
         assert backend.load(Ticket("token", 0, None)).record.values == {}
 
-    def test_a_refusal_is_raised_by_the_first_write(self) -> None:
+    def test_the_first_write_raises_the_refusal(self) -> None:
         """For an application without a secret."""
         with pytest.raises(SessionSecretError, match="no secret"):
             NullBackend("there is no secret").check_writable()

@@ -76,24 +76,24 @@ def in_interface(kind: GobType, go_type: str, wire: t.Any) -> Boxed | None:
     return Boxed(go_type, kind, wire)
 
 
-def add_type_names(kind: GobType, wire: t.Any, names: set[str]) -> None:
-    """Add the names of the types that interfaces inside a wire value name."""
+def add_named_types(kind: GobType, wire: t.Any, found: dict[str, GobType]) -> None:
+    """Add the types that interfaces inside a wire value name, by that name."""
     if kind is INTERFACE:
         if wire is not None:
-            names.add(wire.name)
+            found.setdefault(wire.name, wire.type)
             if wire.type.mixed:
-                add_type_names(wire.type, wire.value, names)
+                add_named_types(wire.type, wire.value, found)
     elif kind.kind in ("slice", "array"):
         for item in wire:
-            add_type_names(kind.parts[0], item, names)
+            add_named_types(kind.parts[0], item, found)
     elif kind.kind == "map":
         for key, item in wire:
-            add_type_names(kind.parts[0], key, names)
-            add_type_names(kind.parts[1], item, names)
+            add_named_types(kind.parts[0], key, found)
+            add_named_types(kind.parts[1], item, found)
     elif kind.kind == "struct":
         for name, part in zip(kind.fields, kind.parts, strict=True):
             if name in wire:
-                add_type_names(part, wire[name], names)
+                add_named_types(part, wire[name], found)
 
 
 class Reader:

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/gofrs/uuid"
+	uuid5 "github.com/gofrs/uuid/v5"
 	"github.com/gorilla/sessions"
 )
 
@@ -118,6 +119,9 @@ func shown(v reflect.Value) node {
 		return n
 	case uuid.UUID:
 		n.Value = special.String()
+		return n
+	case uuid5.UUID:
+		n.Type, n.Value = "uuid5.UUID", special.String()
 		return n
 	case Money:
 		n.Value = strconv.FormatInt(special.cents, 10)
@@ -334,6 +338,7 @@ func main() {
 		for _, v := range registered {
 			gob.Register(v)
 		}
+		gob.Register(uuid5.UUID{})
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<24)

@@ -1,7 +1,7 @@
-"""What is told of a session: the reason and a hash of its id, in a signal and in one
-line of the log, and never the id, the cookie, a value or a secret.
+"""Check that logs and signals name the reason and a hash of the id, and nothing secret.
 
-Over every store and every format, at every level, of every library in use.
+They must never contain the id, the cookie, a value or a secret. The tests run with
+every store and every format, and read every level of every library's log.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def target(store: Store, formatting: Formatting) -> Target:
     return Target(store, formatting)
 
 
-class Told:
-    """All that is said while something happens."""
+class Recorder:
+    """Collect what is logged and emitted, and search it for secrets."""
 
     def __init__(self, target: Target, caplog: pytest.LogCaptureFixture) -> None:
         self.target = target
@@ -43,14 +43,14 @@ class Told:
         self.signalled: list[dict[str, t.Any]] = []
         self.hidden = {SECRET, VALUE, target.cookie, target.token}
         for signal in SIGNALS:
-            signal.connect(self._note, target.app)
+            signal.connect(self.record_signal, target.app)
         caplog.set_level(logging.DEBUG)
 
-    def _note(self, sender: object, **data: t.Any) -> None:
+    def record_signal(self, sender: object, **data: t.Any) -> None:
         self.signalled.append(data)
 
     def ask(self, text: str, path: str) -> None:
-        """Send a request, neither of whose cookies may be told."""
+        """Send a request, and treat its cookies, old and new, as secrets."""
         response = self.target.send(text, path)
         self.hidden.add(text)
         for header in response.headers.getlist("Set-Cookie"):
@@ -58,22 +58,22 @@ class Told:
             self.hidden |= {new, self.target.token_in(new) or ""}
 
     def check(self) -> None:
-        """That nothing of it all was told."""
+        """Assert that no log line and no signal contains a secret."""
         formatter = logging.Formatter("%(message)s")
         lines = [formatter.format(record) for record in self.caplog.records]
         assert lines
-        told = "\n".join([*lines, repr(self.signalled)])
+        recorded = "\n".join([*lines, repr(self.signalled)])
         for secret in self.hidden:
             for shown in (secret, repr(secret)[1:-1], repr(secret.encode())[2:-1]):
-                assert not shown or shown not in told
+                assert not shown or shown not in recorded
 
 
 class TestSecrecy:
     def test_logs_and_signals_name_neither_ids_nor_cookies_nor_values(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """In the life of a session, and in all that may be wrong with one."""
-        told = Told(target, caplog)
+        """Write, rotate, log in, and send cookies and records that are invalid."""
+        recorder = Recorder(target, caplog)
 
         def write() -> None:
             session["note"] = VALUE
@@ -83,22 +83,22 @@ class TestSecrecy:
             target.send(target.cookie, "/clear")
 
         target.act = write
-        told.ask(target.cookie, "/act")
-        told.ask("", "/act")
-        told.ask(target.cookie, "/regenerate")
+        recorder.ask(target.cookie, "/act")
+        recorder.ask("", "/act")
+        recorder.ask(target.cookie, "/regenerate")
         target.cookie = target.text_in(target.ask("", "/login"))
         target.act = write_too_late
-        told.ask(target.cookie, "/act")
-        told.ask(target.cookie[:-3], "/")
+        recorder.ask(target.cookie, "/act")
+        recorder.ask(target.cookie[:-3], "/")
         unknown = new_token()
-        told.hidden.add(unknown)
-        told.ask(target.seal.seal(unknown, permanent=False), "/")
+        recorder.hidden.add(unknown)
+        recorder.ask(target.seal.seal(unknown, permanent=False), "/")
         for data in foreign_records(target.format).values():
             token = target.store.inner.save(None, data, expected=None, max_age=60)
             if token:
-                told.ask(target.seal.seal(token, permanent=False), "/")
-        told.check()
-        for sent in told.signalled:
+                recorder.ask(target.seal.seal(token, permanent=False), "/")
+        recorder.check()
+        for sent in recorder.signalled:
             assert sent.keys() <= {"session_id", "reason"}
             assert sent.get("reason", "unknown") in REASONS
             assert sent["session_id"] is None or len(sent["session_id"]) == 64
@@ -108,8 +108,8 @@ class TestSecrecy:
     def test_errors_name_none_of_them_either(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Nor do the tracebacks that are logged where nobody handles them."""
-        told = Told(target, caplog)
+        """Check errors and the tracebacks that Flask logs for unhandled errors."""
+        recorder = Recorder(target, caplog)
         values: list[object] = [object(), f"\ud800{VALUE}", [VALUE, {1: object()}]]
 
         def write() -> None:
@@ -117,14 +117,14 @@ class TestSecrecy:
 
         target.act = write
         for _ in values:
-            told.ask(target.cookie, "/act")
+            recorder.ask(target.cookie, "/act")
         target.act = lambda: session.set("note", VALUE * 100_000)
-        told.ask(target.cookie, "/act")
+        recorder.ask(target.cookie, "/act")
         for name in ("load", "save"):
             target.store.failing = {name: SessionStoreError("store", "away")}
             target.act = lambda: session.set("note", VALUE)
-            told.ask(target.cookie, "/act")
-        told.check()
+            recorder.ask(target.cookie, "/act")
+        recorder.check()
 
     @pytest.mark.parametrize("database", ["sqlite", "postgresql", "mariadb"])
     def test_a_databases_errors_do_not_quote_records(
@@ -134,15 +134,16 @@ class TestSecrecy:
         servers: Servers,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """SQLAlchemy's do, of its statements, unless it is told not to: with an engine
-        of the store's own or with the application's.
+        """SQLAlchemy quotes parameters in errors unless hide_parameters is set.
+
+        The store must hide them with its own engine and with the application's.
         """
         shared = t.cast(SQLStore, store_named(database, servers))
         plain = sa.create_engine(shared._engine.url)
         for engine in (shared._engine, plain):
             store = SQLStore(engine, table="forgetful")
             target = Target(store, formatting)
-            told = Told(target, caplog)
+            recorder = Recorder(target, caplog)
 
             def write(engine: sa.Engine = engine) -> None:
                 session["note"] = VALUE
@@ -150,12 +151,12 @@ class TestSecrecy:
                     connection.execute(sa.text("DROP TABLE forgetful"))
 
             target.act = write
-            told.ask(target.cookie, "/act")
-            told.ask("", "/act")
-            told.ask("", "/login")
+            recorder.ask(target.cookie, "/act")
+            recorder.ask("", "/act")
+            recorder.ask("", "/login")
             assert "forgetful" in caplog.text
-            told.hidden |= {storage_key(target.token)}
-            told.check()
+            recorder.hidden |= {storage_key(target.token)}
+            recorder.check()
         plain.dispose()
         assert not plain.hide_parameters
 
@@ -194,7 +195,7 @@ class TestRejections:
     def check(
         self, target: Target, text: str, reason: str, token: str | None, caplog: t.Any
     ) -> None:
-        """However often a view looks at the session."""
+        """Log one line, even if a view reads the session several times."""
         target.rejections.clear()
         caplog.clear()
         caplog.set_level(logging.DEBUG)
@@ -212,7 +213,7 @@ class TestRejections:
     def test_several_bad_cookies_in_a_request_are_one_line(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Of the first one's reason; and none where a later cookie verifies."""
+        """Log the first cookie's reason, or nothing if a later cookie verifies."""
         caplog.set_level(logging.DEBUG)
         bad = "; ".join(f"{NAME}=bad{number}" for number in range(7))
         for header in (bad, f"{bad}; {NAME}={target.cookie[:-2]}"):
@@ -227,10 +228,10 @@ class TestRejections:
         assert not caplog.records
         assert not target.rejections
 
-    def test_a_request_that_does_not_look_is_told_nothing(
+    def test_an_unused_session_is_not_checked_or_logged(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A bad cookie is found when the session is used."""
+        """A request that does not use the session does not check its cookie."""
         caplog.set_level(logging.DEBUG)
         caplog.clear()
         assert target.send("bad", "/untouched").status_code == 200

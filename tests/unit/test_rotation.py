@@ -1,4 +1,4 @@
-"""Ids that are replaced when they have grown old: ``SESSION_RENEW_AFTER``."""
+"""Rotate ids by age: ``SESSION_RENEW_AFTER``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.conftest import Clock, Counting, Desk, make_app
 HOUR = 3600
 
 
-class Later:
-    """Sets this process' clock on; that of a store that is elsewhere goes on."""
+class ShiftedClock:
+    """Shift this process's clock; the clocks of the servers do not change."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._now = time.time
@@ -32,14 +32,14 @@ class Later:
 
     def pass_by(self, seconds: float) -> None:
         self._by += seconds
-        # cachelib has a name of its own for it.
+        # cachelib has imported the function under its own name.
         for name in ("time.time", "cachelib.file.time"):
             self._monkeypatch.setattr(name, lambda: self._now() + self._by)
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    return Later(monkeypatch)
+def later(monkeypatch: pytest.MonkeyPatch) -> ShiftedClock:
+    return ShiftedClock(monkeypatch)
 
 
 @pytest.fixture
@@ -48,24 +48,24 @@ def desk(server_store: Store) -> Desk:
 
 
 def opened(desk: Desk, cookie: str) -> Session:
-    """A request that has loaded the session."""
+    """Return the session of a request that has already loaded it."""
     session = desk.session(cookie)
     list(session)
     return session
 
 
-def rotated(desk: Desk, later: Later) -> tuple[str, str]:
-    """The cookies of a session that has just got a new id: the old one and the new."""
+def cookies_after_rotation(desk: Desk, later: ShiftedClock) -> tuple[str, str]:
+    """Rotate the id of a new session; return its old and its new cookie."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
-    renewing = opened(desk, cookie)
-    renewing.save()
+    rotating = opened(desk, cookie)
+    rotating.save()
     desk.emitted.clear()
-    return cookie, str(renewing.cookie)
+    return cookie, str(rotating.cookie)
 
 
-def test_an_old_id_is_replaced_by_being_used(desk: Desk, later: Later) -> None:
-    """Reading is enough. The values stay, and so does the beginning."""
+def test_using_a_session_rotates_an_old_id(desk: Desk, later: ShiftedClock) -> None:
+    """Reading is enough. The values and ``created_at`` do not change."""
     cookie = desk.stored(a=1)
     young = opened(desk, cookie)
     young.save()
@@ -84,43 +84,45 @@ def test_an_old_id_is_replaced_by_being_used(desk: Desk, later: Later) -> None:
     assert again.cookie is None
 
 
-def test_the_new_id_grows_old_in_turn(desk: Desk, later: Later) -> None:
-    """Its age counts from when it was given, not from the session's beginning."""
+def test_a_rotated_id_is_rotated_again_when_it_is_old(
+    desk: Desk, later: ShiftedClock
+) -> None:
+    """The age of an id counts from its rotation, not from the start of the session."""
     cookie = desk.stored(a=1)
     for _ in range(3):
         later.pass_by(99)
         assert dict(opened(desk, cookie)) == {"a": 1}
         later.pass_by(2)
-        renewing = opened(desk, cookie)
-        renewing.save()
-        assert renewing.cookie
-        cookie = renewing.cookie
+        rotating = opened(desk, cookie)
+        rotating.save()
+        assert rotating.cookie
+        cookie = rotating.cookie
 
 
-def test_handing_out_a_value_leaves_the_id_as_young_as_it_is(
-    desk: Desk, later: Later
+def test_get_once_does_not_change_the_age_of_the_id(
+    desk: Desk, later: ShiftedClock
 ) -> None:
-    """What is saved there and then keeps the date of the id too."""
+    """The save of ``get_once`` also keeps the date of the last rotation."""
     cookie = desk.stored(a=1, b=2)
     later.pass_by(101)
-    renewing = opened(desk, cookie)
-    renewing.save()
-    assert renewing.cookie
-    assert renewing.get_once("a") == 1
-    claiming = desk.session(renewing.cookie)
+    rotating = opened(desk, cookie)
+    rotating.save()
+    assert rotating.cookie
+    assert rotating.get_once("a") == 1
+    claiming = desk.session(rotating.cookie)
     assert claiming.get_once("b") == 2
     claiming.save()
     assert claiming.cookie is None
-    again = opened(desk, renewing.cookie)
+    again = opened(desk, rotating.cookie)
     again.save()
     assert again.cookie is None
 
 
-def test_the_old_id_leads_to_the_session_for_30_seconds(
-    desk: Desk, later: Later
+def test_the_old_id_finds_the_session_for_30_seconds(
+    desk: Desk, later: ShiftedClock
 ) -> None:
-    """So parallel requests stay logged in. They do not set the new cookie."""
-    cookie, new = rotated(desk, later)
+    """Parallel requests stay logged in. They do not set the new cookie."""
+    cookie, new = cookies_after_rotation(desk, later)
     late = desk.session(cookie)
     assert dict(late) == {"a": 1}
     assert late.id == desk.session(new).id
@@ -132,9 +134,11 @@ def test_the_old_id_leads_to_the_session_for_30_seconds(
     assert desk.values(cookie) == {"a": 1, "b": 2}
 
 
-def test_after_30_seconds_the_old_id_leads_nowhere(desk: Desk, later: Later) -> None:
-    """It answers as an empty session that sets no cookie and writes nothing."""
-    cookie, new = rotated(desk, later)
+def test_after_30_seconds_the_old_id_finds_no_session(
+    desk: Desk, later: ShiftedClock
+) -> None:
+    """The request gets an empty session. It sets no cookie and writes nothing."""
+    cookie, new = cookies_after_rotation(desk, later)
     later.pass_by(31)
     late = desk.session(cookie)
     assert dict(late) == {}
@@ -144,52 +148,54 @@ def test_after_30_seconds_the_old_id_leads_nowhere(desk: Desk, later: Later) -> 
     assert desk.values(new) == {"a": 1}
 
 
-def test_what_another_request_changes_meanwhile_is_kept(
-    desk: Desk, later: Later
+def test_a_request_that_began_before_the_rotation_saves_under_the_new_id(
+    desk: Desk, later: ShiftedClock
 ) -> None:
-    """It had begun before the renewal, so it is saved under the new id; the cookie is
-    the other answer's to set.
-    """
+    """It keeps its changes. Only the request that rotated the id sets the cookie."""
     cookie = desk.stored(a=1, log=[1], gone=1)
     later.pass_by(101)
-    renewing, writing = opened(desk, cookie), opened(desk, cookie)
+    rotating, writing = opened(desk, cookie), opened(desk, cookie)
     writing["b"] = 2
     writing["log"].append(2)
     del writing["gone"]
-    renewing["log"].append(3)
-    renewing.save()
+    rotating["log"].append(3)
+    rotating.save()
     writing.save()
     assert writing.cookie is None
     assert ("conflict", None) not in desk.emitted
-    assert desk.values(str(renewing.cookie)) == {"a": 1, "b": 2, "log": [1, 3, 2]}
+    assert desk.values(str(rotating.cookie)) == {"a": 1, "b": 2, "log": [1, 3, 2]}
 
 
-def test_one_of_two_renews(desk: Desk, later: Later) -> None:
-    """There is one new id, whoever of them changed something."""
+def test_only_one_of_two_requests_rotates_the_id(
+    desk: Desk, later: ShiftedClock
+) -> None:
+    """One new id remains, even if the other request changed something."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
-    made: list[str] = []
+    issued: list[str] = []
     save = desk.store.save
 
-    def noting(token: str | None, *args: t.Any, **kwargs: t.Any) -> str:
+    def recording(token: str | None, *args: t.Any, **kwargs: t.Any) -> str:
         result = save(token, *args, **kwargs)
         if token is None:
-            made.append(result)
+            issued.append(result)
         return result
 
-    desk.store.save = noting  # type: ignore[method-assign]
+    desk.store.save = recording  # type: ignore[method-assign]
     first, second = opened(desk, cookie), opened(desk, cookie)
     second["b"] = 2
     first.save()
     second.save()
     assert second.cookie is None
-    alive = [token for token in made if desk.store.load(token) is not None]
+    alive = [token for token in issued if desk.store.load(token) is not None]
     assert alive == [first.cookie]
     assert desk.values(str(first.cookie)) == {"a": 1, "b": 2}
 
 
-def test_one_of_many_at_once_renews(desk: Desk, later: Later) -> None:
-    """In threads; no change of any of them is lost."""
+def test_only_one_of_several_threads_rotates_the_id(
+    desk: Desk, later: ShiftedClock
+) -> None:
+    """No change of any thread is lost."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
     sessions = [opened(desk, cookie) for _ in range(3)]
@@ -206,8 +212,8 @@ def test_one_of_many_at_once_renews(desk: Desk, later: Later) -> None:
     assert desk.values(cookies[0]) == expected
 
 
-def test_no_id_is_replaced_after_the_response(desk: Desk, later: Later) -> None:
-    """There is none any more that could set the cookie: while streaming, say."""
+def test_no_id_is_rotated_after_the_response(desk: Desk, later: ShiftedClock) -> None:
+    """A response that is already being streamed cannot set a new cookie."""
     cookie = desk.stored(a=1)
     session = opened(desk, cookie)
     session.save()
@@ -217,56 +223,60 @@ def test_no_id_is_replaced_after_the_response(desk: Desk, later: Later) -> None:
     assert desk.values(cookie) == {"a": 1}
 
 
-def test_a_request_survives_two_renewals(desk: Desk, later: Later) -> None:
-    """It is led from one id to the next."""
+def test_a_slow_request_follows_two_rotations(desk: Desk, later: ShiftedClock) -> None:
+    """It saves its change under the newest id."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
-    slow, renewing = opened(desk, cookie), opened(desk, cookie)
+    slow, rotating = opened(desk, cookie), opened(desk, cookie)
     slow["b"] = 2
-    renewing.save()
+    rotating.save()
     desk.set_times(rotate_after=0)
-    again = opened(desk, str(renewing.cookie))
+    again = opened(desk, str(rotating.cookie))
     again.save()
-    assert again.cookie != renewing.cookie
+    assert again.cookie != rotating.cookie
     desk.set_times(rotate_after=100)
     slow.save()
     assert desk.values(str(again.cookie)) == {"a": 1, "b": 2}
 
 
-def test_a_value_is_handed_out_once_over_a_renewal(desk: Desk, later: Later) -> None:
-    """Whether it is taken before the renewal or after."""
+def test_get_once_hands_out_a_value_once_across_a_rotation(
+    desk: Desk, later: ShiftedClock
+) -> None:
+    """One request claims a value before the rotation, another one after it."""
     cookie = desk.stored(prize=1, other=2)
     later.pass_by(101)
-    renewing, first, second = (opened(desk, cookie) for _ in range(3))
+    rotating, first, second = (opened(desk, cookie) for _ in range(3))
     assert first.get_once("prize") == 1
-    renewing.save()
-    assert renewing.cookie
+    rotating.save()
+    assert rotating.cookie
     assert second.get_once("prize") is None
     assert second.get_once("other") == 2
-    assert desk.session(renewing.cookie).get_once("other") is None
+    assert desk.session(rotating.cookie).get_once("other") is None
 
 
 @pytest.mark.parametrize("end", ["clear", "destroy"])
-def test_a_logout_ends_the_new_id_too(desk: Desk, later: Later, end: str) -> None:
-    """It had begun under the old one."""
+def test_a_logout_that_began_before_the_rotation_ends_the_new_id(
+    desk: Desk, later: ShiftedClock, end: str
+) -> None:
+    """The request loaded the session under the old id."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
-    renewing, leaving = opened(desk, cookie), opened(desk, cookie)
-    renewing.save()
+    rotating, leaving = opened(desk, cookie), opened(desk, cookie)
+    rotating.save()
     getattr(leaving, end)()
     leaving.save()
     assert leaving.cookie == ""
-    assert desk.values(str(renewing.cookie)) == {}
+    assert desk.values(str(rotating.cookie)) == {}
     assert ("destroyed", None) in desk.emitted
     assert ("conflict", None) not in desk.emitted
 
 
 @pytest.mark.parametrize("end", ["clear", "destroy"])
-def test_a_logout_that_comes_late_ends_it_too(
-    desk: Desk, later: Later, end: str
+def test_a_logout_with_the_old_cookie_ends_the_new_id(
+    desk: Desk, later: ShiftedClock, end: str
 ) -> None:
-    """It arrives with the old cookie. Nobody is told "logged out" who is not."""
-    cookie, new = rotated(desk, later)
+    """A user who is logged out must not stay logged in under the new id."""
+    cookie, new = cookies_after_rotation(desk, later)
     leaving = desk.session(cookie)
     getattr(leaving, end)()
     assert leaving.modified
@@ -278,9 +288,11 @@ def test_a_logout_that_comes_late_ends_it_too(
     assert desk.emitted == [("destroyed", None)]
 
 
-def test_a_late_logout_drops_what_is_set_after_it(desk: Desk, later: Later) -> None:
-    """The old id leads nowhere any more, so this is logged."""
-    cookie, new = rotated(desk, later)
+def test_a_late_logout_drops_values_set_after_clear(
+    desk: Desk, later: ShiftedClock
+) -> None:
+    """The old id finds no session any more, so the session emits a conflict."""
+    cookie, new = cookies_after_rotation(desk, later)
     later.pass_by(31)
     leaving = desk.session(cookie)
     leaving.clear()
@@ -291,11 +303,11 @@ def test_a_late_logout_drops_what_is_set_after_it(desk: Desk, later: Later) -> N
     assert desk.values(new) == {}
 
 
-def test_a_late_logout_that_fails_is_told_and_can_be_repeated(
-    desk: Desk, later: Later
+def test_a_late_logout_that_fails_raises_and_can_be_repeated(
+    desk: Desk, later: ShiftedClock
 ) -> None:
-    """As any other save."""
-    cookie, new = rotated(desk, later)
+    """The store fails; the same request saves again when the store is back."""
+    cookie, new = cookies_after_rotation(desk, later)
     desk.store = store = Counting(desk.store)
     leaving = desk.session(cookie)
     leaving.clear()
@@ -309,11 +321,11 @@ def test_a_late_logout_that_fails_is_told_and_can_be_repeated(
 
 
 @pytest.mark.parametrize("under_way", [True, False])
-def test_a_logout_beside_regenerate_ends_the_session(
+def test_a_logout_with_a_regenerated_id_ends_the_session(
     desk: Desk, under_way: bool
 ) -> None:
-    """The user was told that they are logged out. It does not matter whether the logout
-    had loaded the session before.
+    """The response logs the user out, whether or not the request had loaded the session
+    before ``regenerate``.
     """
     desk.set_times(rotate_after=None)
     cookie = desk.stored(a=1)
@@ -329,8 +341,8 @@ def test_a_logout_beside_regenerate_ends_the_session(
     assert desk.values(str(replacing.cookie)) == {}
 
 
-def test_a_regenerated_id_does_not_lead_to_the_session(desk: Desk) -> None:
-    """Only a logout follows; reading and writing do not."""
+def test_a_regenerated_id_finds_no_session(desk: Desk) -> None:
+    """Only a logout follows it; reading and writing do not."""
     desk.set_times(rotate_after=None)
     cookie = desk.stored(a=1)
     replacing = opened(desk, cookie)
@@ -345,8 +357,8 @@ def test_a_regenerated_id_does_not_lead_to_the_session(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("first", ["login", "logout"])
-def test_a_logout_after_another_end_is_a_conflict(desk: Desk, first: str) -> None:
-    """Nothing is left to end: a login's session belongs to another user."""
+def test_a_logout_after_a_login_or_logout_is_a_conflict(desk: Desk, first: str) -> None:
+    """It ends nothing: the session has ended, or belongs to the user who logged in."""
     desk.set_times(rotate_after=None)
     desk.auth_names = ("user_id",)
     cookie = desk.stored(a=1)
@@ -365,11 +377,11 @@ def test_a_logout_after_another_end_is_a_conflict(desk: Desk, first: str) -> Non
         assert desk.values(ending.cookie) == {"a": 1, "user_id": 1}
 
 
-def test_a_late_logout_of_what_has_ended_since_is_told(
-    desk: Desk, later: Later
+def test_a_late_logout_of_a_session_that_has_ended_is_a_conflict(
+    desk: Desk, later: ShiftedClock
 ) -> None:
-    """After the renewal, by its new cookie."""
-    cookie, new = rotated(desk, later)
+    """Another request logged out with the new cookie first."""
+    cookie, new = cookies_after_rotation(desk, later)
     leaving = desk.session(cookie)
     leaving.clear()
     first = desk.session(new)
@@ -380,9 +392,9 @@ def test_a_late_logout_of_what_has_ended_since_is_told(
     assert desk.emitted == [("conflict", None)]
 
 
-def test_a_login_is_not_followed(desk: Desk, later: Later) -> None:
-    """What was begun before somebody logged in is not saved after it, old id or not:
-    who had the session before has no part in it.
+def test_a_request_does_not_follow_a_login(desk: Desk, later: ShiftedClock) -> None:
+    """A request that began before a login writes nothing into the session of the user
+    who logged in, even if its id was due for rotation.
     """
     for how in ("regenerate", "auth"):
         desk.auth_names = ("user_id",)
@@ -401,25 +413,27 @@ def test_a_login_is_not_followed(desk: Desk, later: Later) -> None:
         assert "planted" not in desk.values(str(login.cookie))
 
 
-def test_a_login_after_a_renewal_keeps_what_was_saved(desk: Desk, later: Later) -> None:
-    """It replaces the new id, and not only the one that it came with."""
+def test_a_login_after_a_rotation_keeps_the_saved_values(
+    desk: Desk, later: ShiftedClock
+) -> None:
+    """The login also retires the id that the rotation issued."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
-    renewing, login = opened(desk, cookie), opened(desk, cookie)
-    renewing["b"] = 2
-    renewing.save()
+    rotating, login = opened(desk, cookie), opened(desk, cookie)
+    rotating["b"] = 2
+    rotating.save()
     login.regenerate()
     login["user_id"] = 1
     login.save()
     assert desk.values(str(login.cookie)) == {"a": 1, "b": 2, "user_id": 1}
-    assert desk.values(str(renewing.cookie)) == {}
+    assert desk.values(str(rotating.cookie)) == {}
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_a_store_that_fails_while_renewing_costs_nothing(
-    desk: Desk, later: Later, failing: int
+def test_a_store_failure_during_a_rotation_keeps_the_old_session(
+    desk: Desk, later: ShiftedClock, failing: int
 ) -> None:
-    """Whichever of the two writes it is, the old session goes on."""
+    """Whichever of the two writes fails, the old cookie stays good."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
     session = opened(desk, cookie)
@@ -438,33 +452,41 @@ def test_a_store_that_fails_while_renewing_costs_nothing(
     assert desk.values(cookie) == {"a": 1}
 
 
-def test_how_old_an_id_is_is_kept_over_two_saves(desk: Desk, later: Later) -> None:
-    """Of one request, by which it does not grow younger or older."""
+def test_two_saves_in_one_request_keep_the_age_of_the_id(
+    desk: Desk, later: ShiftedClock
+) -> None:
+    """The record keeps the date of the last rotation."""
     cookie = desk.stored(a=1)
     later.pass_by(101)
     session = opened(desk, cookie)
     session.save()
     cookie = str(session.cookie)
-    rotated = desk.codec.loads(desk.store.load(cookie) or b"").rotated
+    rotation = desk.codec.loads(desk.store.load(cookie) or b"").rotated
     later.pass_by(50)
     session = opened(desk, cookie)
     for number in (2, 3):
         session["a"] = number
         session.save()
         record = desk.codec.loads(desk.store.load(cookie) or b"")
-        assert record.rotated == rotated > (record.created or 0)
+        assert record.rotated == rotation > (record.created or 0)
 
 
-def test_how_old_an_id_is_is_kept_where_it_counts(server_store: Store) -> None:
-    """And takes no room where it does not."""
-    for renew_after, kept in ((None, False), (100, True)):
-        desk = Desk(server_store, rotate_after=renew_after)
+def test_the_record_stores_the_age_of_the_id_only_with_rotation(
+    server_store: Store,
+) -> None:
+    """Without ``rotate_after`` the date would waste room."""
+    for rotate_after, kept in ((None, False), (100, True)):
+        desk = Desk(server_store, rotate_after=rotate_after)
         record = desk.codec.loads(server_store.load(desk.stored(a=1)) or b"")
         assert record.rotated == (record.created if kept else 0)
 
 
-def test_ending_a_session_by_an_older_id_ends_it(owned: t.Any, later: Later) -> None:
-    """It was listed before the renewal; nobody is told that it has ended otherwise."""
+def test_revoking_a_rotated_id_ends_the_session(
+    owned: t.Any, later: ShiftedClock
+) -> None:
+    """The old id may come from a list made before the rotation. ``revoke`` returns True
+    once.
+    """
     app = make_app(owned, SESSION_RENEW_AFTER=100)
     extension = with_views(app)
     client = app.test_client()
@@ -481,10 +503,10 @@ def test_ending_a_session_by_an_older_id_ends_it(owned: t.Any, later: Later) -> 
     assert client.get("/user").text == "None"
 
 
-def test_ending_the_others_keeps_what_was_renewed_meanwhile(
-    owned: t.Any, later: Later
+def test_revoke_all_keeps_a_session_that_was_rotated_meanwhile(
+    owned: t.Any, later: ShiftedClock
 ) -> None:
-    """However often; it is told by the id from before."""
+    """``keep`` is the id from before one or several rotations."""
     desk = Desk(owned, idle_timeout=10 * HOUR, rotate_after=100)
     owner = f"ann {time.time_ns()}"
     cookies = []
@@ -498,9 +520,9 @@ def test_ending_the_others_keeps_what_was_renewed_meanwhile(
     later.pass_by(101)
     for rotate_after in (100, 0):
         desk.set_times(rotate_after=rotate_after)
-        renewing = opened(desk, kept)
-        renewing.save()
-        kept = str(renewing.cookie)
+        rotating = opened(desk, kept)
+        rotating.save()
+        kept = str(rotating.cookie)
     owners = Owners(desk.backend, desk)
     assert owners.revoke_all(owner, keep=keep) == 1
     assert desk.values(kept) == {"_owner_": owner}
@@ -508,8 +530,8 @@ def test_ending_the_others_keeps_what_was_renewed_meanwhile(
     assert owners.revoke_all(owner) == 1
 
 
-def test_an_id_that_was_given_up_cannot_be_ended(owned: t.Any) -> None:
-    """The mark that it left is no session."""
+def test_revoking_the_id_of_an_ended_session_returns_false(owned: t.Any) -> None:
+    """The tombstone that the logout left is not a session."""
     app = make_app(owned)
     extension = with_views(app)
     client = app.test_client()
@@ -520,8 +542,8 @@ def test_an_id_that_was_given_up_cannot_be_ended(owned: t.Any) -> None:
         assert extension.revoke(old_id) is False
 
 
-def test_what_cannot_be_ended_stays_given_up(owned: t.Any) -> None:
-    """Requests under way with that id begin no other session in its place."""
+def test_revoking_a_retired_id_keeps_its_tombstone(owned: t.Any) -> None:
+    """A late request with the retired id must not start another session under it."""
     desk = Desk(owned, auth_names=("user_id",))
     cookie = desk.stored(a=1)
     login = desk.session(cookie)
@@ -563,10 +585,10 @@ def with_views(app: Flask) -> t.Any:
 
 
 class TestRequests:
-    def test_only_a_request_that_uses_the_session_renews(
-        self, server_store: Store, later: Later
+    def test_only_a_request_that_uses_the_session_rotates_its_id(
+        self, server_store: Store, later: ShiftedClock
     ) -> None:
-        """With one cookie, once; nothing else is asked of the store."""
+        """It sets the cookie once and needs no other store operation."""
         counting = Counting(server_store)
         app = make_app(counting, SESSION_RENEW_AFTER=100)
         with_views(app)
@@ -582,9 +604,11 @@ class TestRequests:
         assert "Set-Cookie" not in client.get("/user").headers
         assert counting.calls == ["load"]
 
-    def test_sessions_in_cookies_have_no_id_to_renew(self, later: Later) -> None:
-        """Where there is a list of those that ended they have one."""
-        for config, renews in (({}, False), ({"SESSION_REVOCATION": "memory:"}, True)):
+    def test_cookie_sessions_rotate_only_with_a_revocation_list(
+        self, later: ShiftedClock
+    ) -> None:
+        """Without the list a cookie session has no id that could be retired."""
+        for config, rotates in (({}, False), ({"SESSION_REVOCATION": "memory:"}, True)):
             app = make_app("cookie", SESSION_RENEW_AFTER=100, **config)
             with_views(app)
             client = app.test_client()
@@ -594,14 +618,16 @@ class TestRequests:
             assert cookie is not None
             thief.set_cookie("_buffalo_session", cookie.value)
             later.pass_by(101)
-            assert ("Set-Cookie" in client.get("/user").headers) is renews
+            assert ("Set-Cookie" in client.get("/user").headers) is rotates
             assert client.get("/user").text == "ann"
             assert thief.get("/user").text == "ann"
             later.pass_by(31)
-            assert thief.get("/user").text == ("None" if renews else "ann")
+            assert thief.get("/user").text == ("None" if rotates else "ann")
 
-    def test_gorillas_sessions_on_a_server_are_renewed(self, later: Later) -> None:
-        """The dates go with the values, so they are there after the first use."""
+    def test_gorilla_sessions_on_a_server_are_rotated(
+        self, later: ShiftedClock
+    ) -> None:
+        """The dates are among the values, so a record has them after its first use."""
         app = make_app(MemoryStore(), SESSION_FORMAT="gorilla", SESSION_RENEW_AFTER=100)
         with_views(app)
         client = app.test_client()
@@ -615,8 +641,8 @@ class TestRequests:
             assert "Set-Cookie" not in client.get("/user").headers
 
 
-def test_a_cookie_does_not_outgrow_its_limit_by_being_renewed(later: Later) -> None:
-    """Nor is a view to blame that has written nothing."""
+def test_rotation_does_not_make_a_cookie_too_large(later: ShiftedClock) -> None:
+    """Otherwise a view that only reads would fail."""
     app = make_app(
         "cookie",
         MAX_COOKIE_SIZE=400,
@@ -638,8 +664,8 @@ def test_a_cookie_does_not_outgrow_its_limit_by_being_renewed(later: Later) -> N
     assert "Set-Cookie" in client.get("/user").headers
 
 
-def test_of_two_cookie_sessions_one_renews(later: Later) -> None:
-    """The other leaves the newer cookie alone."""
+def test_only_one_of_two_cookie_sessions_rotates(later: ShiftedClock) -> None:
+    """The other request does not replace the newer cookie."""
     revocations = RevocationList(MemoryStore(), HOUR)
     desk = Desk(CookieStore(), rotate_after=100, revocations=revocations)
     cookie = desk.stored(a=1)
@@ -655,19 +681,19 @@ def test_of_two_cookie_sessions_one_renews(later: Later) -> None:
 
 
 @pytest.mark.parametrize("codec", [NativeCodec(), GorillaCodec()])
-def test_a_record_keeps_when_its_id_was_given(codec: Codec) -> None:
-    """In both formats, and nothing where it is not kept."""
+def test_a_record_keeps_the_date_of_the_last_rotation(codec: Codec) -> None:
+    """Both formats do. A record without a date is shorter."""
     raw = codec.encode(1, "a")
-    for renewed in (0, 1, 1_800_000_000):
-        record = Record(5, b"", {"a": raw}, renewed)
+    for rotated in (0, 1, 1_800_000_000):
+        record = Record(5, b"", {"a": raw}, rotated)
         assert codec.loads(codec.dumps(record)) == record
     plain = codec.dumps(Record(5, b"", {"a": raw}))
     assert len(plain) < len(codec.dumps(Record(5, b"", {"a": raw}, 1)))
 
 
 @pytest.mark.parametrize("rest", [[-1], ["1"], [True], [10**12], [1, 2], [None]])
-def test_a_native_record_with_another_date_is_none(rest: list[t.Any]) -> None:
-    """Nor one of another length."""
+def test_a_native_record_with_a_malformed_date_is_rejected(rest: list[t.Any]) -> None:
+    """A record of another length is rejected, too."""
     import zlib
 
     import ormsgpack
@@ -677,8 +703,8 @@ def test_a_native_record_with_another_date_is_none(rest: list[t.Any]) -> None:
         NativeCodec().loads(b"\x01" + zlib.crc32(body).to_bytes(4) + body)
 
 
-def test_the_age_is_exact(clock: Clock) -> None:
-    """Not before its time."""
+def test_an_id_is_not_rotated_early(clock: Clock) -> None:
+    """An id of 99.9 seconds is kept; an id of 100 seconds is rotated."""
     desk = Desk(MemoryStore(), rotate_after=100)
     clock.now = float(int(clock.now))
     cookie = desk.stored(a=1)
