@@ -9,6 +9,7 @@ from . import errors, signals
 from .extension import BuffaloSession
 from .formats import NativeFormat
 from .gorilla.format import GorillaFormat
+from .owners import SessionInfo
 from .registry import register_type
 from .sessions import Session, session
 from .stores.base import Store
@@ -32,6 +33,7 @@ __all__ = [
     "RedisStore",
     "SQLStore",
     "Session",
+    "SessionInfo",
     "Store",
     "errors",
     "register_type",

@@ -23,7 +23,7 @@ from .gorilla.format import GorillaFormat
 from .policy import Policy
 from .revocation import OwnedStore, RevocationList
 from .secret import SECRET_SETTINGS
-from .stores.base import Store, is_owned, is_stateless
+from .stores.base import Closable, Store, is_owned, is_stateless
 from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
 from .stores.null import NullStore
@@ -54,6 +54,8 @@ class Config:
     :param null: whether the application has no sessions.
     :param in_cookie: whether the cookie contains the session itself. If neither
         `null` nor `in_cookie` is true, the store keeps sessions on a server.
+    :param named: the settings whose store a word or a URL names. The application
+        itself made any other store.
     :param as_read: the values that ``app.config`` had in ``init_app``, by setting.
     """
 
@@ -77,6 +79,7 @@ class Config:
     cookie_samesite: str
     cookie_partitioned: bool
     max_cookie_size: int
+    named: frozenset[str]
     # It contains secrets, so repr() must not show it.
     as_read: c.Mapping[str, t.Any] = field(repr=False, compare=False)
 
@@ -97,7 +100,11 @@ class Config:
         :raises SessionConfigError: a setting is wrong.
         """
         read = _Reader(app.config)
-        chosen_store = _store(app, read.given("SESSION_STORE", store, "cookie"))
+        places = {
+            "SESSION_STORE": read.given("SESSION_STORE", store, "cookie"),
+            "SESSION_REVOCATION": read.value("SESSION_REVOCATION"),
+        }
+        chosen_store = _store(app, places["SESSION_STORE"])
         chosen_format = _format(read.given("SESSION_FORMAT", format, "native"))
         null = read.flag("SESSION_API", api) or isinstance(chosen_store, NullStore)
         used_store = NullStore() if null else chosen_store
@@ -127,6 +134,9 @@ class Config:
             cookie_samesite=_samesite(read),
             cookie_partitioned=read.flag("SESSION_COOKIE_PARTITIONED"),
             max_cookie_size=_max_cookie_size(read),
+            named=frozenset(
+                key for key, place in places.items() if isinstance(place, str)
+            ),
             as_read=read.values,
         )
         _check_prefix(config)
@@ -153,6 +163,12 @@ class Config:
         if self.revocations is not None:
             stores["SESSION_REVOCATION"] = self.revocations.store
         return stores
+
+    def close(self) -> None:
+        """Close the connections of the stores that a URL made."""
+        for key, store in self.stores.items():
+            if key in self.named and isinstance(store, Closable):
+                store.close()
 
     def changed(self, settings: c.Mapping[str, t.Any]) -> list[str]:
         """Return the settings whose value is no longer the one that was read.

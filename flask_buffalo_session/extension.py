@@ -54,6 +54,7 @@ class BuffaloSession:
             "format": format,
             "api": api,
         }
+        self._interfaces: weakref.WeakSet[BuffaloInterface] = weakref.WeakSet()
         self._any_exempt = False
         self._exempt_blueprints: weakref.WeakSet[Blueprint] = weakref.WeakSet()
         if app is not None:
@@ -76,7 +77,9 @@ class BuffaloSession:
                 "This application already has a BuffaloSession: call init_app once."
             )
         config = Config.of(app, **self._arguments)
-        app.session_interface = BuffaloInterface(app, config, self._is_exempt)
+        interface = BuffaloInterface(app, config, self._is_exempt)
+        app.session_interface = interface
+        self._interfaces.add(interface)
         app.extensions[_KEY] = self
         app.cli.add_command(session_cli)
         # Flask, its test client and other extensions read the name from this setting.
@@ -104,12 +107,12 @@ class BuffaloSession:
             setattr(target, _EXEMPT, True)
         return target
 
-    def sessions_of(self, owner: str) -> list[SessionInfo]:
+    def sessions_of(self, owner: str | int) -> list[SessionInfo]:
         """Return the live sessions of an owner, the last used first. A session
         belongs to the owner that ``session.bind`` was called with. This method and
         the methods below need an application context.
 
-        :raises SessionTypeError: `owner` is not a str, or is empty.
+        :raises SessionTypeError: `owner` is neither a str nor an int, or is empty.
         :raises SessionUnsupportedError: the store does not support owners.
         :raises SessionStoreError: the store cannot answer.
         """
@@ -133,18 +136,27 @@ class BuffaloSession:
             )
         return _owners().revoke(session_id)
 
-    def revoke_all(self, owner: str, keep: str | None = None) -> int:
+    def revoke_all(self, owner: str | int, keep: str | None = None) -> int:
         """End all sessions of an owner, except one::
 
             buffalo.revoke_all(session.owner, keep=session.id)
 
         :param keep: the id of the session that continues.
         :returns: how many sessions ended.
-        :raises SessionTypeError: `owner` is not a str, or is empty.
+        :raises SessionTypeError: `owner` is neither a str nor an int, or is empty.
         :raises SessionUnsupportedError: the store does not support owners.
         :raises SessionStoreError: the store cannot answer.
         """
         return _owners().revoke_all(owner, keep)
+
+    def close(self) -> None:
+        """Close the connections of the stores that a URL made, for all applications.
+        Call it when no request is under way. The next request opens new connections.
+
+        The application itself closes a client or a store that it made.
+        """
+        for interface in list(self._interfaces):
+            interface.config.close()
 
     def _is_exempt(self, app: Flask, request: Request) -> bool:
         if not self._any_exempt:

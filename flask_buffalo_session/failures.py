@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import collections.abc as c
+import inspect
+import typing as t
+
 from flask import Flask, Response
+from flask.globals import app_ctx
 
 
 def answer_failure(app: Flask, response: Response, error: Exception) -> None:
@@ -13,9 +18,27 @@ def answer_failure(app: Flask, response: Response, error: Exception) -> None:
 
     :param response: the view's response; it is replaced in place.
     """
-    answer = app.make_response(app.handle_user_exception(error))
+    answer = app.make_response(_call(app.handle_user_exception, error))
     app.logger.warning("The session could not be saved: %s", error)
-    _replace(response, app.process_response(answer))
+    _replace(response, _call(app.process_response, answer))
+
+
+def _call(method: c.Callable[..., t.Any], argument: object) -> t.Any:
+    """Call a method of an application with one argument.
+
+    Since Flask 3.2 such a method takes the context before it. An application may still
+    override the method as for an earlier Flask, so the method itself decides.
+    """
+    required = [
+        parameter
+        for parameter in inspect.signature(method).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind
+        in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(required) < 2:
+        return method(argument)
+    return method(app_ctx._get_current_object(), argument)  # type: ignore[attr-defined]
 
 
 def _replace(response: Response, answer: Response) -> None:

@@ -10,7 +10,7 @@ from . import signals
 from .backends.base import OWNER_NAME, Backend
 from .codec import Record
 from .errors import RejectedError, SessionTypeError
-from .sessions import Session, check_owner
+from .sessions import Session, owner_name
 from .stores.base import Owned, is_storage_key
 from .tombstones import is_tombstone, successor_hash_of
 from .work import Opener
@@ -49,9 +49,9 @@ class Owners:
         self._opener = opener
         self._session = session
 
-    def sessions_of(self, owner: str) -> list[SessionInfo]:
+    def sessions_of(self, owner: str | int) -> list[SessionInfo]:
         """Return an owner's living sessions, the most recently used first."""
-        check_owner("sessions_of()", owner)
+        owner = owner_name("sessions_of()", owner)
         current = None if self._session is None else self._session.id
         found = [
             SessionInfo(
@@ -87,9 +87,9 @@ class Owners:
         self._opener.emit(signals.session_destroyed, session_id)
         return True
 
-    def revoke_all(self, owner: str, keep: str | None = None) -> int:
+    def revoke_all(self, owner: str | int, keep: str | None = None) -> int:
         """End all sessions of an owner but one, and return how many were ended."""
-        check_owner("revoke_all()", owner)
+        owner = owner_name("revoke_all()", owner)
         count = 0
         session = self._session
         if session is not None and session.owner == owner:

@@ -12,7 +12,7 @@ from flask.sessions import SessionMixin
 
 from . import signals
 from .backends.base import OWNER_NAME, EndedError
-from .errors import RejectedError, SessionTypeError, shown
+from .errors import RejectedError, SessionTypeError, kind_of, shown
 from .flash import Flash
 from .merging import MISSING
 from .tombstones import REPLACED
@@ -140,20 +140,19 @@ class Session(SessionMixin):
         """End the session, as :meth:`clear` does."""
         self.clear()
 
-    def bind(self, owner: str) -> None:
+    def bind(self, owner: str | int) -> None:
         """Set the session's owner, so that the extension's ``sessions_of`` finds the
-        session and ``revoke_all`` ends it.
+        session, as a :class:`.owners.SessionInfo`, and ``revoke_all`` ends it.
 
-        :param owner: the name by which the application knows the user; a str that is
-            not empty.
+        :param owner: the name by which the application knows the user: a str that is
+            not empty, or an int, which is kept as a str.
         :raises SessionUnsupportedError: the store does not support owners.
-        :raises SessionTypeError: `owner` is not such a str.
+        :raises SessionTypeError: `owner` is neither.
         """
         backend = (self._work or self._load()).backend
         if backend.keeps:
             backend.check_owners()
-        check_owner("session.bind()", owner)
-        self[OWNER_NAME] = owner
+        self[OWNER_NAME] = owner_name("session.bind()", owner)
 
     @property
     def owner(self) -> str | None:
@@ -293,11 +292,19 @@ class Session(SessionMixin):
 session = t.cast(Session, flask.session)
 
 
-def check_owner(call: str, owner: object) -> None:
-    """Check that a value can be an owner.
+def owner_name(call: str, owner: object) -> str:
+    """Return an owner as sessions keep it.
 
     :param call: the call to name in the error.
-    :raises SessionTypeError: the value is not a str, or is empty.
+    :param owner: a str that is not empty, or an int.
+    :raises SessionTypeError: the value is neither.
     """
+    if isinstance(owner, int) and not isinstance(owner, bool):
+        return str(int(owner))
     if not isinstance(owner, str) or not owner:
-        raise SessionTypeError(call, "the owner must be a str that is not empty")
+        raise SessionTypeError(
+            call,
+            "the owner must be a str that is not empty, or an int, not"
+            f" {kind_of(owner)}",
+        )
+    return owner

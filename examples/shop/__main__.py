@@ -24,6 +24,9 @@ def main() -> None:
         app = create_app(store)
     except (ImportError, SessionConfigError, ValueError) as error:
         sys.exit(f"SESSION_STORE: {error}")
+    # The demo serves this machine alone, over plain HTTP. In production the extension
+    # would warn that SESSION_COOKIE_SECURE is not True.
+    app.debug = True
     print(
         f"The shop, with its sessions in {redacted(store)!r}: http://127.0.0.1:{port}/"
     )

@@ -52,10 +52,11 @@ def create_app(store: str = "cookie") -> Flask:
             flash=flash,
             products=PRODUCTS,
             cart=session.get("cart", {}),
-            held={name: repr(value) for name, value in session.items()},
+            held={name: brief(value) for name, value in session.items()},
             session=session,
             logins=buffalo.sessions_of(owner) if owner else None,
             store=redacted(store),
+            in_cookie=store == "cookie",
             cost=last.cost,
         )
 
@@ -110,9 +111,9 @@ def use_session(action: str) -> Response:
         session.set(name, value)
         said = f"set({name!r}, {value!r})"
     elif action == "get":
-        said = f"get({name!r}) gave {session.get(name)!r}"
+        said = f"get({name!r}) gave {brief(session.get(name))}"
     elif action == "get_once":
-        said = f"get_once({name!r}) gave {session.get_once(name)!r}"
+        said = f"get_once({name!r}) gave {brief(session.get_once(name))}"
     elif action == "delete":
         session.delete(name)
         said = f"delete({name!r})"
@@ -144,6 +145,12 @@ def redacted(setting: str) -> str:
     """The setting without the password that a URL may hold."""
     head, at, tail = setting.rpartition("@")
     return f"{head.partition('://')[0]}://…@{tail}" if at else setting
+
+
+def brief(value: object) -> str:
+    """Return what a page shows of a value."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def field(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing as t
+import urllib.parse
 from dataclasses import dataclass, field
 
 from flask import (
@@ -33,14 +34,14 @@ class Cost:
 
 
 def counted(setting: str, folder: str) -> Store:
-    """The store for a ``SESSION_STORE`` setting, noting what it is asked."""
-    store: Store
+    """Return the store for a ``SESSION_STORE`` setting. It counts its calls, unless it
+    keeps nothing itself.
+    """
     if setting == "cookie":
-        store = CookieStore()
-    elif setting == "null":
-        store = NullStore()
-    else:
-        store = store_from_url(setting, folder)
+        return CookieStore()
+    if setting == "null":
+        return NullStore()
+    store = store_from_url(setting, folder)
     for name in ("load", "save", "delete", "own", "owned", "revoke"):
         if hasattr(store, name):
             setattr(store, name, noting(name, getattr(store, name)))
@@ -65,22 +66,40 @@ def this_request() -> Cost:
 
 
 class LastCost:
-    """The cost of the request before this one, files left out."""
+    """The cost of the browser's request before this one, files left out.
+
+    A cookie of its own keeps the cost, so that each browser sees its own requests and
+    the session is not used for it.
+    """
+
+    NAME = "shop_last_cost"
 
     def __init__(self, app: Flask) -> None:
-        self.cost: Cost | None = None
         # blinker holds on to methods of living objects only.
         app.extensions["last_cost"] = self
-        signals.session_saved.connect(self._note_saved, app)
-        request_finished.connect(self._note_finished, app)
+        signals.session_saved.connect(self._record_saved, app)
+        request_finished.connect(self._record_finished, app)
 
-    def _note_saved(self, app: Flask, **_: object) -> None:
+    @property
+    def cost(self) -> dict[str, str]:
+        """The request, its store calls, "saved" and the bytes of the cookie."""
+        return dict(urllib.parse.parse_qsl(request.cookies.get(self.NAME, "")))
+
+    def _record_saved(self, app: Flask, **_: object) -> None:
         this_request().saved = True
 
-    def _note_finished(self, app: Flask, response: Response) -> None:
+    def _record_finished(self, app: Flask, response: Response) -> None:
         if request.endpoint in (None, "static"):
             return
         cost = this_request()
         cookies = response.headers.getlist("Set-Cookie")
         cost.cookie = len(cookies[0]) if cookies else None
-        self.cost = cost
+        fields = {
+            "request": cost.request,
+            "calls": ", ".join(cost.calls),
+            "saved": "yes" if cost.saved else "",
+            "cookie": cost.cookie or "",
+        }
+        response.set_cookie(
+            self.NAME, urllib.parse.urlencode(fields), httponly=True, samesite="Lax"
+        )

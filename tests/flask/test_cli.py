@@ -160,3 +160,10 @@ def test_a_store_that_is_away_gives_a_short_error() -> None:
     result = run(app, "purge")
     assert result.exit_code == 1
     assert result.output.startswith("Error: SQL: cannot delete:")
+
+
+def test_a_list_needs_sessions_that_are_indexed_by_owner() -> None:
+    """Over a cookie store the error names the setting that adds the index."""
+    result = run(make_app("cookie"), "list", "ann")
+    assert result.exit_code == 1
+    assert "Set SESSION_REVOCATION to a store" in result.output

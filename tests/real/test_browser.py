@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as c
+import http.client
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
@@ -80,7 +82,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 def browser(tmp_path: Path) -> c.Iterator[WebDriver]:
     options = webdriver.ChromeOptions()
     options.binary_location = require("chromium", "chromium")
-    for argument in (*QUIET, f"--user-data-dir={tmp_path}", "--window-size=1200,1400"):
+    for argument in (*QUIET, f"--user-data-dir={tmp_path}", "--window-size=1200,1000"):
         options.add_argument(argument)
     service = webdriver.ChromeService(require("chromedriver", "chromium-driver"))
     driver = webdriver.Chrome(options, service)
@@ -115,8 +117,18 @@ def test_shopping(address: str, browser: WebDriver) -> None:
     assert texts("#flash") == ["Brass bell: 2 in the cart."]
     screenshot(browser, "desktop", 1200)
 
+    browser.set_window_size(1200, 900)
+    click("button[formaction$='/get']")
+    scrolled = browser.execute_script("scrollTo(0, 150); return scrollY")
+    click("button[formaction$='/set']")
+    assert browser.execute_script("return scrollY") == scrolled > 0
+
+    click("#add-salt")
+    log_in_elsewhere(address)
+    browser.get(address)
+    assert texts("#cost code") == ["GET /"]
+
     if texts("#logins li"):
-        log_in_elsewhere(address)
         browser.refresh()
         assert len(texts("#logins li")) == 2
         screenshot(browser, "logins", 1200)
@@ -130,12 +142,16 @@ def test_shopping(address: str, browser: WebDriver) -> None:
 
     click("#make-too-large")
     if texts("#too-large"):
+        assert texts("#user") == ["Ann"]
+        assert browser.execute_script("return scrollY") == 0
         screenshot(browser, "too-large", 1200)
         browser.get(address)
     assert texts("#count-bell") == ["2"]
 
     browser.set_window_size(390, 844)
     browser.get(address)
+    panel = browser.find_element(By.CSS_SELECTOR, ".panel")
+    assert panel.location["y"] < 844, "the panel begins on the first screen"
     screenshot(browser, "phone", 390)
     width = browser.execute_script("return document.documentElement.scrollWidth")
     assert width <= browser.execute_script("return window.innerWidth")
@@ -150,7 +166,12 @@ def test_shopping(address: str, browser: WebDriver) -> None:
 
 def log_in_elsewhere(address: str) -> None:
     """In another browser, with the same name."""
-    urllib.request.urlopen(f"{address}login", b"name=Ann", timeout=5).close()
+    # http.client does not follow the redirect, so this is the server's last request.
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=5)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/login", "name=Ann", form)
+    assert connection.getresponse().status == 303
+    connection.close()
 
 
 def screenshot(browser: WebDriver, name: str, width: int) -> None:

@@ -123,16 +123,40 @@ class TestShop:
         shown = panel(shop)
         assert shown["request"] == "POST /cart/hay"
         assert shown["saved"] == "yes"
-        assert shown["store calls"] == "save"
+        in_cookie = "none: the cookie holds the session"
+        assert shown["store calls"] == (in_cookie if setting == "cookie" else "save")
         assert shown["cookie set"].endswith("bytes")
         assert shown["cart"] == "{&#39;hay&#39;: {&#39;count&#39;: 1}}"
         assert (shown["id"] == "none") == (setting == "cookie")
         panel(shop)
         shown = panel(shop)
         assert shown["request"] == "GET /"
-        assert shown["store calls"] == "load"
+        assert shown["store calls"] == (in_cookie if setting == "cookie" else "load")
         assert shown["saved"] == "no"
         assert shown["cookie set"] == "no"
+
+    def test_the_request_before_is_the_browsers_own(self, shop: FlaskClient) -> None:
+        """What another browser does meanwhile, the panel does not show."""
+        shop.post("/cart/hay")
+        shop.application.test_client().post("/cart/bell")
+        assert panel(shop)["request"] == "POST /cart/hay"
+
+    def test_the_page_for_an_error_shows_the_login(
+        self, shop: FlaskClient, setting: str
+    ) -> None:
+        """The user is still logged in, and the page says so."""
+        shop.post("/login", data={"name": "Ben"})
+        response = shop.post("/too-large", follow_redirects=True)
+        assert response.status_code == (413 if setting == "cookie" else 200)
+        assert '<span id="user">Ben</span>' in response.text
+
+    def test_the_owners_name_is_explained(
+        self, shop: FlaskClient, setting: str
+    ) -> None:
+        """Where the session holds it."""
+        shop.post("/login", data={"name": "Ben"})
+        page = shop.get("/").text
+        assert ("session.bind(name)" in page) == (setting != "cookie")
 
     def test_the_methods(self, shop: FlaskClient) -> None:
         """Each button does what its name says."""
@@ -183,7 +207,7 @@ class TestShop:
         response = shop.post("/too-large")
         if setting == "cookie":
             assert response.status_code == 413
-            assert "Set-Cookie" not in response.headers
+            assert "_buffalo_session=" not in str(response.headers)
             assert "too_large" in response.text
             assert "4,093" in response.text
         else:
@@ -212,6 +236,32 @@ def test_a_store_that_does_not_exist_is_said_so() -> None:
     )
     assert result.returncode == 1
     assert result.stderr == "SESSION_STORE: no such kind of store\n"
+
+
+def test_the_demo_starts_without_a_warning() -> None:
+    """It serves one machine, so it needs no Secure cookie."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "examples.shop"],
+        cwd=EXAMPLES.parent,
+        env={**os.environ, "PORT": str(port), "SESSION_STORE": "cookie"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            for _ in range(100):
+                try:
+                    urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+                except OSError:
+                    time.sleep(0.1)
+                else:
+                    break
+        finally:
+            process.terminate()
+        _, log = process.communicate()
+    assert "GET / HTTP/1.1" in log
+    assert "SESSION_COOKIE_SECURE" not in log
 
 
 def test_gunicorn(servers: Servers) -> None:

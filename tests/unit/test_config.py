@@ -91,6 +91,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "cookie_samesite": "Lax",
         "cookie_partitioned": False,
         "max_cookie_size": 4093,
+        "named": frozenset({"SESSION_STORE"}),
     }
 
 

@@ -34,6 +34,7 @@ NAMES = {
     "RedisStore",
     "SQLStore",
     "Session",
+    "SessionInfo",
     "Store",
     "errors",
     "register_type",

@@ -425,9 +425,9 @@ class TestExtension:
 
 
 class TestBinding:
-    @pytest.mark.parametrize("owner", ["", 1, None, b"ann"])
-    def test_bind_requires_a_str(self, owner: t.Any) -> None:
-        """The index could not find a number again."""
+    @pytest.mark.parametrize("owner", ["", True, 1.5, None, b"ann"])
+    def test_bind_requires_a_str_or_an_int(self, owner: t.Any) -> None:
+        """Anything else is an error."""
         with pytest.raises(SessionTypeError, match=r"^session\.bind\(\): .* not empty"):
             Desk(MemoryStore()).session().bind(owner)
 
@@ -661,7 +661,25 @@ def test_the_index_agrees_with_the_session_whichever_write_fails(
         assert len(owners.sessions_of(owner)) == (owner == owner_of_cookie)
 
 
-@pytest.mark.parametrize("owner", [None, "", 42, b"ann"])
+def test_an_int_is_kept_as_a_str(app: Flask) -> None:
+    """``sessions_of`` and ``revoke_all`` find the owner by the int and by the str."""
+    owner = time.monotonic_ns()
+
+    @app.get("/login")
+    def login() -> str:
+        session.bind(owner)
+        return repr(session.owner)
+
+    assert app.test_client().get("/login").text == repr(str(owner))
+    extension: BuffaloSession = app.extensions["buffalo_session"]
+    with app.app_context():
+        for name in (owner, str(owner)):
+            assert len(extension.sessions_of(name)) == 1
+        assert extension.revoke_all(owner) == 1
+        assert extension.sessions_of(owner) == []
+
+
+@pytest.mark.parametrize("owner", [None, "", False, 1.5, b"ann"])
 def test_a_value_that_cannot_be_an_owner_is_an_error(
     owned: t.Any, owner: t.Any
 ) -> None:
