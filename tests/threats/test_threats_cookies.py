@@ -42,6 +42,7 @@ from tests.conftest import (
     make_app,
     redis_client,
 )
+from tests.support import sealing
 from tests.support.servers import Servers
 from tests.support.target import Target, Trap, foreign_records, keys_in, record_of
 
@@ -363,12 +364,9 @@ def bombs(target: Target) -> t.Iterator[tuple[str, str]]:
     bomb = zlib.compress(b"\x01" * 50_000_000, 9)
     now = base64_encode(int(time.time()).to_bytes(4, "big"))
     if isinstance(seal, SignedSeal):
-        value = b"bz" + base64_encode(bomb) + b"." + now
-        yield seal._signer.sign(value).decode(), "corrupt"
+        yield sealing.signed(SECRET, NAME, b"bz", bomb, now).decode(), "corrupt"
     elif isinstance(seal, EncryptedSeal):
-        nonce = bytes(12)
-        sealed = seal._ciphers[0].encrypt(nonce, bomb, b"bz" + now)
-        yield f"bz{base64_encode(nonce + sealed).decode()}.{now.decode()}", reason
+        yield sealing.encrypted(SECRET, NAME, b"bz", bomb, now).decode(), reason
     else:
         small = zlib.compress(b"\x01" * 2_000_000, 9)
         claims = foreign_records(target.format)["more values than there are"]

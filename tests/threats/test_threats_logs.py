@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -18,13 +19,19 @@ from flask_buffalo_session import SQLStore, Store, session, signals
 from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import REASONS, SessionStoreError
 from flask_buffalo_session.stores.base import new_token, storage_key
-from tests.conftest import NAME, SECRET, Formatting, Stepping, store_named
-from tests.support.servers import Servers
+from flask_buffalo_session.stores.engine import engine_from_url
+from tests.conftest import NAME, SECRET, Formatting, Stepping
+from tests.support.servers import MariaServer, PostgresServer, Servers
 from tests.support.target import Target, check_rejection_logged, foreign_records
 
 SIGNALS: list[NamedSignal] = [
     getattr(signals, name) for name in vars(signals) if name.startswith("session_")
 ]
+
+DATABASES: dict[str, type[PostgresServer | MariaServer]] = {
+    "postgresql": PostgresServer,
+    "mariadb": MariaServer,
+}
 
 VALUE = "a value that nobody shall read"
 
@@ -132,15 +139,19 @@ class TestSecrecy:
         database: str,
         formatting: Formatting,
         servers: Servers,
+        tmp_path: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """SQLAlchemy quotes parameters in errors unless hide_parameters is set.
 
         The store must hide them with its own engine and with the application's.
         """
-        shared = t.cast(SQLStore, store_named(database, servers))
-        plain = sa.create_engine(shared._engine.url)
-        for engine in (shared._engine, plain):
+        url = f"sqlite:///{tmp_path}/sessions.db"
+        if database in DATABASES:
+            url = servers.shared(DATABASES[database]).url
+        own = engine_from_url(url, tmp_path)
+        plain = sa.create_engine(own.url)
+        for engine in (own, plain):
             store = SQLStore(engine, table="forgetful")
             target = Target(store, formatting)
             recorder = Recorder(target, caplog)
@@ -157,7 +168,7 @@ class TestSecrecy:
             assert "forgetful" in caplog.text
             recorder.hidden |= {storage_key(target.token)}
             recorder.check()
-        plain.dispose()
+            engine.dispose()
         assert not plain.hide_parameters
 
 
