@@ -1,8 +1,9 @@
-"""Cookies from outside: whatever a client sends is a session of its own or a fresh
-one, with one logged reason, never an error and never a look-up that was forged.
+"""Send forged, damaged and foreign cookies to an application.
 
-Over every store and every format. What the formats do by themselves is in
-test_seal.py, test_codec.py, test_gorilla_seal.py and test_gorilla_codec.py.
+A client gets its own session or a fresh one. The application logs the reason once, and
+no cookie causes an error or makes the store look up a forged id. The tests run with
+every store and every format. test_seal.py, test_codec.py, test_gorilla_seal.py and
+test_gorilla_codec.py test the formats alone.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ def target(store: Store, formatting: Formatting) -> Target:
 
 
 def changed_texts(good: str, token: str) -> dict[str, str]:
-    """What attackers and broken clients make of a good cookie.
+    """Return the cookies that attackers and broken clients make from a good cookie.
 
-    :param token: what the good one carries.
+    :param token: the token in the good cookie.
     """
     serializer = URLSafeTimedSerializer(SECRET, salt="cookie-session")
     other_salt = itsdangerous.Signer(
@@ -96,20 +97,24 @@ def changed_texts(good: str, token: str) -> dict[str, str]:
     return texts
 
 
-class TestNotSignedHere:
-    def test_a_changed_cookie_is_a_fresh_session(
+class TestInvalidSignatures:
+    def test_a_changed_cookie_gives_a_fresh_session(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Flipped, cut off, doubled, 200 KB, empty, not ASCII, or signed by another
-        secret, name, salt or application: no look-up in the store.
+        """The application rejects each cookie and does not ask the store.
+
+        Cookies are flipped, cut off, doubled, 200 KB long, empty or not ASCII, or
+        signed with another secret, name or salt.
         """
         texts = changed_texts(target.cookie, target.token)
         for kind, text in texts.items():
             target.check_fresh(text, "bad-signature", caplog, kind)
         assert target.values(target.cookie) == "{'user': 'ann'}"
 
-    def test_every_changed_character_is_noticed(self, target: Target) -> None:
-        """There is none without effect."""
+    def test_every_changed_character_invalidates_the_cookie(
+        self, target: Target
+    ) -> None:
+        """No character of the cookie can change without invalidating the cookie."""
         good = target.cookie
         for place, character in enumerate(good):
             other = "A" if character != "A" else "B"
@@ -124,41 +129,43 @@ class TestNotSignedHere:
     @example("\x00")
     @example('"')
     @example("a=b; c")
-    def test_any_header_is_answered(self, target: Target, text: str) -> None:
-        """Never a 500, whatever is in it."""
+    def test_no_cookie_header_is_an_error(self, target: Target, text: str) -> None:
+        """No text in the Cookie header causes an error."""
         clean = text.replace("\r", "").replace("\n", "")
         clean = clean.encode("utf-8", "replace").decode()
         for header in (f"{NAME}={clean}", clean, f"{clean}; {NAME}={target.cookie}"):
             assert target.ask(header).status_code == 200
 
-    def test_another_cookies_value_is_a_fresh_session(
+    def test_a_value_of_another_cookie_gives_a_fresh_session(
         self,
         store: Store,
         formatting: Formatting,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """The secret, the store and the format being the same."""
+        """The cookies share secret, store and format, but not the name."""
         one = Target(store, formatting, name="one")
         other = Target(store, formatting, name="one_")
         other.check_fresh(one.cookie, "bad-signature", caplog)
         one.check_fresh(other.cookie, "bad-signature", caplog)
 
-    def test_another_applications_value_is_a_fresh_session(
+    def test_a_value_of_another_application_gives_a_fresh_session(
         self,
         store: Store,
         formatting: Formatting,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Which has another secret, though the name and the store are the same."""
+        """Both applications have the same store and cookie name, but not the secret."""
         one, other = Target(store, formatting), Target(store, formatting, OTHER)
         one.check_fresh(other.cookie, "bad-signature", caplog)
         other.check_fresh(one.cookie, "bad-signature", caplog)
 
-    def test_no_weaker_way_to_read_is_tried(
+    def test_a_cookie_with_another_protection_is_rejected(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What is not protected at all, what is only signed where encryption is on,
-        and the other way round, with the same secret and name.
+        """Reject cookies that use the same secret and name with another protection.
+
+        They are not protected at all, or signed where the application encrypts, or
+        encrypted where it signs.
         """
         record = record_of(target.format.codec)
         for data in (record, target.token.encode("latin-1")):
@@ -178,11 +185,13 @@ class TestNotSignedHere:
                 target.check_fresh(text, "bad-signature", caplog, kind)
 
     @pytest.mark.parametrize("kind", ["gorilla", "gorilla-encrypted"])
-    def test_gorillas_mac_alone_is_not_enough_where_values_are_encrypted(
+    def test_a_gorilla_mac_does_not_make_up_for_missing_encryption(
         self, store: Store, kind: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is over the encrypted value, so it fits a value that is not encrypted
-        too; what is in there is not taken for a session.
+        """Gorilla's MAC covers the value as it is sent, encrypted or not.
+
+        So the MAC of a plain value verifies too. The application must still not read
+        a session from that value.
         """
         (other,) = {"gorilla", "gorilla-encrypted"} - {kind}
         target, weaker = Target(store, FORMATS[kind]), Target(store, FORMATS[other])
@@ -190,7 +199,7 @@ class TestNotSignedHere:
         target.check_fresh(weaker.cookie, reason, caplog)
 
     def test_the_first_cookie_that_verifies_counts(self, target: Target) -> None:
-        """Bad then good, good then bad, forged prefixes around."""
+        """A bad cookie before or after the good one does no harm. Nor does a prefix."""
         good, bad = f"{NAME}={target.cookie}", f"{NAME}=bad"
         for header in (
             f"{bad}; {good}",
@@ -212,16 +221,16 @@ class TestNotSignedHere:
             assert target.ask(header).text == expected
 
     def test_at_most_eight_cookies_are_verified(self, target: Target) -> None:
-        """A header full of cookies must not keep the server busy."""
+        """A header full of bad cookies must not keep the server busy."""
         bad, good = [f"{NAME}=bad"], f"{NAME}={target.cookie}"
         others = ["other=1"] * 20
         assert target.ask("; ".join([*others, *bad * 7, good])).text != "{}"
         assert target.ask("; ".join([*others, *bad * 8, good])).text == "{}"
 
-    def test_a_forged_host_prefix_is_not_taken_for_the_cookie(
+    def test_a_forged_host_prefix_does_not_name_the_session_cookie(
         self, store: Store, formatting: Formatting
     ) -> None:
-        """A nameless cookie whose value looks like one."""
+        """Send a cookie without a name whose value looks like a cookie with a name."""
         target = Target(
             store, formatting, name="__Host-session", SESSION_COOKIE_SECURE=True
         )
@@ -230,8 +239,8 @@ class TestNotSignedHere:
         assert target.ask(f"__Host-session ={target.cookie}x").text == "{}"
         assert target.ask(f"session={target.cookie}").text == "{}"
 
-    def test_a_session_is_taken_from_the_cookie_alone(self, target: Target) -> None:
-        """Query, form and headers are ignored."""
+    def test_a_session_is_read_only_from_the_cookie(self, target: Target) -> None:
+        """The application ignores a token in the query, the form or a header."""
         client = target.app.test_client(use_cookies=False)
         for name in (NAME, "session", "session_id", "sid"):
             response = client.post(
@@ -246,8 +255,9 @@ class TestNotSignedHere:
     def test_signatures_are_compared_in_constant_time(
         self, formatting: Formatting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """With each secret. Encrypted cookies have a tag instead, which is compared
-        inside of cryptography.
+        """Compare the signature with each secret.
+
+        An encrypted cookie has a tag, which the cryptography package compares.
         """
         compared: list[bytes] = []
         compare = hmac.compare_digest
@@ -264,13 +274,16 @@ class TestNotSignedHere:
         assert isinstance(seal, SignedSeal | EncryptedSeal | GorillaSeal)
 
 
-class TestSignedHere:
-    """Correctly signed, as only who has the secret could, or a bug."""
+class TestValidSignatures:
+    """Send cookies with a correct signature and wrong content.
 
-    def test_what_is_no_session_is_a_fresh_one(
+    Only a bug, or somebody who knows the secret, makes such a cookie.
+    """
+
+    def test_a_token_that_is_not_a_record_gives_a_fresh_session(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A list, an int, garbage, an unknown version, another format's."""
+        """The cookie holds a list, an int, garbage or another format's record."""
         reason = "corrupt" if target.store.stateless else "unknown"
         for kind, data in foreign_records(target.format).items():
             if data:
@@ -285,8 +298,10 @@ class TestSignedHere:
     @example("\x00retired")
     @example("\x01")
     @example("\x01\x00\x00\x00\x00")
-    def test_any_token_is_a_fresh_session(self, target: Target, token: str) -> None:
-        """Which does not adopt what it was sent."""
+    def test_an_unknown_token_gives_a_fresh_session(
+        self, target: Target, token: str
+    ) -> None:
+        """The new session gets a token of its own, not the one from the cookie."""
         text = target.seal.seal(token, permanent=False)
         assert target.values(text) == "{}"
         if token != "\x00retired" or not target.store.stateless:
@@ -294,11 +309,13 @@ class TestSignedHere:
         if not target.store.stateless:
             assert target.store.inner.load(token) is None
 
-    def test_a_small_cookie_does_not_fill_the_memory(
+    def test_a_compressed_cookie_does_not_fill_the_memory(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """50 MB in a signed cookie of 50 KB are not inflated beyond the cap, in an
-        encrypted one not at all; a gorilla cookie may claim to hold gigabytes.
+        """A signed cookie of 50 KB inflates to 50 MB: stop at the cap.
+
+        An encrypted cookie is never inflated. A gorilla cookie may claim to hold
+        gigabytes.
         """
         tracemalloc.start()
         try:
@@ -312,7 +329,7 @@ class TestSignedHere:
     def test_a_pickle_is_never_loaded(
         self, target: Target, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """In the cookie, sealed or not, and in a store's record."""
+        """Put a pickle into a plain cookie, a sealed cookie and a record."""
         trap = tmp_path / "trap"
         data = pickle.dumps(Trap(trap))
         plain = base64.urlsafe_b64encode(data).decode()
@@ -336,9 +353,7 @@ class TestSignedHere:
         tmp_path: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Put there by cachelib itself, which pickles what it is given. What is
-        particular to memcached is in test_cache.py.
-        """
+        """cachelib itself writes the pickle. test_cache.py tests memcached."""
         caches: dict[str, t.Callable[[], cachelib.BaseCache]] = {
             "files": lambda: cachelib.FileSystemCache(f"{tmp_path}/cache", threshold=0),
             "redis": lambda: cachelib.RedisCache(redis_client(servers)),
@@ -375,17 +390,18 @@ def bombs(target: Target) -> t.Iterator[tuple[str, str]]:
 
 
 class TestIds:
-    """The id in a cookie, on the stores that have ids."""
+    """Send ids in signed cookies, to the stores that have ids."""
 
     @pytest.fixture
     def target(self, server_store: Store, formatting: Formatting) -> Target:
         return Target(server_store, formatting)
 
-    def test_an_id_of_the_clients_choosing_is_never_adopted(
+    def test_an_id_that_the_client_chose_is_never_used(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Signed, and as good as those that are issued here: the first write issues
-        another, and nothing is under the one that was sent.
+        """The id is signed and has the right form, but the store has no such session.
+
+        The first write issues a new id and stores nothing under the client's id.
         """
         for token in (new_token(), "a" * 43, "A" * 16):
             before = keys_in(target.store)
@@ -398,10 +414,10 @@ class TestIds:
                 assert "Set-Cookie" not in response.headers
             assert len(keys_in(target.store) - before) == 1
 
-    def test_an_id_that_is_malformed_is_unknown(
+    def test_a_malformed_id_is_unknown(
         self, target: Target, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Though it was signed; it reaches nothing outside the store."""
+        """The id is signed. It must not reach a file or key outside the store."""
         folder = folder_of(target.store.inner)
         around = set(folder.parent.iterdir()) if folder else set()
         for token in ("../../x", "/etc/passwd", "a\0b", "a\nb", "x" * 300, "*"):
@@ -413,9 +429,10 @@ class TestIds:
             assert token not in new
         assert not folder or set(folder.parent.iterdir()) == around
 
-    def test_an_id_that_ended_is_not_adopted(self, target: Target) -> None:
-        """For a minute it is an empty session that sets no cookie, so that a slow
-        request starts none in its place.
+    def test_an_ended_id_is_not_used_again(self, target: Target) -> None:
+        """For a minute the ended id gives an empty session that sets no cookie.
+
+        So a slow request cannot start a new session in its place.
         """
         assert "Max-Age=0" in target.send(target.cookie, "/clear").headers["Set-Cookie"]
         for path in ("/login", "/"):
@@ -427,7 +444,7 @@ class TestIds:
         assert target.values(target.cookie) == "{}"
 
     def test_a_stores_keys_are_hashes_of_ids(self, target: Target) -> None:
-        """Who reads the store can make no cookie of what is in it."""
+        """Somebody who reads the store cannot make a cookie from its keys."""
         token = target.token
         record = target.store.inner.load(token)
         assert record is not None
@@ -442,7 +459,7 @@ class TestIds:
 
 
 def folder_of(store: t.Any) -> Path | None:
-    """Where a store's files are, if it has some."""
+    """Return the folder of a store, or None if the store has no files."""
     name, servers = conftest.names.get(store, ("", None))
     if name in ("files", "cachelib-files"):
         return conftest.folder_of(name, servers)
@@ -456,9 +473,10 @@ class TestSecrets:
     def test_secrets_rotate(
         self, store: Store, formatting: Formatting, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Old cookies read while the old secret is a fallback; what is written
-        verifies with the new one alone; once the old one is dropped, its cookies are
-        rejected.
+        """An old cookie verifies as long as its secret is a fallback.
+
+        New cookies are sealed with the new secret only. Without the fallback, the
+        application rejects old cookies.
         """
         old = Target(store, formatting, OLD)
         both = Target(store, formatting, NEW, OLD)
@@ -471,17 +489,17 @@ class TestSecrets:
             old.check_fresh(text, "bad-signature", caplog)
 
     @pytest.mark.parametrize("secret", ["short", "buffalo-secret", "super secret key"])
-    def test_a_weak_secret_is_warned_about_once(
+    def test_a_weak_secret_logs_one_warning(
         self,
         store: Store,
         formatting: Formatting,
         secret: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Outside debug and testing mode, without showing it."""
+        """Log one warning without the secret. Debug and testing mode log nothing."""
         target = Target(store, formatting, secret)
         target.send(target.cookie)
-        (record,) = told(caplog, "can guess it and forge sessions")
+        (record,) = logged(caplog, "can guess it and forge sessions")
         assert record.levelno == logging.WARNING
         caplog.clear()
         modes: list[dict[str, t.Any]] = [{"TESTING": True}, {"DEBUG": True}]
@@ -491,9 +509,10 @@ class TestSecrets:
         assert caplog.records == []
 
     @pytest.mark.parametrize("empty", ["", b"", "\0", b"\0" * 64, None])
-    def test_a_formats_own_key_that_is_empty_is_an_error(self, empty: t.Any) -> None:
-        """The first or an older one, with a block key or without. HMAC takes zero
-        bytes for no key at all.
+    def test_an_empty_key_of_a_format_is_an_error(self, empty: t.Any) -> None:
+        """Reject it as the first or an older key, with or without a block key.
+
+        For HMAC, a key of zero bytes equals an empty key.
         """
         for keys in (
             (empty, None),
@@ -506,18 +525,19 @@ class TestSecrets:
 
 
 class TestTheApplicationsSecret:
-    """In the formats that use it, having no keys of their own."""
+    """Check SESSION_SECRET and SECRET_KEY in the formats without their own keys."""
 
     @pytest.fixture(params=["signed", "encrypted", "gorilla"])
     def formatting(self, request: pytest.FixtureRequest) -> Formatting:
         return FORMATS[request.param]
 
     @pytest.mark.parametrize("key", ["SESSION_SECRET", "SECRET_KEY"])
-    def test_fallbacks_that_are_none_are_an_error(
+    def test_invalid_fallback_secrets_are_an_error(
         self, formatting: Formatting, key: str
     ) -> None:
-        """One string is not a list of letters, and an empty secret protects nothing.
-        The setting is named and its value is not shown.
+        """Reject a string in place of a list, and a list with an empty secret.
+
+        The error names the setting and does not show its value.
         """
         for fallbacks in ("old-secret", b"old-secret", [""], [OLD, ""], [b""], [None]):
             config = {"SESSION_SECRET": None, key: NEW, f"{key}_FALLBACKS": fallbacks}
@@ -529,7 +549,7 @@ class TestTheApplicationsSecret:
     def test_a_secret_of_zero_bytes_is_an_error(
         self, formatting: Formatting, key: str
     ) -> None:
-        """In force or as a fallback: to HMAC it is the empty key."""
+        """Reject it as secret and as fallback. For HMAC it equals an empty key."""
         for zeros in ("\0", b"\0" * 32):
             for config in ({key: zeros}, {key: NEW, f"{key}_FALLBACKS": [zeros]}):
                 with pytest.raises(SessionConfigError, match="empty secret"):
@@ -546,8 +566,9 @@ class TestTheApplicationsSecret:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """The session reads as empty, whatever is sent, and the first write raises;
-        the store is not asked. One warning.
+        """The session reads as empty, and the first write raises an error.
+
+        The application does not ask the store, and it logs one warning.
         """
         counting = Counting(store)
         app = make_app(counting, **settings_of(formatting), SESSION_SECRET=secret)
@@ -569,7 +590,7 @@ class TestTheApplicationsSecret:
 
         client = app.test_client(use_cookies=False)
         signed = Target(store, formatting).cookie
-        for text in (signed, signed_with_nothing(formatting, monkeypatch)):
+        for text in (signed, sealed_with_empty_secret(formatting, monkeypatch)):
             response = client.get("/", headers={"Cookie": f"{NAME}={text}"})
             assert (response.status_code, response.text) == (200, "{}")
             response = client.get("/login", headers={"Cookie": f"{NAME}={text}"})
@@ -577,23 +598,25 @@ class TestTheApplicationsSecret:
             assert "Set-Cookie" not in response.headers
         assert counting.calls == []
         assert len(errors) == 2
-        (record,) = told(caplog, "sessions are not protected")
+        (record,) = logged(caplog, "sessions are not protected")
         assert record.levelno == logging.WARNING
 
 
-def told(caplog: pytest.LogCaptureFixture, words: str) -> list[logging.LogRecord]:
-    """The lines of the log that say so. What else is unsafe stands beside it."""
+def logged(caplog: pytest.LogCaptureFixture, words: str) -> list[logging.LogRecord]:
+    """Return the log records whose message contains these words."""
     return [record for record in caplog.records if words in record.getMessage()]
 
 
 def settings_of(formatting: Formatting) -> dict[str, t.Any]:
-    """What chooses a format, without secrets."""
+    """Return the settings that choose a format, without the secrets."""
     chosen = formatting.settings(NEW)
     return {key: chosen[key] for key in ("SESSION_FORMAT", "SESSION_ENCRYPT")}
 
 
-def signed_with_nothing(formatting: Formatting, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A cookie as the empty key would make it, were it not refused."""
+def sealed_with_empty_secret(
+    formatting: Formatting, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Return a cookie sealed with an empty key, which the seals normally reject."""
     with monkeypatch.context() as allowing:
         for place in ("seal", "gorilla.securecookie"):
             name = f"flask_buffalo_session.{place}.require_secrets"

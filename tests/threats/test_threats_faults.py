@@ -1,9 +1,8 @@
-"""Faults to survive, over every store and every format: stores that fail, damaged
-records, clocks that step, a random source that is broken, the application's own
-transactions.
+"""Survive faults, with every store and every format.
 
-What takes a server of its own, a full disk or the death of a process is in
-test_faults.py, forks are in test_processes.py.
+Stores fail, records are damaged, clocks step, the random source is broken, and the
+application has its own transactions. test_faults.py tests the faults that need a server
+of their own, a full disk or a killed process. test_processes.py tests forks.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ AWAY = SessionStoreError("this store", "cannot answer")
 
 
 class Away:
-    """An application whose store fails when told to, and what its handler saw."""
+    """Two applications with a failing store: one handles the error, one does not."""
 
     def __init__(self, store: Store, formatting: Formatting) -> None:
         self.handled: list[Exception] = []
@@ -42,8 +41,12 @@ class Away:
             return "away", 503
 
     def check_answered(self, path: str, calls: list[str], header: str = "") -> None:
-        """That the handler answers, once, or the page for 500 where there is none; no
-        cookie is set, and the record is as it was.
+        """Assert that the handler answers once, or Flask's page for 500.
+
+        No response sets a cookie, and the record stays as it was.
+
+        :param calls: the expected calls of the store.
+        :param header: the ``Cookie`` header, if not the good cookie.
         """
         for target, answer in (self.target, (503, "away")), (self.plain, (500, None)):
             self.handled.clear()
@@ -66,9 +69,11 @@ def away(server_store: Store, formatting: Formatting) -> Away:
 
 
 class TestStoreAway:
-    def test_at_the_first_read_it_is_an_error_in_the_view(self, away: Away) -> None:
-        """Which handlers see, and the view itself may catch; views that do not touch
-        the session work. When the store answers again, so do the same sessions.
+    def test_a_failing_read_is_an_error_in_the_view(self, away: Away) -> None:
+        """The error handler gets the error, or the view catches it.
+
+        A view that does not use the session works. When the store answers again, the
+        old sessions are there.
         """
         away.fail(load=AWAY)
         for path in ("/", "/login", "/clear", "/regenerate"):
@@ -80,9 +85,10 @@ class TestStoreAway:
         away.fail()
         assert target.values(target.cookie) == "{'user': 'ann'}"
 
-    def test_at_the_save_it_is_an_error_and_one_attempt(self, away: Away) -> None:
-        """No cookie, and the record as it was: when something is changed, ended or
-        given a new id, and when a session begins.
+    def test_a_failing_save_is_an_error_and_is_not_repeated(self, away: Away) -> None:
+        """Change, clear, regenerate or begin a session while the store cannot save.
+
+        No cookie is set, and the record stays as it was.
         """
         before = keys_in(away.target.store)
         away.fail(save=AWAY)
@@ -95,9 +101,10 @@ class TestStoreAway:
         assert target.send(target.cookie, "/set/more").status_code == 200
         assert target.values(target.cookie) == "{'user': 'ann', 'more': 'more'}"
 
-    def test_at_the_second_write_of_a_save_no_cookie_is_set(self, away: Away) -> None:
-        """Neither for the session that begins nor for the new id: the old record is
-        still there, and its cookie is the one that counts.
+    def test_a_failing_second_write_sets_no_cookie(self, away: Away) -> None:
+        """A new session or a new id needs two writes, and the second one fails.
+
+        The old record is still there, and the old cookie stays valid.
         """
         target = away.target
         save = target.store.inner.save
@@ -130,7 +137,7 @@ class TestStoreAway:
 
 
 def raised(act: t.Callable[[], object]) -> Exception | None:
-    """The error of an act, if there was one."""
+    """Return the store error that a call raises, or None."""
     try:
         act()
     except SessionStoreError as error:
@@ -139,10 +146,16 @@ def raised(act: t.Callable[[], object]) -> Exception | None:
 
 
 class TestReadThatFailsOnce:
-    """Inside a request that writes: never "not found, start over"."""
+    """One read fails in a request that writes.
+
+    The request must not treat the session as not found and start a new one.
+    """
 
     def fail_once(self, target: Target, number: int = 1) -> None:
-        """Have one of the next reads fail."""
+        """Make one of the next reads fail.
+
+        :param number: which one, counted from 1.
+        """
         load, count = target.store.inner.load, iter(range(1, 99))
 
         def failing(token: str) -> bytes | None:
@@ -153,10 +166,10 @@ class TestReadThatFailsOnce:
         target.store.inner.load = failing  # type: ignore[method-assign]
 
     @pytest.mark.parametrize("path", ["/login", "/set/more", "/clear", "/regenerate"])
-    def test_it_is_an_error_and_the_record_intact(
+    def test_the_request_fails_and_the_record_stays(
         self, server_store: Store, formatting: Formatting, path: str
     ) -> None:
-        """The next request finds it."""
+        """The request fails, and the next request finds the record."""
         target = Target(server_store, formatting)
         self.fail_once(target)
         response = target.send(target.cookie, path)
@@ -165,10 +178,10 @@ class TestReadThatFailsOnce:
         assert target.store.calls == ["load"]
         assert target.values(target.cookie) == "{'user': 'ann'}"
 
-    def test_a_view_that_catches_it_starts_from_what_is_stored(
+    def test_a_view_that_catches_the_error_keeps_the_stored_values(
         self, server_store: Store, formatting: Formatting
     ) -> None:
-        """Not from nothing."""
+        """The next use of the session loads the record, so no value is lost."""
         target = Target(server_store, formatting)
         self.fail_once(target)
 
@@ -183,10 +196,10 @@ class TestReadThatFailsOnce:
         assert target.values(target.cookie) == "{'user': 'ann', 'more': 'more'}"
 
     @pytest.mark.parametrize("path", ["/set/more", "/regenerate", "/clear"])
-    def test_the_read_before_a_merge(
+    def test_a_failing_read_before_a_merge_is_an_error(
         self, server_store: Store, formatting: Formatting, path: str
     ) -> None:
-        """Another request has saved meanwhile, and reading that fails."""
+        """Another request has saved, and the read of its record fails."""
         target = Target(server_store, formatting)
         other = Target(server_store, formatting)
 
@@ -208,14 +221,15 @@ class TestReadThatFailsOnce:
 
 
 class TestRecords:
-    def test_a_record_that_is_none_is_a_fresh_session(
+    def test_a_corrupt_record_gives_a_fresh_session(
         self,
         server_store: Store,
         formatting: Formatting,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Cut off, foreign, of an unknown version, a pickle: corrupt. Its id is not
-        used again, and it is left as it is.
+        """Records that are cut off, foreign, newer or a pickle are corrupt.
+
+        Their ids are not used again, and the store keeps the records as they are.
         """
         target = Target(server_store, formatting)
         for kind, data in foreign_records(target.format).items():
@@ -225,13 +239,13 @@ class TestRecords:
             assert server_store.load(token) == data, kind
             assert target.rejections[0][0] == storage_key(token), kind
 
-    def test_a_record_that_is_damaged_while_in_use(
+    def test_a_record_cut_off_at_any_length_gives_a_fresh_session(
         self,
         server_store: Store,
         formatting: Formatting,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """At each length to which it may be cut off."""
+        """Cut the record off at every third length, between two requests."""
         target = Target(server_store, formatting)
         good = server_store.load(target.token)
         assert good is not None
@@ -251,9 +265,7 @@ class TestClock:
     def test_a_clock_that_steps_by_an_hour_is_no_error(
         self, store: Store, formatting: Formatting, stepping: Stepping, step: int
     ) -> None:
-        """And costs no session that has longer to live, whether it began before or
-        after.
-        """
+        """No session expires early, whether it began before or after the step."""
         target = Target(store, formatting, SESSION_IDLE_TIMEOUT=5 * 3600)
         for offset in (step, 0):
             stepping.offset = offset
@@ -266,11 +278,13 @@ class TestClock:
             assert target.values(began) == "{'user': 'ann'}"
 
     @pytest.mark.parametrize("step", [-3600, 3600])
-    def test_a_short_session_can_begin_whatever_the_time(
+    def test_a_short_session_can_begin_after_a_clock_step(
         self, store: Store, formatting: Formatting, stepping: Stepping, step: int
     ) -> None:
-        """Of half an hour: the old session may be over, and another one begins, as it
-        is the store's time that counts and not how this machine's differs from it.
+        """A step of an hour may end an old session that lives half an hour.
+
+        A new session still works. The store's clock decides when a record expires, so
+        a difference to this machine's clock does not matter.
         """
         target = Target(
             store, formatting, SESSION_IDLE_TIMEOUT=1800, SESSION_ABSOLUTE_TIMEOUT=3000
@@ -286,11 +300,12 @@ class TestClock:
 
 
 class TestRandomSource:
-    def test_where_it_is_broken_the_request_fails(
+    def test_a_broken_random_source_fails_the_request(
         self, store: Store, formatting: Formatting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """No weak id is made, for a new session or for a new id; nothing is stored
-        and the old session goes on.
+        """The package makes no weak id, for a new session or for a rotated id.
+
+        Nothing is stored, and the old session stays valid.
         """
         target = Target(store, formatting)
         before = set() if target.store.stateless else keys_in(store)
@@ -308,7 +323,7 @@ class TestRandomSource:
                 assert response.status_code == 500
                 assert "Set-Cookie" not in response.headers
             if not target.store.stateless:
-                # Requests fail before they come to it.
+                # The requests above fail before they call the store.
                 with pytest.raises(OSError, match="no entropy"):
                     store.save(None, b"data", expected=None, max_age=60)
         assert target.store.stateless or keys_in(store) <= before
@@ -317,7 +332,7 @@ class TestRandomSource:
 
 @functools.cache
 def applications_engine(kind: str, at: Servers) -> sa.Engine:
-    """One such as applications have."""
+    """Return an engine with an application's ordinary settings."""
     if kind == "sqlite":
         address = f"sqlite:///{at.folder('application')}/app.db"
     elif kind == "postgresql":
@@ -338,14 +353,15 @@ def engine(request: pytest.FixtureRequest, servers: Servers) -> c.Iterator[sa.En
 
 
 class TestTheApplicationsTransaction:
-    """On the engine that the session's store has been given, too."""
+    """The application and the session store use the same engine."""
 
     @pytest.mark.parametrize("outcome", ["commit", "rollback", "failure"])
-    def test_it_and_the_session_leave_each_other_alone(
+    def test_the_transaction_and_the_session_are_independent(
         self, engine: sa.Engine, formatting: Formatting, outcome: str
     ) -> None:
-        """Open, failed, committed and rolled back, while the session is read and
-        saved.
+        """Read and save the session while the application's transaction is open.
+
+        Then the transaction fails, commits or rolls back.
         """
         target = Target(SQLStore(engine), formatting)
         with engine.connect() as connection:
@@ -379,10 +395,10 @@ class TestTheApplicationsTransaction:
             expected = {1, 2} if engine.dialect.name != "sqlite" else {2}
             assert set(found) == (expected if outcome == "commit" else set())
 
-    def test_a_failure_of_the_sessions_sql_is_its_own(
+    def test_a_failing_store_does_not_fail_the_transaction(
         self, engine: sa.Engine, formatting: Formatting
     ) -> None:
-        """The application's transaction goes on, and what it wrote is committed."""
+        """The store's SQL fails, and the application's transaction still commits."""
         store = SQLStore(engine, table="vanishing")
         target = Target(store, formatting)
         with engine.begin() as connection:

@@ -1,8 +1,8 @@
-"""Other requests at the same time: what one does is neither undone nor done twice by
-another.
+"""Run two requests of one session at the same time.
 
-Over every store that keeps sessions on the server, and every format. Interleaved by
-hand, one request inside another's view; with real processes in test_processes.py.
+Neither request may undo or repeat the work of the other. The tests run with every
+server-side store and every format. They send one request inside the other's view.
+test_processes.py does the same with real processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def target(server_store: Store, formatting: Formatting) -> Target:
 
 
 def write_after(between: Between, name: str = "late") -> t.Callable[[], str]:
-    """A view's work that has loaded the session before something else happens."""
+    """Return a view that loads the session, calls ``between`` and then writes."""
 
     def act() -> str:
         before = sorted(session)
@@ -42,13 +42,14 @@ class TestEnded:
     def test_a_slow_request_does_not_bring_a_session_back(
         self, target: Target, ending: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It loaded the session before it ended and is saved after: its change is
-        dropped with one warning and one signal, it sets no cookie, and the session
-        stays dead.
+        """The slow request loads the session before the end and saves after it.
+
+        Its change is dropped with one warning and one signal. It sets no cookie, and
+        the session stays ended.
         """
         conflicts: list[str] = []
 
-        def note(sender: Flask, session_id: str) -> None:
+        def record_conflict(sender: Flask, session_id: str) -> None:
             conflicts.append(session_id)
 
         newer: list[str] = []
@@ -59,7 +60,7 @@ class TestEnded:
             else:
                 newer.append(target.text_in(target.send(target.cookie, f"/{ending}")))
 
-        with signals.session_conflict.connected_to(note, target.app):
+        with signals.session_conflict.connected_to(record_conflict, target.app):
             response = target.doing(write_after(end), target.cookie)
         assert (response.status_code, response.text) == (200, "['user']")
         assert "Set-Cookie" not in response.headers
@@ -70,10 +71,10 @@ class TestEnded:
         if ending == "regenerate":
             assert target.values(newer[0]) == "{'user': 'ann'}"
 
-    def test_a_renewal_does_not_bring_a_session_back(
+    def test_a_refreshed_cookie_does_not_bring_a_session_back(
         self, target: Target, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Nor does a request that only reads, when the cookie is due."""
+        """A request only reads, and its cookie is due to be refreshed."""
         policy = t.cast(t.Any, target.app.session_interface).policy
         monkeypatch.setattr(policy, "refresh_is_due", lambda issued, permanent: True)
 
@@ -88,7 +89,7 @@ class TestEnded:
 
 class TestWriters:
     def test_two_writers_of_different_names_both_survive(self, target: Target) -> None:
-        """Though both had loaded the session before either saved."""
+        """Both load the session before either of them saves."""
 
         def between() -> None:
             target.send(target.cookie, "/set/other")
@@ -98,7 +99,7 @@ class TestWriters:
         assert all(name in values for name in ("user", "late", "other"))
 
     def test_a_deletion_is_not_undone(self, target: Target) -> None:
-        """By a save that has not touched the name."""
+        """A slow request that did not change the name saves after the deletion."""
 
         def delete() -> None:
             client = target.app.test_client(use_cookies=False)
@@ -109,9 +110,10 @@ class TestWriters:
         target.doing(write_after(delete), target.cookie)
         assert target.values(target.cookie) == "{'late': 'late'}"
 
-    def test_requests_that_do_not_write_erase_nothing(self, target: Target) -> None:
-        """An untouched one and one that reads, with a write inside: neither asks the
-        store to save, and the write is still there.
+    def test_requests_that_only_read_erase_nothing(self, target: Target) -> None:
+        """A request that reads, and one that does not use the session, save nothing.
+
+        So the write of another request, during the read, stays in the store.
         """
 
         def read() -> None:
@@ -130,7 +132,7 @@ class TestWriters:
 
 class TestOnce:
     def test_a_one_time_value_goes_to_one_request(self, target: Target) -> None:
-        """Though both had loaded, and even read, the session before."""
+        """Both requests load the session, and one reads the value, before it is taken."""
         got: list[object] = []
 
         def take() -> None:
@@ -147,11 +149,13 @@ class TestOnce:
 
 
 class TestAnonymous:
-    def test_thousand_anonymous_requests_leave_nothing(
+    def test_a_thousand_anonymous_requests_store_nothing(
         self, store: Store, formatting: Formatting
     ) -> None:
-        """Reads, clears, new ids and made-up cookies, forged and well signed: no
-        record, no cookie.
+        """They read, clear and regenerate, without a cookie or with a forged one.
+
+        Some forged cookies have a valid signature. No request stores a record or sets
+        a cookie.
         """
         target = Target(store, formatting)
         before = records_of(store)
@@ -173,5 +177,5 @@ class TestAnonymous:
 
 
 def records_of(store: Store) -> set[str]:
-    """The keys in a store; a cookie store keeps none."""
+    """Return the keys in a store. A cookie store has none."""
     return set() if getattr(store, "stateless", False) else keys_in(store)
