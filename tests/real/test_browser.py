@@ -1,4 +1,4 @@
-"""The demo as a person uses it, in a real browser."""
+"""Use the demo in a real browser, as a person does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ARRIVED = "return !window.left && document.readyState === 'complete'"
 def address(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> c.Iterator[str]:
-    """The demo, started as ``make demo`` starts it."""
+    """Start the demo as ``make demo`` does, and return its address."""
     address = f"http://127.0.0.1:{(port := free_port())}/"
     store = request.param.format(tmp_path_factory.mktemp("shop"))
     environ = {**os.environ, "PORT": str(port), "SESSION_STORE": store}
@@ -165,7 +165,7 @@ def test_shopping(address: str, browser: WebDriver) -> None:
 
 
 def log_in_elsewhere(address: str) -> None:
-    """In another browser, with the same name."""
+    """Log in with the same name in another browser."""
     # http.client does not follow the redirect, so this is the server's last request.
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=5)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -175,7 +175,7 @@ def log_in_elsewhere(address: str) -> None:
 
 
 def screenshot(browser: WebDriver, name: str, width: int) -> None:
-    """Kept for whoever wants to look, outside the repository."""
+    """Keep a screenshot in a folder outside the repository."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     height = browser.execute_script("return document.documentElement.scrollHeight")
     browser.set_window_size(width, max(height, 844))

@@ -1,4 +1,4 @@
-"""The examples do what they say."""
+"""Run the examples and check what they claim."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def example(name: str) -> Flask:
-    """The application of a single-file example."""
+    """Return the application of a single-file example."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -41,7 +41,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hello() -> None:
-    """A login and a flash that is shown once, in 20 lines."""
+    """The example logs in and shows a flash message once."""
     assert len((EXAMPLES / "hello.py").read_text().splitlines()) <= 20
     client = example("hello").test_client()
     assert client.get("/").json == {"flash": None, "user": None}
@@ -51,7 +51,7 @@ def test_hello() -> None:
 
 
 def test_api() -> None:
-    """The page counts, the API has no session, no cookie and no ``Vary``."""
+    """The page counts visits. The API has no session, no cookie and no ``Vary``."""
     client = example("api").test_client()
     client.get("/")
     assert "Visit 2" in client.get("/").text
@@ -79,14 +79,14 @@ def shop(setting: str, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
 
 
 def panel(client: FlaskClient) -> dict[str, str]:
-    """What the page shows of the session and of the request before."""
+    """Return the page's panel about the session and the previous request."""
     rows = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", client.get("/").text)
     return {re.sub("<.*?>", "", k): re.sub("<.*?>", "", v) for k, v in rows}
 
 
 class TestShop:
     def test_from_login_to_logout(self, shop: FlaskClient) -> None:
-        """The cart survives the login, each flash is shown once."""
+        """The cart survives the login, and the page shows each flash message once."""
         shop.post("/cart/bell")
         shop.post("/cart/bell")
         response = shop.post("/login", data={"name": "Ann"}, follow_redirects=True)
@@ -104,10 +104,10 @@ class TestShop:
         assert 'id="user"' not in page
 
     @pytest.mark.parametrize("name", ["cart", "saved", "user_id", "flash", "_flash_"])
-    def test_nobody_is_locked_out_by_what_is_set(
+    def test_no_session_name_locks_the_user_out(
         self, shop: FlaskClient, name: str
     ) -> None:
-        """Whatever name is chosen, the shop goes on."""
+        """The shop still works after a user sets any name in the session."""
         data = {"name": name, "value": "<b>x</b>"}
         for path in ("/session/set", "/session/save", "/cart/bell"):
             assert shop.post(path, data=data).status_code == 303
@@ -118,7 +118,10 @@ class TestShop:
     def test_the_panel_shows_what_the_last_request_cost(
         self, shop: FlaskClient, setting: str
     ) -> None:
-        """A read costs a look-up, a change a save; a cookie only where due."""
+        """A read costs a load and a change costs a save.
+
+        A cookie is set only when it is due.
+        """
         shop.post("/cart/hay")
         shown = panel(shop)
         assert shown["request"] == "POST /cart/hay"
@@ -135,8 +138,10 @@ class TestShop:
         assert shown["saved"] == "no"
         assert shown["cookie set"] == "no"
 
-    def test_the_request_before_is_the_browsers_own(self, shop: FlaskClient) -> None:
-        """What another browser does meanwhile, the panel does not show."""
+    def test_the_panel_shows_requests_of_this_browser_alone(
+        self, shop: FlaskClient
+    ) -> None:
+        """The panel does not show the requests of another browser."""
         shop.post("/cart/hay")
         shop.application.test_client().post("/cart/bell")
         assert panel(shop)["request"] == "POST /cart/hay"
@@ -144,7 +149,7 @@ class TestShop:
     def test_the_page_for_an_error_shows_the_login(
         self, shop: FlaskClient, setting: str
     ) -> None:
-        """The user is still logged in, and the page says so."""
+        """The user is still logged in, and the error page shows it."""
         shop.post("/login", data={"name": "Ben"})
         response = shop.post("/too-large", follow_redirects=True)
         assert response.status_code == (413 if setting == "cookie" else 200)
@@ -153,7 +158,7 @@ class TestShop:
     def test_the_owners_name_is_explained(
         self, shop: FlaskClient, setting: str
     ) -> None:
-        """Where the session holds it."""
+        """The page explains ``_owner_`` if the session contains it."""
         shop.post("/login", data={"name": "Ben"})
         page = shop.get("/").text
         assert ("session.bind(name)" in page) == (setting != "cookie")
@@ -184,8 +189,12 @@ class TestShop:
         assert use("clear").startswith("clear()")
         assert "saved()" not in panel(shop)
 
-    def test_where_one_is_logged_in(self, shop: FlaskClient, setting: str) -> None:
-        """On a store that knows: a list, and a button that ends the others."""
+    def test_the_sessions_of_a_user_are_listed_and_ended(
+        self, shop: FlaskClient, setting: str
+    ) -> None:
+        """A store with an index lists the user's sessions, and a button ends the
+        others.
+        """
         phone = shop.application.test_client()
         for client in (shop, phone):
             client.post("/login", data={"name": "Ann"})
@@ -202,7 +211,10 @@ class TestShop:
         assert 'id="user"' not in phone.get("/").text
 
     def test_too_large(self, shop: FlaskClient, setting: str) -> None:
-        """An error page over a cookie, no problem on a server; nothing is lost."""
+        """A session too large for a cookie gives an error page and loses nothing.
+
+        A server-side store keeps it.
+        """
         shop.post("/cart/salt")
         response = shop.post("/too-large")
         if setting == "cookie":
@@ -216,7 +228,7 @@ class TestShop:
 
 
 def test_no_password_is_shown() -> None:
-    """The page names the store, not how to get in."""
+    """The page names the store without the password in its URL."""
     sys.path.insert(0, str(EXAMPLES.parent))
     from examples.shop.app import redacted
 
@@ -224,8 +236,8 @@ def test_no_password_is_shown() -> None:
     assert redacted("sqlite:///x.db") == "sqlite:///x.db"
 
 
-def test_a_store_that_does_not_exist_is_said_so() -> None:
-    """The demo ends with a sentence, not with a traceback."""
+def test_a_store_that_does_not_exist_is_a_message() -> None:
+    """The demo ends with a message, not with a traceback."""
     result = subprocess.run(
         [sys.executable, "-m", "examples.shop"],
         cwd=EXAMPLES.parent,
@@ -239,7 +251,7 @@ def test_a_store_that_does_not_exist_is_said_so() -> None:
 
 
 def test_the_demo_starts_without_a_warning() -> None:
-    """It serves one machine, so it needs no Secure cookie."""
+    """The demo serves one machine, so it needs no Secure cookie."""
     port = free_port()
     with subprocess.Popen(
         [sys.executable, "-m", "examples.shop"],
@@ -265,7 +277,7 @@ def test_the_demo_starts_without_a_warning() -> None:
 
 
 def test_gunicorn(servers: Servers) -> None:
-    """Four workers on one Redis lose nothing of what comes at once."""
+    """Four workers on one Redis server lose no concurrent write."""
     port = free_port()
     environ = {
         **os.environ,
@@ -298,7 +310,7 @@ def test_gunicorn(servers: Servers) -> None:
 
 
 def first_cookie(address: str, process: subprocess.Popen[bytes]) -> str:
-    """The one that the server sets, once it is up."""
+    """Wait for the server, and return the first cookie that it sets."""
     end = time.monotonic() + 30
     while True:
         try:

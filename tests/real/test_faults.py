@@ -1,4 +1,4 @@
-"""Stores that are away, slow, full or damaged, and processes that die."""
+"""Break real servers, disks, files and processes, and check the sessions."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from tests.support.servers import (
 NAME = "_buffalo_session"
 ROOT = Path(__file__).parents[2]
 
-#: A value that no log may hold.
+#: A value that no log may contain.
 NOTE = "what nobody shall read"
 
 
 class Kind(t.NamedTuple):
-    """A server that is stopped and started here, and the store on it.
+    """A server that a test stops and starts, and the store on it.
 
-    :param keeps: whether it still has after a restart what it had before.
+    :param keeps: whether the server keeps its data over a restart.
     """
 
     server: type[Server]
@@ -60,7 +60,7 @@ class Kind(t.NamedTuple):
 
 
 def impatient(server: t.Any, **options: t.Any) -> t.Any:
-    """A client as applications make theirs, with the time-outs that ours have."""
+    """Return a client with the package's time-outs, as an application may make it."""
     return redis.Redis(
         port=server.port,
         socket_timeout=2,
@@ -140,14 +140,14 @@ class Site:
         return app
 
     def start(self) -> None:
-        """Have the server answer again."""
+        """Make the server answer again."""
         self.server.start()
 
     def away(self, path: str, longest: float = 9) -> None:
-        """The request is answered by the handler, once, and sets no cookie.
+        """Assert that the handler answers the request once, without a cookie.
 
-        :param longest: seconds. A read and a write may each take a connect and a
-            socket time-out.
+        :param longest: seconds. A read and a write may each take a connect and a socket
+            time-out.
         """
         self.errors.clear()
         begun = time.monotonic()
@@ -187,8 +187,10 @@ def site(running: tuple[Server, Store, Kind]) -> Site:
 
 
 def test_a_store_that_is_away_is_an_error_in_the_view(site: Site) -> None:
-    """Where handlers see it; views that do not touch the session work. When it
-    answers again, so do the same sessions, without a restart.
+    """Error handlers get the error.
+
+    A view that does not use the session works. When the server answers again, the old
+    sessions are there without a restart.
     """
     site.server.stop()
     for path in ("/read", "/set/b", "/claim"):
@@ -202,7 +204,7 @@ def test_a_store_that_is_away_is_an_error_in_the_view(site: Site) -> None:
 
 
 def test_a_store_that_goes_away_before_the_save_loses_nothing(site: Site) -> None:
-    """The record is as it was."""
+    """The record stays as it was before the failed save."""
     for path in ("/change", "/claim"):
         site.between = site.server.stop
         site.away(path)
@@ -215,7 +217,7 @@ def test_a_store_that_goes_away_before_the_save_loses_nothing(site: Site) -> Non
 
 
 def test_a_server_that_hangs_does_not_hang_the_request(site: Site) -> None:
-    """After 2 seconds it is an error, and all is well when it goes on."""
+    """The request fails after 2 seconds. It works again when the server does."""
     site.server.pause()
     try:
         site.away("/read", longest=5.5)
@@ -234,11 +236,12 @@ def test_a_server_that_hangs_does_not_hang_the_request(site: Site) -> None:
     assert site.client.get("/read").text in ("a", "a!")
 
 
-def test_what_is_logged_holds_no_secret(
+def test_the_log_contains_no_secret(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither passwords nor ids nor the cookie nor a value; nor do the tracebacks of
-    what nobody handles, with those of the client's own errors.
+    """The log contains no password, id, cookie or value.
+
+    The tracebacks of unhandled errors contain none either.
     """
     site.client.get("/note")
     cookie = site.client.get_cookie(NAME)
@@ -259,7 +262,7 @@ def test_what_is_logged_holds_no_secret(
 
 @pytest.fixture
 def deaf_port() -> c.Iterator[int]:
-    """A port that takes no more connections, and does not refuse them either."""
+    """Return a port that neither accepts nor refuses connections."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -285,7 +288,7 @@ def deaf_port() -> c.Iterator[int]:
 def test_a_server_that_takes_no_connection_does_not_hang_the_request(
     address: str, deaf_port: int
 ) -> None:
-    """A read is over after 2 seconds."""
+    """A read fails after 2 seconds."""
     store = url(address.format(deaf_port))
     begun = time.monotonic()
     with pytest.raises(SessionStoreError):
@@ -305,7 +308,7 @@ def run(*command: str, **options: t.Any) -> list[str]:
 def test_a_process_that_is_killed_leaves_whole_records(
     scheme: str, tmp_path: Path
 ) -> None:
-    """200 times, at any moment of a save."""
+    """Kill a process 200 times, at any moment of a save."""
     path = {"file": tmp_path, "sqlite": f"/{tmp_path}/sessions.db"}[scheme]
     whole, changed = run(
         sys.executable, "-m", "tests.support.killed", f"{scheme}://{path}"
@@ -315,8 +318,9 @@ def test_a_process_that_is_killed_leaves_whole_records(
 
 
 def on_small_disk(folder: Path) -> tuple[list[str], dict[str, t.Any]]:
-    """How to run a program with little room: on a file system of its own where that
-    may be mounted, else with a limit on the length of files.
+    """Return the command prefix that runs a program with little disk space.
+
+    It mounts a small file system, or limits the length of files if it cannot mount one.
     """
     mount = f"mount -t tmpfs -o size=400k tmpfs {folder}"
     prefix = ["unshare", "--mount", "--map-root-user"]
@@ -337,7 +341,7 @@ def on_small_disk(folder: Path) -> tuple[list[str], dict[str, t.Any]]:
 
 @pytest.mark.parametrize("scheme", ["file", "sqlite"])
 def test_a_full_disk_is_an_error_and_loses_nothing(scheme: str, tmp_path: Path) -> None:
-    """What was stored stays, and there is a save again when there is room."""
+    """The old record stays. A save works again when there is space."""
     prefix, options = on_small_disk(tmp_path)
     printed = run(
         *(*prefix, sys.executable, "-m", "tests.support.full_disk"),
@@ -348,7 +352,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(scheme: str, tmp_path: Path) 
 
 
 class Damaged:
-    """Sessions in files, and the file of one of them."""
+    """Sessions in files, and the file of one session."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -364,10 +368,10 @@ def damaged(tmp_path: Path) -> Damaged:
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 9, 20])
-def test_a_file_that_was_cut_off_is_a_fresh_session(
+def test_a_file_that_was_cut_off_gives_a_fresh_session(
     damaged: Damaged, length: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the reason, and not under the same id."""
+    """The rejection has a reason, and the fresh session has a new id."""
     data = damaged.path.read_bytes()
     damaged.path.write_bytes(data[:length])
     response = damaged.client.get("/read")
@@ -385,10 +389,10 @@ def test_a_file_that_was_cut_off_is_a_fresh_session(
     "content",
     [b"cos\nsystem\n(S'touch {}'\ntR.", b"\x80\x04\x95", b"\x02" * 50, b"\x00" * 50],
 )
-def test_a_foreign_record_is_a_fresh_session(
+def test_a_foreign_record_gives_a_fresh_session(
     damaged: Damaged, content: bytes, tmp_path: Path
 ) -> None:
-    """A pickle, another version, nothing but zeros; none of them is run."""
+    """The record is a pickle, another version or zeros. No pickle is loaded."""
     trap = tmp_path / "trap"
     header = damaged.path.read_bytes()[:4]
     damaged.path.write_bytes(header + content.replace(b"{}", bytes(trap)))
@@ -398,7 +402,7 @@ def test_a_foreign_record_is_a_fresh_session(
 
 
 def test_a_folder_that_is_gone_is_an_error(damaged: Damaged) -> None:
-    """Not the end of all sessions."""
+    """A missing folder is an error. The sessions do not read as empty."""
     elsewhere = damaged.folder.with_name("elsewhere")
     damaged.folder.rename(elsewhere)
     damaged.site.away("/read")
@@ -414,7 +418,7 @@ def test_a_folder_that_is_gone_is_an_error(damaged: Damaged) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_an_error(damaged: Damaged) -> None:
-    """A folder in its place, since root may read any file."""
+    """A folder replaces the file, because root may read any file."""
     aside = damaged.path.with_name("aside")
     damaged.path.rename(aside)
     damaged.path.mkdir()
@@ -426,7 +430,7 @@ def test_a_file_that_cannot_be_read_is_an_error(damaged: Damaged) -> None:
 
 @contextlib.contextmanager
 def as_nobody() -> c.Iterator[None]:
-    """Without root's right to write anywhere."""
+    """Run without root's right to write everywhere."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -438,7 +442,7 @@ def as_nobody() -> c.Iterator[None]:
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(servers: Servers) -> None:
-    """And what was stored stays."""
+    """The old record stays."""
     damaged = Damaged(servers.folder("unwritable") / "sessions")
     damaged.folder.chmod(0o555)
     damaged.path.chmod(0o444)
@@ -451,7 +455,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(servers: Servers) -> None:
 
 
 def test_a_database_that_cannot_be_written_is_an_error(servers: Servers) -> None:
-    """Its file nor its folder; what was stored stays."""
+    """Neither the file nor its folder is writable. The old record stays."""
     folder = servers.folder("unwritable")
     site = Site(None, url(f"sqlite:///{folder}/sessions.db"), keeps=True)
     site.client.get("/set/a")
@@ -461,7 +465,7 @@ def test_a_database_that_cannot_be_written_is_an_error(servers: Servers) -> None
     for part in parts:
         part.chmod(0o444)
     folder.chmod(0o555)
-    # In connections of its own, as those that are open may go on writing.
+    # Use new connections, because the open ones may still write.
     other = Site(
         None, store_from_url(f"sqlite:///{folder}/sessions.db", folder), keeps=True
     )
@@ -476,7 +480,7 @@ def test_a_database_that_cannot_be_written_is_an_error(servers: Servers) -> None
 
 
 def test_records_in_files_are_private(damaged: Damaged) -> None:
-    """Nobody else on the machine reads or lists them."""
+    """No other user of the machine may read or list the files."""
     assert damaged.path.stat().st_mode & 0o077 == 0
     assert damaged.folder.stat().st_mode & 0o077 == 0
     data = damaged.path.read_bytes()[4:]

@@ -1,4 +1,4 @@
-"""Requests at the same time, from several processes, over real servers."""
+"""Send requests at the same time, from several processes, to real servers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHARED: dict[str, c.Callable[[Servers], str]] = {
     "memcached": lambda at: at.shared(MemcachedServer).url,
 }
 
-#: The same stores and other clients, whose connections must not be shared by a fork.
+#: The same stores with other clients. A forked process must not share a connection.
 FORKED: dict[str, c.Callable[[Servers], str]] = {
     **SHARED,
     "redis-decoding": lambda at: f"decoding+{at.shared(RedisServer).url}",
@@ -61,7 +61,7 @@ def shared(request: pytest.FixtureRequest, servers: Servers) -> str:
 
 
 def begin(store: str, name: str = "a") -> str:
-    """The cookie of a session that holds one name."""
+    """Begin a session with one name, and return its cookie."""
     _, cookie = workers.get(store, None, f"/set/{name}")
     assert cookie
     return cookie
@@ -73,7 +73,7 @@ def names(store: str, cookie: str) -> list[str]:
 
 
 def test_no_write_of_another_name_is_lost(shared: str, pool: Executor) -> None:
-    """6 processes, 25 writes each."""
+    """Six processes write 25 names each."""
     cookie = begin(shared)
     written = [
         [f"name-{worker}-{number}" for number in range(25)]
@@ -89,7 +89,7 @@ def test_no_write_of_another_name_is_lost(shared: str, pool: Executor) -> None:
 
 
 def test_all_flashes_arrive(shared: str, pool: Executor) -> None:
-    """40 of them, to one list."""
+    """The processes add 40 flash messages to one session."""
     cookie = begin(shared)
     jobs = [
         pool.submit(workers.get, shared, cookie, f"/flash/{number}")
@@ -102,7 +102,7 @@ def test_all_flashes_arrive(shared: str, pool: Executor) -> None:
 
 
 def test_one_of_many_processes_gets_a_value_once(shared: str, pool: Executor) -> None:
-    """6 processes at each of 50 values."""
+    """Six processes compete for each of 50 values."""
     cookies = [begin(shared, "prize") for _ in range(50)]
     start = time.time() + 0.5
     jobs = [
@@ -119,7 +119,7 @@ def test_one_of_many_processes_gets_a_value_once(shared: str, pool: Executor) ->
 def test_a_slow_request_does_not_revive_a_session(
     shared: str, pool: Executor, ending: str
 ) -> None:
-    """It began before the session ended, and is saved after."""
+    """The slow request starts before the session ends and saves after it."""
     cookie = begin(shared)
     slow = pool.submit(workers.get, shared, cookie, "/slow/late")
     time.sleep(0.3)
@@ -131,9 +131,10 @@ def test_a_slow_request_does_not_revive_a_session(
         assert names(shared, newer) == ["a"]
 
 
-def test_one_of_many_processes_renews_an_id(shared: str, pool: Executor) -> None:
-    """All had loaded the session before, and no change is lost. The old id leads to the
-    session under its new id.
+def test_one_of_many_processes_rotates_an_id(shared: str, pool: Executor) -> None:
+    """All processes load the session before one of them rotates its id.
+
+    No change is lost. The old id leads to the session under its new id.
     """
     store = f"renewing+{shared}"
     cookie = begin(store)
@@ -149,8 +150,8 @@ def test_one_of_many_processes_renews_an_id(shared: str, pool: Executor) -> None
     assert names(shared, cookie) == expected
 
 
-def test_reading_writes_nothing_over_a_write(shared: str, pool: Executor) -> None:
-    """It loaded the session before the write, and ends after it."""
+def test_a_slow_read_does_not_undo_a_write(shared: str, pool: Executor) -> None:
+    """The reading request loads the session before the write and ends after it."""
     cookie = begin(shared)
     slow = pool.submit(workers.get, shared, cookie, "/slow-read")
     time.sleep(0.3)
@@ -161,13 +162,13 @@ def test_reading_writes_nothing_over_a_write(shared: str, pool: Executor) -> Non
 
 @pytest.mark.parametrize("kind", FORKED)
 def test_a_forked_worker_shares_no_connection(kind: str, servers: Servers) -> None:
-    """As gunicorn's, of an application that has been used before the fork."""
+    """An application is used before the fork, as in gunicorn."""
     shared = FORKED[kind](servers)
     cookie = begin(shared)
     children = []
     for number in range(4):
         with warnings.catch_warnings():
-            # There are threads here; the child does without them.
+            # This process has threads. The child does not need them.
             warnings.simplefilter("ignore")
             child = os.fork()
         if child == 0:
@@ -185,7 +186,7 @@ def test_a_forked_worker_shares_no_connection(kind: str, servers: Servers) -> No
 
 
 def test_the_pool_works_in_parallel(pool: Executor) -> None:
-    """Or the tests above would show nothing."""
+    """Without parallel processes, the other tests in this file would prove nothing."""
     begun = time.monotonic()
     done = wait([pool.submit(time.sleep, 0.5) for _ in range(PROCESSES)])
     assert not done.not_done

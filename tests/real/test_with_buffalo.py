@@ -1,4 +1,4 @@
-"""A Flask and a Go application behind one address, and one browser."""
+"""Use a Flask and a Go application at one address, with one browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Browser:
-    """Follows redirects and keeps cookies."""
+    """A client that follows redirects and keeps cookies."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -44,7 +44,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> c.Iterator[str]:
-    """The demo, started as ``make demo-buffalo`` starts it."""
+    """Start the demo as ``make demo-buffalo`` does, and return its address."""
     gopeer.require_go()
     address = f"http://127.0.0.1:{(port := free_port())}"
     environ = {
@@ -96,7 +96,7 @@ def flashes(page: str) -> list[str]:
 
 
 def test_one_login_for_both(browser: Browser) -> None:
-    """Log in on Go, see it on Flask; log out on Go, out on both."""
+    """A login on Go counts on Flask, and a logout on Go counts on both."""
     page = browser.post("/login", name="Ann")
     assert "served by Flask" in page
     assert user(page) == "Ann"
@@ -112,13 +112,13 @@ def test_one_login_for_both(browser: Browser) -> None:
 
 
 def test_a_cart_that_flask_changes_is_seen_on_go(browser: Browser) -> None:
-    """A dict edited in place on one side, a map on the other."""
+    """Flask edits a dict in place, and Go reads a map."""
     browser.post("/login", name="Ann")
     for sku in ("bell", "hay", "bell"):
         browser.post(f"/cart/{sku}")
     page = browser.get("/account")
     assert re.findall(r"<tr><th>(\w+)<td>(\d+)", page) == [("bell", "2"), ("hay", "1")]
-    # Go has written its cookie since, with the cart in another order perhaps.
+    # Go has written the cookie since then, perhaps with the cart in another order.
     page = browser.post("/cart/hay")
     assert 'id="count-hay">2<' in page
     assert 'id="count-bell">2<' in page
@@ -126,7 +126,9 @@ def test_a_cart_that_flask_changes_is_seen_on_go(browser: Browser) -> None:
 
 
 def test_a_message_goes_either_way_and_is_shown_once(browser: Browser) -> None:
-    """Buffalo's flash, as ``c.Flash()`` keeps it."""
+    """Flask and Go show each other's flash messages, in the form of Buffalo's
+    ``c.Flash()``.
+    """
     browser.post("/account", add="flash")
     assert flashes(browser.get("/")) == ["A message that Go left, for Flask to show."]
     assert flashes(browser.get("/")) == []
@@ -136,14 +138,14 @@ def test_a_message_goes_either_way_and_is_shown_once(browser: Browser) -> None:
 
 
 def test_there_is_one_cookie(browser: Browser) -> None:
-    """Not one for each side."""
+    """Flask and Go share one cookie."""
     browser.post("/login", name="Ann")
     browser.post("/cart/bell")
     assert [cookie.name for cookie in browser.jar] == ["_shop_session"]
 
 
-def test_a_forged_cookie_is_nobodys_on_both(browser: Browser) -> None:
-    """Each side begins anew."""
+def test_a_forged_cookie_is_rejected_by_both(browser: Browser) -> None:
+    """Each application starts a fresh session."""
     browser.post("/login", name="Ann")
     (cookie,) = browser.jar
     assert cookie.value

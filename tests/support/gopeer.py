@@ -1,4 +1,4 @@
-"""A Go program with the real gorilla/sessions, and the values it speaks of."""
+"""Run a Go program with the real gorilla/sessions, and make values for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "_buffalo_session"
 #: A value with its Go type, as the program writes it.
 Node: t.TypeAlias = dict[str, t.Any]
 
-#: What it registers, and a Flask application may be told of.
+#: The types that the program registers, which a Flask application may register too.
 REGISTERED = (
     "map[string]interface {}",
     "map[interface {}]interface {}",
@@ -32,7 +32,7 @@ REGISTERED = (
 
 
 def require_go() -> str:
-    """The compiler's path, where gorilla/sessions is there too."""
+    """Return the path of the Go compiler, if gorilla/sessions is installed too."""
     go = require("go", "golang-go")
     if not Path("/usr/share/gocode/src/github.com/gorilla/sessions").exists():
         require("the Go package gorilla/sessions", "golang-github-gorilla-sessions-dev")
@@ -40,7 +40,7 @@ def require_go() -> str:
 
 
 def build(directory: Path, source: str = "gorilla_peer") -> Path:
-    """Compile a program. Skipped where there is no Go, failed where there has to be."""
+    """Compile a Go program. Without Go the test is skipped, or fails in CI."""
     go = require_go()
     program = directory / source
     # gofrs/uuid v5 has the code of the installed version under a path of its own.
@@ -65,13 +65,13 @@ def build(directory: Path, source: str = "gorilla_peer") -> Path:
 
 
 class GoError(Exception):
-    """What the Go program says is wrong."""
+    """The error that the Go program reports."""
 
 
 class Peer:
     """The running program.
 
-    :param bare: it registers none of its types.
+    :param bare: the program registers none of its types.
     """
 
     def __init__(self, program: Path, *, bare: bool = False) -> None:
@@ -96,14 +96,14 @@ class Peer:
     def pairs(
         self, cookie: str, keys: t.Sequence[bytes | None], name: str = NAME
     ) -> list[tuple[Node, Node]]:
-        """The names and values in a cookie, with their types."""
+        """Return the names and values in a cookie, with their types."""
         answer = self._ask(op="decode", name=name, keys=keys, cookie=cookie)
         return [(key, value) for key, value in answer["values"] or []]
 
     def values(
         self, cookie: str, keys: t.Sequence[bytes | None], name: str = NAME
     ) -> dict[str, Node]:
-        """Those of a session of which all names are strings."""
+        """Return the values of a session whose names are all strings."""
         return {
             base64.b64decode(key["v"]).decode(): in_order(value)
             for key, value in self.pairs(cookie, keys, name)
@@ -115,7 +115,7 @@ class Peer:
         keys: t.Sequence[bytes | None],
         name: str = NAME,
     ) -> str:
-        """A cookie with these values."""
+        """Return a cookie with these values."""
         if isinstance(pairs, dict):
             pairs = [(string(key), value) for key, value in pairs.items()]
         answer = self._ask(op="encode", name=name, keys=keys, values=list(pairs))
@@ -156,7 +156,7 @@ NIL = node("nil", None)
 
 
 def in_order(value: t.Any) -> t.Any:
-    """The same with maps in one order, as Go's have none."""
+    """Return the value with sorted maps, because Go maps have no order."""
     if isinstance(value, dict):
         inner = in_order(value["v"])
         if str(value["t"]).startswith("map["):

@@ -123,7 +123,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The URL of the store on this server."""
+        """Return the URL of the store on this server."""
         raise AssertionError
 
     def log(self) -> str:
@@ -179,7 +179,7 @@ class ValkeyServer(RedisServer):
 
 
 class PersistentRedisServer(RedisServer):
-    """Keeps its data over a restart."""
+    """A Redis server that keeps its data over a restart."""
 
     options = ("--appendonly", "yes", "--appendfsync", "always")
 
@@ -189,7 +189,7 @@ class PersistentValkeyServer(ValkeyServer):
 
 
 class RedisReplica(RedisServer):
-    """Follows a master."""
+    """A Redis server that replicates a master."""
 
     def __init__(self, folder: Path, master: RedisServer) -> None:
         super().__init__(folder)
@@ -203,7 +203,7 @@ class RedisReplica(RedisServer):
 
 
 class Sentinel(RedisServer):
-    """Watches a master, named ``shop``, with two others."""
+    """A Redis Sentinel that watches a master named ``shop``, with two others."""
 
     def __init__(self, folder: Path, master: RedisServer) -> None:
         super().__init__(folder)
@@ -239,7 +239,7 @@ def postgres_program(name: str) -> str:
 
 
 class PostgresServer(Server):
-    """A database cluster that does not wait for the disk."""
+    """A PostgreSQL server that does not wait for the disk."""
 
     options: tuple[str, ...] = ("-F",)
 
@@ -289,13 +289,13 @@ class PostgresServer(Server):
 
 
 class PersistentPostgresServer(PostgresServer):
-    """Keeps each acknowledged write, even after a crash."""
+    """A PostgreSQL server that keeps each acknowledged write, even after a crash."""
 
     options = ()
 
 
 class MariaServer(Server):
-    """A server that does not wait for the disk."""
+    """A MariaDB server that does not wait for the disk."""
 
     def command(self) -> list[str]:
         data = self.folder / "data"
@@ -356,7 +356,7 @@ S = t.TypeVar("S", bound=Server)
 
 
 class Servers:
-    """Starts each kind of server when it is first asked for, and stops them all."""
+    """Start each kind of server when a test first needs it, and stop them all."""
 
     def __init__(self, folder: c.Callable[[str], Path]) -> None:
         self._folder = folder
@@ -364,19 +364,19 @@ class Servers:
         self._started: list[Server] = []
 
     def shared(self, kind: type[S]) -> S:
-        """One that other tests use too."""
+        """Return a server that other tests use too."""
         if kind not in self._shared:
             self._shared[kind] = self.own(kind)
         return t.cast(S, self._shared[kind])
 
     def own(self, kind: c.Callable[..., S], *args: t.Any) -> S:
-        """One to be stopped and started at will."""
+        """Start a server that the test may stop and start."""
         server = kind(self.folder(kind.__name__), *args)
         self._started.append(server)
         return server.start()
 
     def folder(self, name: str) -> Path:
-        """An empty one, that whoever runs a server may look into."""
+        """Return an empty folder that every user may read."""
         folder = self._folder(name)
         for place in (folder, folder.parent):
             place.chmod(place.stat().st_mode | 0o055)

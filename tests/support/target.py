@@ -53,10 +53,10 @@ Act = t.Callable[[], object]
 
 
 class Target:
-    """An application, and the cookie of a session in which somebody is logged in.
+    """An application, and the cookie of a session whose user is logged in.
 
     :param secrets: newest first.
-    :param setup: adds to the application before its first request.
+    :param setup: adds views or hooks to the application before its first request.
     """
 
     def __init__(
@@ -76,18 +76,20 @@ class Target:
         self.app = make_app(
             self.store, SESSION_NAME=name, **formatting.settings(*secrets), **config
         )
-        #: What ``/act`` does.
+        #: The function that ``/act`` calls.
         self.act: Act = lambda: None
         self.rejections: list[tuple[str | None, str]] = []
-        # Signals hold it weakly.
-        self._receiver = self._note
+        # Signals hold their receivers weakly.
+        self._receiver = self._record_rejection
         signals.session_rejected.connect(self._receiver, self.app)
         self._routes(self.app)
         setup(self.app)
         self.cookie = self.text_in(self.ask("", "/login"))
         self.store.calls.clear()
 
-    def _note(self, sender: object, session_id: str | None, reason: str) -> None:
+    def _record_rejection(
+        self, sender: object, session_id: str | None, reason: str
+    ) -> None:
         self.rejections.append((session_id, reason))
 
     def _routes(self, app: Flask) -> None:
@@ -124,28 +126,28 @@ class Target:
             return "untouched"
 
     def ask(self, header: str, path: str = "/", **options: t.Any) -> TestResponse:
-        """The answer to a request with this ``Cookie`` header."""
+        """Return the response to a request with this ``Cookie`` header."""
         client: FlaskClient = self.app.test_client(use_cookies=False)
         headers = {"Cookie": header.encode().decode("latin-1")} if header else {}
         return client.get(path, headers=headers, **options)
 
     def send(self, text: str, path: str = "/", **options: t.Any) -> TestResponse:
-        """The answer to a request with this text in the session's cookie."""
+        """Return the response to a request with this text in the session's cookie."""
         return self.ask(f"{self.name}={text}", path, **options)
 
     def values(self, text: str) -> str:
-        """What is in the session of this cookie, as Python shows it."""
+        """Return the repr of the values in this cookie's session."""
         return self.send(text).text
 
     def text_in(self, response: TestResponse) -> str:
-        """What it sets the cookie to."""
+        """Return the text that a response sets the cookie to."""
         (header,) = response.headers.getlist("Set-Cookie")
         name, _, rest = header.partition("=")
         assert name == self.name
         return rest.partition(";")[0]
 
     def token_in(self, text: str) -> str | None:
-        """What a cookie carries, if it verifies."""
+        """Return a cookie's token, or None if the cookie does not verify."""
         try:
             return self.seal.unseal(text, max_age=3600).token
         except RejectedError:
@@ -153,22 +155,26 @@ class Target:
 
     @property
     def token(self) -> str:
-        """What the good cookie carries."""
+        """Return the token in the good cookie."""
         token = self.token_in(self.cookie)
         assert token is not None
         return token
 
     def doing(self, act: Act, text: str) -> TestResponse:
-        """The answer to a request whose view does this."""
+        """Return the response to a request whose view calls ``act``."""
         self.act = act
         return self.send(text, "/act")
 
     def check_fresh(
         self, text: str, reason: str, caplog: t.Any, kind: str = ""
     ) -> None:
-        """That a fresh session is what a cookie gives: an ordinary answer, one line
-        in the log, nothing written; and that what is written next goes under
-        another id.
+        """Assert that a cookie gives a fresh session.
+
+        The response is an ordinary one, one line is logged, and nothing is written.
+        The next write goes to another id.
+
+        :param reason: why the cookie is rejected.
+        :param kind: names the cookie in a failed assertion.
         """
         self.store.calls.clear()
         self.rejections.clear()
@@ -179,8 +185,8 @@ class Target:
         assert "Set-Cookie" not in response.headers, kind
         assert response.headers["Vary"] == "Cookie", kind
         check_rejection_logged(caplog, reason, kind)
-        assert [told for _, told in self.rejections] == [reason], kind
-        # A cookie that does not verify is not looked up; no fresh session is saved.
+        assert [logged for _, logged in self.rejections] == [reason], kind
+        # The store loads only the tokens of cookies that verify. It saves nothing.
         token = self.token_in(text)
         assert self.store.calls == ["load"] * (token is not None), kind
         written = self.text_in(self.send(text, "/login"))
@@ -190,8 +196,9 @@ class Target:
 
 
 def check_rejection_logged(caplog: t.Any, reason: str, kind: str = "") -> None:
-    """That a rejection is one line, at the level of its reason, without a trace of
-    the stack.
+    """Assert that a rejection logs one line, without a stack trace.
+
+    The reason determines the level.
     """
     (record,) = caplog.records
     message: str = record.getMessage()
@@ -202,20 +209,20 @@ def check_rejection_logged(caplog: t.Any, reason: str, kind: str = "") -> None:
 
 
 def keys_in(store: t.Any) -> set[str]:
-    """The keys that a store, or its server, really holds, found by another client."""
+    """Return the keys in a store or its server, as another client finds them."""
     if isinstance(store, Counting):
         store = store.inner
     if isinstance(store, RecordingCache | RecordingMemory):
         return {storage_key(t) for t in store.tokens if store.load(t) is not None}
     name, servers = names[store]
     if name in ("files", "cachelib-files"):
-        # Less the locks, which are as many as they are whatever is stored.
+        # The number of lock files does not depend on what is stored.
         found = (path.name for path in folder_of(name, servers).iterdir())
         return {name for name in found if not name.startswith("lock-")}
     if name == "memcached":
         return _keys_in_memcached(servers.shared(MemcachedServer).port)
     if name in ("sqlite", "postgresql", "mariadb"):
-        store.load("the first use makes the table")
+        store.load("the first use creates the table")
         return _keys_in_table(name, servers)
     server = servers.shared(ValkeyServer if name == "valkey" else RedisServer)
     with redis.Redis(port=server.port) as client:
@@ -257,7 +264,7 @@ class Trap:
 
 
 def foreign_records(format: Format) -> dict[str, bytes]:
-    """What is no record of a format's, though it may come close."""
+    """Return data that is not a record of a format, by kind of damage."""
     codec = format.codec
     good = record_of(codec)
     found = {
@@ -298,7 +305,7 @@ def foreign_records(format: Format) -> dict[str, bytes]:
 
 
 def record_of(codec: Codec) -> bytes:
-    """One in which an administrator is logged in."""
+    """Return the record of a session whose user is an administrator."""
     values: dict[t.Hashable, bytes] = {"user": codec.encode("admin", "user")}
     created = 0 if codec.stores_created else None
     return codec.dumps(Record(created, b"nonce", values))
@@ -310,7 +317,7 @@ def _with_checksum(content: object) -> bytes:
 
 
 def _gob(kind: GobType, value: object) -> bytes:
-    """What Go's encoder makes of a value."""
+    """Encode a value as Go's encoder does."""
     types = TypeTable()
     message = Writer(types)
     message.signed(types.number(kind))

@@ -84,13 +84,15 @@ def greedy(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("target", [busy, greedy])
-def test_what_costs_too_much_is_noticed(target: t.Callable[[bytes], None]) -> None:
-    """Time as well as memory."""
+def test_a_target_that_costs_too_much_is_found(
+    target: t.Callable[[bytes], None],
+) -> None:
+    """A target that takes too much time or memory is over the limit."""
     assert least_cost(target, b"x").too_much
 
 
-def test_the_cost_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
-    """Nothing else slows the target down there."""
+def test_the_cost_is_measured_in_a_separate_process(tmp_path: Path) -> None:
+    """So no other work slows the target down."""
     path = tmp_path / "seed"
     path.write_bytes(seeds("gob")[0])
     found = measured("gob", path)
@@ -101,7 +103,7 @@ def test_the_cost_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 def test_values_are_told_apart() -> None:
-    """All those that Python takes for equal."""
+    """Python takes these values for equal, but ``told_apart`` does not."""
     alike = [1, True, 1.0, 1 + 0j, "1", b"1"]
     zeros = [0.0, -0.0, 0, False, [], (), {}, set(), frozenset()]
     shown = [repr(told_apart(value)) for value in alike + zeros]
@@ -113,7 +115,7 @@ def test_values_are_told_apart() -> None:
 
 @st.composite
 def spliced(draw: st.DrawFn, bytes_: st.SearchStrategy[bytes]) -> bytes:
-    """With some bytes of it changed, removed, put in or doubled."""
+    """Return bytes of which some are changed, removed, inserted or doubled."""
     data = draw(bytes_)
     for _ in range(draw(st.integers(0, 3))):
         start, end = sorted(draw(st.integers(0, len(data))) for _ in range(2))
@@ -129,13 +131,13 @@ quickly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @quickly
 @given(data=spliced(python_values.map(lambda value: NATIVE.encode(value, "n"))))
 def test_nearly_a_value(data: bytes) -> None:
-    """Of Python's, changed."""
+    """Decode values of Python after some bytes have changed."""
     TARGETS["native_value"](data)
 
 
 @st.composite
 def packed(draw: st.DrawFn, depth: int = 0) -> bytes:
-    """MessagePack with every head and every tag, and lengths that may be wrong."""
+    """Return MessagePack with every head and tag. Its lengths may be wrong."""
     wrong = draw(st.integers(-1, 1)) if draw(st.integers(0, 9)) == 0 else 0
     if depth > 3 or draw(st.booleans()):
         return draw(
@@ -160,7 +162,7 @@ def packed(draw: st.DrawFn, depth: int = 0) -> bytes:
 @quickly
 @given(data=packed())
 def test_nearly_messagepack(data: bytes) -> None:
-    """Extension types around anything."""
+    """Decode extension types around any content."""
     TARGETS["native_value"](data[:LONGEST])
 
 
@@ -170,7 +172,7 @@ def test_nearly_messagepack(data: bytes) -> None:
     pairs=st.lists(st.tuples(packed(), packed()), max_size=4),
 )
 def test_nearly_a_record(created: int, pairs: list[tuple[bytes, bytes]]) -> None:
-    """Names and values that are of no type, or of the wrong one."""
+    """Load records whose names and values have a wrong type, or none."""
     flat = b"".join(
         bytes([0xC5]) + struct.pack(">H", len(part)) + part
         for pair in pairs
@@ -199,7 +201,7 @@ def go_types(draw: st.DrawFn, depth: int = 0) -> GobType:
 
 @st.composite
 def go_values(draw: st.DrawFn, kind: GobType, depth: int = 0) -> t.Any:
-    """What :mod:`.gob` has for a value of a type."""
+    """Return values as :mod:`.gob` represents those of a type."""
     if kind.kind in _BASIC:
         return draw(_BASIC[kind.kind])
     if kind.kind == "interface":
@@ -241,7 +243,7 @@ _BASIC: dict[str, st.SearchStrategy[t.Any]] = {
 
 
 def go_entry(kind: GobType, value: t.Any) -> bytes:
-    """The encoded value of a name."""
+    """Return the encoded value of a name."""
     types = TypeTable()
     writer = Writer(types)
     writer.boxed(None)
@@ -261,7 +263,7 @@ go_entries = (
 @quickly
 @given(data=go_entries | spliced(go_entries))
 def test_nearly_a_go_value(data: bytes) -> None:
-    """Of any type that Go has, and with something changed."""
+    """Decode values of any Go type after some bytes have changed."""
     TARGETS["gob_value"](b"\0" + data[: LONGEST - 1])
 
 
@@ -276,7 +278,7 @@ def test_nearly_a_go_value(data: bytes) -> None:
     data=st.data(),
 )
 def test_nearly_a_session(record: bytes, data: st.DataObject) -> None:
-    """In every store and format, for every kind of view."""
+    """Use the session in every store, every format and every kind of view."""
     shop, view = data.draw(st.sampled_from([*SHOPS])), data.draw(st.sampled_from(ASKED))
     check_session(shop, view, record)
 
@@ -291,10 +293,12 @@ def test_nearly_a_session(record: bytes, data: st.DataObject) -> None:
     ),
     data=st.data(),
 )
-def test_names_of_our_own_that_hold_anything(
+def test_any_value_under_the_packages_own_names(
     names: set[str | int], data: st.DataObject
 ) -> None:
-    """Malformed, of another type, or of one that is not registered."""
+    """The package's own names hold values that are malformed, of a wrong type or of a
+    class that is not registered.
+    """
     raws = packed() | python_values.map(lambda value: NATIVE.encode(value, "n"))
     held: dict[t.Hashable, bytes] = {name: data.draw(raws) for name in names}
     shop = data.draw(st.sampled_from([name for name in SHOPS if "gorilla" not in name]))
@@ -327,7 +331,7 @@ _GOOD = {
     view=st.sampled_from(ASKED),
 )
 def test_nearly_a_cookie(pieces: list[str], shop: str, view: str) -> None:
-    """Names, texts that verify and those that do not, in any order."""
+    """Send names, texts that verify and texts that do not, in any order."""
     check_cookie(shop, view, "".join(pieces)[:LONGEST])
 
 
@@ -342,7 +346,7 @@ def test_nearly_a_cookie(pieces: list[str], shop: str, view: str) -> None:
 def test_nearly_a_sealed_token(
     kind: int, head: bytes, stamp: bytes, deflate: bool, body: bytes
 ) -> None:
-    """Flags, timestamps and bodies that do not belong together."""
+    """Unseal flags, timestamps and bodies that do not belong together."""
     parts = [bytes([kind, len(head)]), head, bytes([len(stamp)]), stamp]
     TARGETS["sealed"](b"".join([*parts, bytes([deflate]), body]))
 
@@ -375,7 +379,7 @@ _words = st.sampled_from(["", "0", "3", "-1", "x", "a:1", "a:1,b:2", "%00", "[",
 def test_nearly_a_url(
     scheme: str, driver: str, user: str, place: str, options: list[tuple[str, str]]
 ) -> None:
-    """Of every scheme, with parts that may not belong there."""
+    """Use URLs of every scheme, with parts that may not belong there."""
     query = "&".join(map("=".join, options))
     check_url(f"{scheme}{driver}://{user}{place}{'?' * bool(query)}{query}"[:LONGEST])
 
@@ -405,5 +409,5 @@ _anything = st.recursive(
     ),
 )
 def test_nearly_settings(wanted: dict[str, t.Any], arguments: dict[str, t.Any]) -> None:
-    """Any value for any of them: refused as wrong, or working."""
+    """Use any value for any setting. It is rejected, or it works."""
     check_settings(wanted, arguments)

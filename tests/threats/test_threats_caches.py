@@ -1,7 +1,7 @@
-"""Caches and headers: no cache hands one user's page or cookie to another, and a
-cookie goes as it came.
+"""Check the headers that keep one user's page and cookie out of another's cache.
 
-Over every store and every format.
+A deleted cookie has the attributes of the cookie that was set. The tests run with every
+store and every format.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flask_buffalo_session import CookieStore, Store, session
 from tests.conftest import Clock, Formatting
 from tests.support.target import Target
 
-#: Every form of reading, of what is there and of what is not.
+#: Every way to read a session: names that exist and names that do not.
 READS: dict[str, t.Callable[[], object]] = {
     "get": lambda: session.get("user"),
     "get of a missing name": lambda: session.get("missing"),
@@ -64,15 +64,15 @@ def set_and_delete() -> None:
 
 
 def index() -> object:
-    """``session["user"]``, for which there may be no answer."""
+    """Return ``session["user"]``, or "none" if the name is missing."""
     try:
         return session["user"]
     except KeyError:
         return "none"
 
 
-#: What changes nothing in the end, and looks at the session to find that out.
-NULL_EFFECTS: dict[str, t.Callable[[], object]] = {
+#: Calls that read the session and leave it unchanged.
+UNCHANGED: dict[str, t.Callable[[], object]] = {
     "[]": index,
     "a missing delete": lambda: session.delete("missing"),
     "the same value": lambda: session.update(dict(session)),
@@ -89,32 +89,34 @@ def target(store: Store, formatting: Formatting) -> Target:
 
 class TestVary:
     def test_every_form_of_reading_varies(self, target: Target) -> None:
-        """With a session, without one, and with one that is refused; and what has no
-        effect varies too. None of them sets a cookie.
+        """Send ``Vary: Cookie`` and no cookie when a view reads the session.
+
+        The request has a session, none, or a rejected cookie. A call that changes
+        nothing counts as reading.
         """
-        for how, act in (READS | NULL_EFFECTS).items():
+        for how, act in (READS | UNCHANGED).items():
             for text in (target.cookie, "", "forged"):
                 response = target.doing(act, text)
                 assert response.status_code == 200, how
                 assert response.headers.getlist("Vary") == ["Cookie"], how
                 assert "Set-Cookie" not in response.headers, how
 
-    def test_clearing_and_regenerating_nothing_varies(self, target: Target) -> None:
-        """Of no session, which leaves nothing behind."""
+    def test_clear_and_regenerate_without_a_session_vary(self, target: Target) -> None:
+        """Without a session, clear and regenerate store nothing and set no cookie."""
         for path in ("/clear", "/regenerate"):
             response = target.ask("", path)
             assert response.headers.getlist("Vary") == ["Cookie"]
             assert "Set-Cookie" not in response.headers
 
     def test_a_request_that_does_not_read_does_not_vary(self, target: Target) -> None:
-        """A page that is the same for all may be cached."""
+        """A page that is the same for all users may be cached."""
         response = target.send(target.cookie, "/untouched")
         assert "Vary" not in response.headers
         assert "Cache-Control" not in response.headers
         assert target.store.calls == []
 
-    def test_showing_the_session_object_shows_nothing(self, target: Target) -> None:
-        """In a log or a debugger: names, and those only once it has been read."""
+    def test_the_repr_of_a_session_contains_no_values(self, target: Target) -> None:
+        """The repr never contains values. After the load it contains the names."""
         assert target.doing(lambda: repr(session), target.cookie).text == (
             "<Session not loaded>"
         )
@@ -124,11 +126,11 @@ class TestVary:
         assert "user" in shown
         assert "ann" not in shown
 
-    def test_a_reading_outside_the_view_varies(
+    def test_reading_outside_the_view_varies(
         self, store: Store, formatting: Formatting
     ) -> None:
-        """In a function before or after it, in the page for an error, in a redirect
-        and before a stream.
+        """Read in before_request, after_request, an error handler, a redirect and a
+        stream.
         """
         target = Target(store, formatting, setup=with_hooks)
         for path, status, text in (
@@ -143,13 +145,13 @@ class TestVary:
             assert (response.status_code, response.text) == (status, text)
             assert "cookie" in response.vary, path
             assert "Set-Cookie" not in response.headers, path
-            # The stream says more, and that stays.
+            # The stream sets Vary too, and its value stays.
             assert ("accept" in response.vary) == (path == "/stream")
         assert "Vary" not in target.send(target.cookie, "/untouched").headers
 
 
 def with_hooks(app: Flask) -> None:
-    """Reads the session in many a place."""
+    """Add hooks, error handlers and views that read the session."""
 
     @app.before_request
     def before() -> None:
@@ -197,7 +199,7 @@ def with_hooks(app: Flask) -> None:
 
 
 def check_not_cached(response: TestResponse) -> None:
-    """That no cache keeps the cookie of a response, nor the page for others."""
+    """Assert that no cache may keep the response's cookie, or its page for others."""
     assert len(response.headers.getlist("Set-Cookie")) == 1
     assert response.headers.getlist("Vary") == ["Cookie"]
     assert response.headers["Cache-Control"] == 'no-cache="Set-Cookie"'
@@ -207,7 +209,7 @@ class TestSetCookie:
     def test_a_response_with_the_cookie_is_not_cached(
         self, store: Store, formatting: Formatting
     ) -> None:
-        """When it is set, replaced and removed, and on the page for an error."""
+        """Set, replace and delete the cookie, also on an error page."""
         target = Target(store, formatting, setup=with_hooks)
         replaced = target.send(target.cookie, "/regenerate")
         permanent = target.send(target.text_in(replaced), "/permanent")
@@ -220,10 +222,10 @@ class TestSetCookie:
         ):
             check_not_cached(response)
 
-    def test_a_renewed_cookie_is_not_cached(
+    def test_a_refreshed_cookie_is_not_cached(
         self, store: Store, formatting: Formatting, clock: Clock
     ) -> None:
-        """Though the view has not touched the session."""
+        """The view does not use the session, and the cookie is refreshed."""
         target = Target(store, formatting, setup=with_hooks)
         text = target.text_in(target.ask("", "/permanent"))
         assert "Set-Cookie" not in target.send(text, "/untouched").headers
@@ -234,7 +236,7 @@ class TestSetCookie:
 
 
 def attributes_of(response: TestResponse) -> dict[str, str]:
-    """What the one Set-Cookie header says beside name and value."""
+    """Return the attributes in the response's only Set-Cookie header."""
     (header,) = response.headers.getlist("Set-Cookie")
     parts = (part.strip().partition("=") for part in header.split(";")[1:])
     return {name: value for name, _, value in parts}
@@ -264,8 +266,9 @@ class TestAttributes:
         config: dict[str, t.Any],
         scheme: str,
     ) -> None:
-        """Or browsers would keep the other one: Secure, HttpOnly, SameSite, Path,
-        Domain, Partitioned.
+        """A browser deletes a cookie only if its attributes are repeated.
+
+        They are Secure, HttpOnly, SameSite, Path, Domain and Partitioned.
         """
         target = Target(store, formatting, **config)
         site = f"{scheme}://example.test"
@@ -289,10 +292,10 @@ class TestAttributes:
                 "Secure": "",
             }
 
-    def test_a_session_that_has_become_empty_removes_its_cookie_the_same_way(
+    def test_the_cookie_of_an_emptied_session_is_deleted_with_every_attribute(
         self, formatting: Formatting
     ) -> None:
-        """Which on a cookie store is the other way to end one."""
+        """With a cookie store, deleting the last name ends the session too."""
         target = Target(CookieStore(), formatting, SESSION_COOKIE_PARTITIONED=True)
         site = "https://example.test"
         target.act = lambda: session.delete("user")
@@ -307,8 +310,9 @@ class TestAttributes:
     def test_the_defaults_over_https_are_safe(
         self, store: Store, formatting: Formatting
     ) -> None:
-        """Secure, HttpOnly, SameSite=Lax, no Domain and no Expires, outside debug
-        mode and tests; there, and over HTTP, browsers would not send a Secure one.
+        """Set Secure, HttpOnly and SameSite=Lax, without Domain and Expires.
+
+        Over HTTP the cookie is not Secure, because a browser would not send it back.
         """
         safe = {"HttpOnly": "", "Path": "/", "SameSite": "Lax"}
         target = Target(store, formatting)

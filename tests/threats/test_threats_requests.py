@@ -132,7 +132,7 @@ class TestWriters:
 
 class TestOnce:
     def test_a_one_time_value_goes_to_one_request(self, target: Target) -> None:
-        """Both requests load the session, and one reads the value, before it is taken."""
+        """Both requests load the session before one of them takes the value."""
         got: list[object] = []
 
         def take() -> None:
