@@ -1,5 +1,6 @@
-"""Serves the shop: ``PORT``, ``SESSION_STORE`` and ``SESSION_SECRET`` from the
-environment.
+"""Serve the shop.
+
+It reads ``PORT``, ``SESSION_STORE`` and ``SESSION_SECRET`` from the environment.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The shop. Nothing in it says ``modified = True``."""
+"""The shop. It never needs to set ``modified = True``."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ PRODUCTS = {
 }
 
 
-# What the shop itself keeps, and expects to find as it left it.
+# The names that the shop itself uses. A visitor must not overwrite them.
 OWN_NAMES = ("cart", "saved", "_owner_")
 
 
 def create_app(store: str = "cookie") -> Flask:
-    """The shop, with its sessions in the store of a ``SESSION_STORE`` setting."""
+    """Create the shop. ``store`` is a value of the ``SESSION_STORE`` setting."""
     app = Flask(__name__)
-    # Forms need no token of their own: browsers send the cookie, being Lax, with
-    # no other site's POST.
+    # Forms need no CSRF token: the cookie is SameSite=Lax, so browsers do not send it
+    # with a POST from another site.
     keeper = counted(store, app.instance_path)
     buffalo = BuffaloSession(app, store=keeper)
-    # A cookie does not know of the user's others.
+    # A cookie store cannot list the other sessions of a user.
     knows_owners = isinstance(keeper, Owned)
     last = LastCost(app)
 
@@ -44,7 +44,7 @@ def create_app(store: str = "cookie") -> Flask:
 
     @app.get("/")
     def home() -> str:
-        # Shown once: get_once deletes it as it hands it out.
+        # get_once deletes the message as it returns it, so it is shown once.
         flash = session.get_once("flash")
         owner = session.owner
         return render_template(
@@ -96,7 +96,7 @@ def change_cart(sku: str) -> Response:
         return home_again("There is no such thing here.")
     lines = session.setdefault("cart", {})
     line = lines.setdefault(sku, {"count": 0})
-    # An edit two levels deep: found by comparison, saved by itself.
+    # The session compares nested values, so it finds and saves this edit.
     line["count"] += -1 if field("change") == "less" else 1
     if line["count"] < 1:
         del lines[sku]
@@ -142,7 +142,7 @@ def show_too_large(error: SessionTooLargeError) -> tuple[str, int]:
 
 
 def redacted(setting: str) -> str:
-    """The setting without the password that a URL may hold."""
+    """Return the setting without the password that a URL may contain."""
     head, at, tail = setting.rpartition("@")
     return f"{head.partition('://')[0]}://…@{tail}" if at else setting
 

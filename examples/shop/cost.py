@@ -1,4 +1,4 @@
-"""What a request's session costs: store calls, bytes in the cookie."""
+"""Measure what a session costs a request: store calls and bytes in the cookie."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from flask_buffalo_session.stores.url import store_from_url
 
 @dataclass
 class Cost:
-    """Of one request.
+    """The cost of one request.
 
     :param calls: the store operations, in order.
+
     :param cookie: bytes of the ``Set-Cookie`` header, None if there was none.
     """
 
@@ -34,8 +35,9 @@ class Cost:
 
 
 def counted(setting: str, folder: str) -> Store:
-    """Return the store for a ``SESSION_STORE`` setting. It counts its calls, unless it
-    keeps nothing itself.
+    """Return the store for a ``SESSION_STORE`` setting.
+
+    The store counts its calls, unless it keeps nothing itself.
     """
     if setting == "cookie":
         return CookieStore()
@@ -44,18 +46,18 @@ def counted(setting: str, folder: str) -> Store:
     store = store_from_url(setting, folder)
     for name in ("load", "save", "delete", "own", "owned", "revoke"):
         if hasattr(store, name):
-            setattr(store, name, noting(name, getattr(store, name)))
+            setattr(store, name, counting(name, getattr(store, name)))
     return store
 
 
-def noting(name: str, method: t.Any) -> t.Any:
-    def noted(*args: t.Any, **kwargs: t.Any) -> t.Any:
-        # Not so in `flask session ...`.
+def counting(name: str, method: t.Any) -> t.Any:
+    def counted_method(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        # `flask session ...` has no request.
         if has_request_context():
             this_request().calls.append(name)
         return method(*args, **kwargs)
 
-    return noted
+    return counted_method
 
 
 def this_request() -> Cost:
@@ -66,23 +68,23 @@ def this_request() -> Cost:
 
 
 class LastCost:
-    """The cost of the browser's request before this one, files left out.
+    """The cost of the browser's previous request, without static files.
 
-    A cookie of its own keeps the cost, so that each browser sees its own requests and
-    the session is not used for it.
+    A separate cookie keeps the cost, so each browser sees its own requests, and the
+    session is not used for it.
     """
 
     NAME = "shop_last_cost"
 
     def __init__(self, app: Flask) -> None:
-        # blinker holds on to methods of living objects only.
+        # blinker holds methods weakly, so this object must stay alive.
         app.extensions["last_cost"] = self
         signals.session_saved.connect(self._record_saved, app)
         request_finished.connect(self._record_finished, app)
 
     @property
     def cost(self) -> dict[str, str]:
-        """The request, its store calls, "saved" and the bytes of the cookie."""
+        """Return the request, its store calls, "saved" and the bytes of the cookie."""
         return dict(urllib.parse.parse_qsl(request.cookies.get(self.NAME, "")))
 
     def _record_saved(self, app: Flask, **_: object) -> None:

@@ -1,1 +1,1 @@
-"""Fuzzing of everything that reads what comes from outside."""
+"""Fuzz everything that reads input from outside."""

@@ -1,4 +1,4 @@
-"""Applications that are asked by calling them, as a server would."""
+"""Applications that a target calls, as a server would."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME = "_buffalo_session"
 #: Seconds. The stored cookies must not expire.
 AGE = 1000 * 365 * 24 * 3600
 
-#: What an id looks like that a store has given.
+#: An id of the form that stores make.
 TOKEN = "a-token-of-forty-three-characters-in-base64"
 
 _LOGGED = re.compile(
@@ -40,7 +40,7 @@ _LOGGED = re.compile(
 
 
 class Emptied(MemoryStore):
-    """A store that can be emptied again."""
+    """A store that a test can empty."""
 
     def empty(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Answer(t.NamedTuple):
     """
     :param cookies: the values of the ``Set-Cookie`` headers.
     :param new: whether the view had a fresh session; None if it had none.
-    :param rejections: the reasons that were told.
+    :param rejections: the reasons of the ``session_rejected`` signals.
     """
 
     cookies: list[str]
@@ -59,7 +59,7 @@ class Answer(t.NamedTuple):
 
     @property
     def cookie(self) -> str | None:
-        """What a browser sends the next time; None if it is to keep what it has."""
+        """Return the cookie that the browser sends next. None: it is unchanged."""
         return self.cookies[-1].partition(";")[0] if self.cookies else None
 
 
@@ -84,7 +84,7 @@ class Shop:
         BuffaloSession(app)
         for name, view in VIEWS.items():
             app.add_url_rule(f"/{name}", name, view)
-        # What is said of the settings is said at the first request.
+        # The first request logs the warnings about the settings.
         app.logger.handlers = [logging.NullHandler()]
         app.test_client().get("/")
         app.logger.handlers = [_Listener(self)]
@@ -102,7 +102,7 @@ class Shop:
         return f"{NAME}={self.seal.seal(token, permanent=False)}"
 
     def holding(self, record: bytes) -> str:
-        """The cookie of a session that holds a record, and no other is there."""
+        """Empty the store, save a record, and return the cookie of its session."""
         if not self.server_side:
             return self.cookie(record.decode("latin-1"))
         self.store.empty()
@@ -111,8 +111,8 @@ class Shop:
 
     def ask(self, view: str, cookie: str | None) -> Answer:
         """
-        :raises AssertionError: there was an error, or something that no log may
-            hold.
+        :raises AssertionError: there was an error, or a log line contains what it
+            must not contain.
         """
         started: list[t.Any] = []
         self.logged.clear()
@@ -170,8 +170,8 @@ def _environ(view: str, cookie: str | None) -> dict[str, t.Any]:
     return environ
 
 
-# The views. Reading says of a value that it cannot be read, and that is all that
-# a view has to be ready for.
+# The views. If a value cannot be read, the session raises SessionTypeError. A view
+# needs to handle no other error.
 
 # Whether the session was new, and what else a view has seen.
 _seen: list[t.Any] = []
@@ -196,14 +196,14 @@ def read() -> str:
 
 
 def write() -> str:
-    """Without looking at anything else."""
+    """Write a name without reading the session."""
     session["written"] = "written"
     _seen[:] = [session.new]
     return "ok"
 
 
 def change() -> str:
-    """Everything that there is and can be changed."""
+    """Change every value that can be changed."""
     _read()
     for name in list(session):
         with contextlib.suppress(SessionTypeError):
@@ -270,7 +270,7 @@ def _is_messages(value: object) -> bool:
 
 
 def written() -> str:
-    """Whether another view has written."""
+    """Return whether an earlier request has written."""
     assert session.get("written") == "written"
     return "ok"
 
@@ -283,10 +283,10 @@ VIEWS: dict[str, c.Callable[[], str]] = {
     )
 }
 
-#: What a target asks first.
+#: The views that a target may call first.
 ASKED = tuple(name for name in VIEWS if name != "written")
 
-#: After these there is something that the next request must find.
+#: The views after which the next request must find a written value.
 WRITING = ("write", "change", "clear", "regenerate", "keep", "login", "messages")
 
 _FORMATS: dict[str, dict[str, t.Any]] = {

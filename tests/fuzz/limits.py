@@ -1,7 +1,7 @@
-"""How much one input may cost: 50 ms of the processor's time and 64 MB of memory.
+"""Limit the cost of one input: 50 ms of processor time and 64 MB of memory.
 
-``python -m tests.fuzz.limits TARGET FILE`` measures in a process of its own, without
-a fuzzer's instruments, which make everything slower and larger.
+``python -m tests.fuzz.limits TARGET FILE`` measures the cost in a separate process,
+without a fuzzer's instrumentation, which makes everything slower and larger.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
 
-#: Inputs of at most so many bytes have to keep to the limits.
+#: The limits hold for inputs of at most this many bytes.
 LONGEST = 4096
 
 SECONDS = 0.05
@@ -38,14 +38,14 @@ class Cost(t.NamedTuple):
 
 
 def cost(run: t.Callable[[], None]) -> Cost:
-    """What something cost, the first time it is done."""
+    """Return the cost of a call the first time it runs."""
     size, begun = _megabytes(), time.thread_time()
     run()
     return Cost(time.thread_time() - begun, _megabytes() - size)
 
 
 def least_cost(target: t.Callable[[bytes], None], data: bytes) -> Cost:
-    """What an input costs if nothing else is in the way."""
+    """Return the cost of an input when nothing else slows the process down."""
 
     def run() -> None:
         target(data)
@@ -61,7 +61,7 @@ def least_cost(target: t.Callable[[bytes], None], data: bytes) -> Cost:
 
 
 def measured(name: str, path: Path) -> Cost:
-    """The same, in a process of its own."""
+    """Return the cost in a separate process."""
     command = [sys.executable, "-m", "tests.fuzz.limits", name, str(path)]
     result = subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.PIPE)
     return Cost(*json.loads(result.stdout))

@@ -76,7 +76,7 @@ FLASH = {"success": ["Saved"], "danger": ["<No>", "\u00fc"]}
 
 
 def _gorillas() -> c.Iterator[bytes]:
-    """The sessions that Go has written."""
+    """Return the sessions that Go has written."""
     vectors = json.loads(_VECTORS.read_text())
     for vector in vectors:
         block_key = vector.get("block_key_base64")
@@ -89,7 +89,7 @@ def _gorillas() -> c.Iterator[bytes]:
 
 
 def _entries() -> c.Iterator[bytes]:
-    """What values are as Go has them."""
+    """Return the encoded values as Go has them."""
     for value in [*VALUES, FLASH]:
         name = "_flash_" if value is FLASH else "name"
         try:
@@ -150,7 +150,7 @@ def _native_records() -> c.Iterator[bytes]:
     ]
     odd: dict[t.Hashable, bytes] = {name: NATIVE.encode(name, "n") for name in names}
     yield NATIVE.dumps(Record(1_700_000_000, b"a nonce here", odd))
-    told: dict[str, t.Any] = {
+    own_names: dict[str, t.Any] = {
         "_permanent": True,
         "_owner_": "somebody",
         "_flash_": FLASH,
@@ -159,7 +159,7 @@ def _native_records() -> c.Iterator[bytes]:
         "list": [1],
     }
     steering: dict[t.Hashable, bytes] = {
-        name: NATIVE.encode(value, name) for name, value in told.items()
+        name: NATIVE.encode(value, name) for name, value in own_names.items()
     }
     yield NATIVE.dumps(Record(1, b"", dict(steering)))
     yield NATIVE.dumps(Record(1, b"", dict.fromkeys(steering, b"\xc1")))
@@ -202,7 +202,7 @@ def _cookies() -> c.Iterator[bytes]:
 
 
 def _stamped(kind: str) -> tuple[bytes, bytes]:
-    """A head and a timestamp that suit a seal."""
+    """Return a head and a timestamp that suit a seal."""
     return (b"", b"1790000000") if "gorilla" in kind else (b"br", b"arEtgA")
 
 

@@ -1,4 +1,4 @@
-"""Values of every kind made of bytes, for a fuzzer to play with."""
+"""Make values of every kind from the bytes of a fuzzer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from flask_buffalo_session.errors import shown
 
 T = t.TypeVar("T")
 
-#: Stands in what must not be shown, such as a password.
+#: Part of each secret, such as a password. No message may contain it.
 CANARY = "hunter2hunter2"
 
 
 class Source:
-    """Makes values of bytes, one after the other. At their end all is zero."""
+    """Make values from bytes, one after the other.
+
+    After the last byte, all bytes are zero.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -41,7 +44,7 @@ class Source:
         return self.take(self.byte())
 
     def text(self) -> str:
-        """Any, lone surrogates too."""
+        """Return any text, with lone surrogates too."""
         return self.bytes().decode("utf-8", "surrogateescape")
 
     def number(self) -> int:
@@ -51,7 +54,7 @@ class Source:
         return t.cast(float, struct.unpack(">d", self.take(8).ljust(8, b"\0"))[0])
 
     def value(self, words: c.Sequence[t.Any] = (), depth: int = 0) -> t.Any:
-        """Of any kind.
+        """Return a value of any kind.
 
         :param words: values that are worth trying.
         """

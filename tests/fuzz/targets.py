@@ -1,7 +1,8 @@
-"""What is fuzzed: functions of bytes that raise where a promise is broken.
+"""The fuzz targets: functions of bytes that raise an error if a promise is broken.
 
-They need no fuzzer, so a test calls them with what a fuzzer has found. What a target
-does with its bytes must not change: the stored inputs would mean something else.
+The targets need no fuzzer, so a test calls them with the inputs that a fuzzer has
+found. A target must always use its bytes in the same way, or the stored inputs would
+mean something else.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def target(function: Target) -> Target:
 
 @target
 def cookie(data: bytes) -> None:
-    """A whole ``Cookie`` header."""
+    """Send a whole ``Cookie`` header."""
     source = Source(data)
     shop, view = source.pick(list(SHOPS)), source.pick(ASKED)
     check_cookie(shop, view, source.rest().decode("latin-1"))
@@ -98,7 +99,7 @@ _SEALS: dict[str, Seal] = {
 
 @target
 def seal(data: bytes) -> None:
-    """A cookie's text: it is rejected, or its token can be sealed again."""
+    """Unseal a cookie's text. It is rejected, or its token can be sealed again."""
     source = Source(data)
     chosen = source.pick(list(_SEALS.values()))
     _unsealed(chosen, source.rest().decode("utf-8", "surrogateescape"))
@@ -106,7 +107,7 @@ def seal(data: bytes) -> None:
 
 @target
 def sealed(data: bytes) -> None:
-    """What is behind a good signature: flags, timestamp and body."""
+    """Unseal flags, a timestamp and a body that have a valid signature."""
     source = Source(data)
     kind = source.pick(list(_SEALS))
     head, timestamp = source.take(source.byte() % 4), source.take(source.byte() % 16)
@@ -185,14 +186,14 @@ class Point(t.NamedTuple):
 
 @dataclasses.dataclass
 class Basket:
-    """In Go a struct of the same fields."""
+    """A class that is a struct of the same fields in Go."""
 
     owner: str = ""
     lines: list[t.Any] = dataclasses.field(default_factory=list)
     point: t.Any = None
 
 
-#: Not the one that is shared by everything in this process.
+#: A registry of its own, because the default one is shared by the whole process.
 REGISTRY = Registry()
 REGISTRY.add(Registered("suit", Suit, *_known_kind(Suit)))
 REGISTRY.add(Registered("point", Point, *_known_kind(Point)))
@@ -211,7 +212,7 @@ _EMPTY: dict[type, bytes] = {
 
 @target
 def native_record(data: bytes) -> None:
-    """A record, with the right version and checksum or with its own."""
+    """Load a record, with the right version and checksum or with its own."""
     source = Source(data)
     own = source.byte() % 2
     _read_record(NATIVE, source.rest() if own else with_checksum(source.rest()))
@@ -223,7 +224,7 @@ def with_checksum(body: bytes) -> bytes:
 
 @target
 def native_value(data: bytes) -> None:
-    """A value: it is refused, or stands for the same when it is written again."""
+    """Decode a value. It is rejected, or encoding it again keeps its meaning."""
     _read_value(NATIVE, data, "name")
 
 
@@ -232,13 +233,13 @@ def native_value(data: bytes) -> None:
 
 @target
 def gob_record(data: bytes) -> None:
-    """A session's gob."""
+    """Load a session's gob."""
     _read_record(GORILLA, data)
 
 
 @target
 def gob_value(data: bytes) -> None:
-    """The encoded value of a name: with its name, and as a flash message."""
+    """Decode the encoded value of a name, or of the flash messages."""
     source = Source(data)
     name = source.pick(["name", "_flash_"])
     _read_value(GORILLA, source.rest(), name)
@@ -246,7 +247,7 @@ def gob_value(data: bytes) -> None:
 
 @target
 def gob(data: bytes) -> None:
-    """A Go value: it is malformed, or can be written again."""
+    """Read a Go value. It is malformed, or can be written again."""
     try:
         written = _gob_written_again(data)
     except GobError:
@@ -271,7 +272,7 @@ def _gob_written_again(data: bytes) -> bytes:
     return bytes(stream.data)
 
 
-# What holds for every codec
+# Every codec
 
 
 def _read_record(codec: Codec, data: bytes) -> None:
@@ -282,7 +283,7 @@ def _read_record(codec: Codec, data: bytes) -> None:
         return
     written = codec.dumps(record)
     again = codec.loads(written)
-    assert told_apart([*again.values.items()]) == told_apart([*record.values.items()])
+    assert distinct([*again.values.items()]) == distinct([*record.values.items()])
     assert codec.dumps(again) == written
     for name, value in record.values.items():
         _read_value(codec, value, name)
@@ -296,20 +297,20 @@ def _read_value(codec: Codec, data: bytes, name: t.Hashable) -> None:
     try:
         written = codec.encode(value, name, data)
     except SessionTypeError as error:
-        # Reading has a stack of C's, writing may need Python's.
+        # Decoding uses the stack of C. Encoding may need the stack of Python.
         assert "nested too deeply" in str(error)
         assert _depth(value) > 255
         return
     again = codec.decode(written, name)
     assert codec.encode(again, name, written) == written
     with contextlib.suppress(RecursionError):
-        assert told_apart(again) == told_apart(value)
+        assert distinct(again) == distinct(value)
     with contextlib.suppress(SessionTypeError):
         assert codec.comparable(value, name) == codec.comparable(again, name)
 
 
 def _depth(value: t.Any) -> int:
-    """How deeply lists and the like are nested."""
+    """Return how deeply lists and other containers are nested."""
     depth, level = 0, [value]
     while level:
         depth += 1
@@ -327,8 +328,8 @@ def _parts(value: t.Any) -> c.Iterable[t.Any]:
     return value if isinstance(value, list | tuple | set | frozenset) else ()
 
 
-def told_apart(value: t.Any) -> t.Any:
-    """Something that is equal only for values that are the same in every way."""
+def distinct(value: t.Any) -> t.Any:
+    """Return an object that is equal only for values that do not differ at all."""
     kind = type(value).__name__
     if isinstance(value, float):
         return kind, struct.pack(">d", value)
@@ -337,18 +338,18 @@ def told_apart(value: t.Any) -> t.Any:
     if isinstance(value, bool | int | str | bytes | Suit):
         return kind, value
     if isinstance(value, set | frozenset):
-        return kind, sorted(map(repr, map(told_apart, value)))
+        return kind, sorted(map(repr, map(distinct, value)))
     if isinstance(value, GoStruct):
-        return kind, value.go_type, told_apart(dict(value))
+        return kind, value.go_type, distinct(dict(value))
     if isinstance(value, Basket):
-        return kind, told_apart(vars(value))
+        return kind, distinct(vars(value))
     if isinstance(value, dict):
-        return kind, [told_apart(pair) for pair in value.items()]
+        return kind, [distinct(pair) for pair in value.items()]
     if isinstance(value, list | tuple):
-        return kind, [told_apart(item) for item in value]
+        return kind, [distinct(item) for item in value]
     if isinstance(value, GoOpaque):
         return kind, value.go_type, value.data
-    # Of times this shows the fold and the zone.
+    # The repr of a time shows the fold and the zone.
     return kind, repr(value)
 
 
@@ -357,7 +358,7 @@ def told_apart(value: t.Any) -> t.Any:
 
 @target
 def session(data: bytes) -> None:
-    """A record in a store or in a sealed cookie, for a view that reads and writes."""
+    """Let a view read and write a record from a store or a sealed cookie."""
     source = Source(data)
     shop, view = source.pick(list(SHOPS)), source.pick(ASKED)
     check_session(shop, view, source.rest())
@@ -394,7 +395,10 @@ def check_session(name: str, view: str, record: bytes) -> None:
 
 @target
 def url(data: bytes) -> None:
-    """A store's URL: it makes a store or a documented error that quotes nothing."""
+    """Parse the URL of a store.
+
+    It gives a store, or a documented error that quotes nothing.
+    """
     source = Source(data)
     place = source.byte()
     text = source.rest().decode("utf-8", "surrogateescape")
@@ -421,8 +425,9 @@ def check_url(text: str) -> None:
 
 @contextlib.contextmanager
 def _confined(url: str) -> c.Iterator[Path | None]:
-    """A folder in which a store may make others, and no network. None if the URL
-    asks for a place outside.
+    """Yield a folder for the stores, and refuse network connections.
+
+    Yield None if the URL names a place outside of the folder.
     """
     connected: list[object] = []
 
@@ -448,7 +453,7 @@ def _leads_outside(folder: Path, url: str) -> bool:
     try:
         path = (folder / unquote(urlsplit(url).path)).resolve()
     except ValueError:
-        # Not a place at all.
+        # The URL names no place.
         return False
     return not path.is_relative_to(folder)
 
@@ -487,8 +492,9 @@ WORDS: dict[str, tuple[t.Any, ...]] = {
 
 @target
 def settings(data: bytes) -> None:
-    """Values for settings and arguments: they are refused as wrong, without being
-    shown, or work.
+    """Use values for settings and arguments.
+
+    They work, or an error rejects them without showing them.
     """
     source = Source(data)
     wanted: dict[str, t.Any] = {"SESSION_SECRET": SECRET} if source.byte() % 2 else {}
@@ -523,12 +529,12 @@ def _started(at: Path, wanted: dict[str, t.Any], arguments: dict[str, t.Any]) ->
         config = Config.of(app, **arguments)
         BuffaloSession(app, **arguments)
     except SessionConfigError as error:
-        # A good name that does not suit another setting is no secret.
+        # The error may show a valid name that contradicts another setting.
         if "SESSION_NAME '" not in str(error):
             assert CANARY not in str(error)
         return
     if type(config.store) not in (CookieStore, NullStore, MemoryStore):
-        # Its server is not there.
+        # The store has no server to connect to.
         return
     app.add_url_rule("/write", "write", VIEWS["write"])
     client = app.test_client()

@@ -1,5 +1,7 @@
-"""The soak finds what it is there for: on stores that are broken in one way each its
-model does not agree, on a sound one it does.
+"""Check that the soak finds errors.
+
+The model must disagree with stores that are broken in one way each, and agree with a
+sound store.
 """
 
 from __future__ import annotations
@@ -99,8 +101,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     return Site()
 
 
-def test_on_a_sound_store_nothing_is_wrong(site: Site) -> None:
-    """Outages are announced, and the requests are many."""
+def test_the_soak_accepts_a_sound_store(site: Site) -> None:
+    """The soak sends many requests, and its outages are announced."""
     assert site.soak(2) == set(), site.tally.problems[0]
     assert site.tally["requests"] > 200
     assert site.tally["announced errors"] > 10
@@ -198,10 +200,10 @@ BROKEN: dict[c.Callable[[Site], None], set[str]] = {
 
 
 @pytest.mark.parametrize("break_it", BROKEN)
-def test_a_broken_store_is_found_out(
+def test_the_soak_finds_a_broken_store(
     site: Site, break_it: c.Callable[[Site], None]
 ) -> None:
-    """By what it does to people, who know nothing of the store."""
+    """The people see only responses. They know nothing of the store."""
     break_it(site)
     assert site.soak(10, looked_for=BROKEN[break_it]) >= BROKEN[break_it]
 
@@ -212,7 +214,7 @@ def sent(
     sets_cookie: bool = False,
     anonymous: bool = False,
 ) -> None:
-    """Requests at the same time, with the status and the body of their answers."""
+    """Return requests at the same time, with the status and body of their responses."""
     cookie = "new" if sets_cookie else None
     model.observe(
         [
@@ -240,15 +242,15 @@ def got(value: str | None) -> tuple[Action, int, str]:
 
 @pytest.fixture
 def model() -> Model:
-    """Of a session that holds one value."""
+    """Return the model of a session with one value."""
     model = Model()
     sent(model, put("old"), sets_cookie=True, anonymous=True)
     return model
 
 
 class TestModel:
-    def test_what_was_acknowledged_must_be_there(self, model: Model) -> None:
-        """And nothing else."""
+    def test_acknowledged_values_must_be_there(self, model: Model) -> None:
+        """The session holds the acknowledged values and no others."""
         sent(model, put("new"))
         for wrong in (held(a="old"), held(), held(a="new", b="x"), GONE):
             with pytest.raises(ImpossibleError, match=r"expected \{'a': 'new'\}"):
@@ -256,10 +258,10 @@ class TestModel:
         sent(model, held(a="new"))
 
     @pytest.mark.parametrize("status", [None, 503])
-    def test_what_was_not_answered_may_be_there(
+    def test_a_value_without_a_response_may_be_there(
         self, model: Model, status: int | None
     ) -> None:
-        """Or come to be there after it was looked for, until another write."""
+        """The value may appear even after a read without it, until another write."""
         sent(model, put("new", status))
         sent(model, held(a="old"))
         sent(model, held(a="new"))
@@ -269,37 +271,37 @@ class TestModel:
         sent(model, held(a="newest"))
         assert model.certain
 
-    def test_a_logout_without_an_answer_may_have_ended_the_session(
+    def test_a_logout_without_a_response_may_have_ended_the_session(
         self, model: Model
     ) -> None:
-        """Then what comes after it is in vain, and its cookie of no use."""
+        """If it has, later writes are lost and the cookie is useless."""
         sent(model, (actions.logout(), None, ""))
         sent(model, put("new"))
         sent(model, GONE)
         assert model.over
 
-    def test_a_session_that_goes_on_sets_no_cookie(self, model: Model) -> None:
+    def test_a_living_session_sets_no_new_cookie(self, model: Model) -> None:
         """A new cookie would mean that the old session was not found."""
         with pytest.raises(ImpossibleError):
             sent(model, put("new"), sets_cookie=True)
 
     def test_one_of_two_gets_a_value(self, model: Model) -> None:
-        """Neither both nor none, if both were answered."""
+        """If both requests are answered, exactly one of them gets the value."""
         for wrong in ((got("old"), got("old")), (got(None), got(None))):
             with pytest.raises(ImpossibleError):
                 sent(model, *wrong)
         sent(model, got(None), got("old"))
         sent(model, held())
 
-    def test_a_value_that_was_claimed_without_an_answer_may_be_gone(
-        self, model: Model
-    ) -> None:
-        """Nobody has got it then."""
+    def test_a_value_taken_without_a_response_may_be_gone(self, model: Model) -> None:
+        """Then no request has received the value."""
         sent(model, got(None), (actions.take("a"), None, ""))
         sent(model, held())
 
-    def test_requests_at_once_may_come_in_any_order(self, model: Model) -> None:
-        """One of the two values is kept."""
+    def test_concurrent_requests_may_take_effect_in_any_order(
+        self, model: Model
+    ) -> None:
+        """The session keeps one of the two values."""
         sent(model, put("new"), put("newer"))
         sent(model, held(a="new"))
         with pytest.raises(ImpossibleError):
@@ -307,8 +309,10 @@ class TestModel:
 
 
 @pytest.mark.parametrize(("last", "lost", "ok"), [(51, 0, True), (51, 1, False)])
-def test_memory_and_sessions_are_to_stay(last: float, lost: int, ok: bool) -> None:
-    """A worker may warm up, and none of them may grow."""
+def test_growing_memory_and_lost_sessions_are_found(
+    last: float, lost: int, ok: bool
+) -> None:
+    """A worker may warm up, but its memory must not grow after that."""
     warming, flat = [40.0] * 10 + [50.0] * 80 + [last] * 10, [50.0] * 100
     times = [(100.0, 200.0)] * 2
     assert Measured({1: flat, 2: warming}, times, lost).ok is ok

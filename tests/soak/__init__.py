@@ -1,6 +1,6 @@
-"""The soak: simulated browsers use the shop for a time while its store is restarted and
-its workers are killed, and a model says what their sessions must hold.
+"""Soak test: simulated browsers use the shop while stores restart and workers die.
 
-``python -m tests.soak chaos`` for that, ``python -m tests.soak million`` for very many
-sessions and the memory of the workers.
+A model checks what each session must hold. ``python -m tests.soak chaos`` runs this
+test. ``python -m tests.soak million`` keeps very many sessions and measures the memory
+of the workers.
 """

@@ -1,4 +1,4 @@
-"""Makes a soak, of one store after the other."""
+"""Run a soak on one store after the other."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from .run import run
 from .tabs import HttpTab
 from .tally import LOST, Problem, Tally, Watch
 
-# Seconds between two lines that show how it goes.
+# Seconds between two lines of progress.
 _BETWEEN_LINES = 5
 
-# Of the sessions that nobody uses, as many are looked at in the end.
+# At the end, this many of the unused sessions are checked.
 _BYSTANDERS = 1000
 
-# Seconds between what a browser does, at most.
+# The most seconds between two actions of a browser.
 _PAUSE = 0.15
 
-# So many problems say enough.
+# The run ends after this many problems.
 _ENOUGH = 20
 _SHOWN_LOG = 4000
 
@@ -146,7 +146,7 @@ def _tell(tally: Tally, site: Gunicorn) -> None:
 
 @contextlib.contextmanager
 def _site(store: str) -> c.Iterator[tuple[Server, Gunicorn, str]]:
-    """A store's server, the shop on it, and the secret that signs its cookies."""
+    """Return a store's server, the shop on it, and the secret of its cookies."""
     secret = secrets.token_hex(32)
     with tempfile.TemporaryDirectory() as root:
 
@@ -164,7 +164,7 @@ def _site(store: str) -> c.Iterator[tuple[Server, Gunicorn, str]]:
 
 
 class Lines:
-    """Prints how it goes, now and then."""
+    """Print the progress at intervals."""
 
     def __init__(self, line: c.Callable[[float], str]) -> None:
         self._line = line
@@ -177,6 +177,6 @@ class Lines:
 
 
 if __name__ == "__main__":
-    # As Ctrl+C, so that what was started is stopped.
+    # Like Ctrl+C, so that the run stops every process that it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     main()

@@ -1,4 +1,4 @@
-"""What a browser can do in the shop, and what each of it makes of a session."""
+"""The actions of a browser in the shop, and what each does to a session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from examples.shop.app import PRODUCTS
 #: The names and values of a session.
 Values: t.TypeAlias = dict[str, t.Any]
 
-#: What is behind a cookie: values, or None where there is no session (any more).
+#: The values of a cookie's session, or None if there is no session.
 State: t.TypeAlias = Values | None
 
 
@@ -45,7 +45,7 @@ class Action:
         return " ".join([self.path, *self.form.values()])
 
 
-# The shop's own
+# Actions of the shop
 
 
 def put(name: str, value: str) -> Action:
@@ -59,13 +59,13 @@ def look(name: str) -> Action:
     return Action("POST", "/session/get", steps, {"name": name})
 
 
-def take_and_tell(name: str) -> Action:
-    """The value is shown by the flash message that follows."""
+def take_and_show(name: str) -> Action:
+    """The flash message after this action shows the value."""
 
     def steps(values: Values) -> list[Values]:
         rest = _without(values, name)
-        told = {"flash": f"get_once({name!r}) gave {values.get(name)!r}"}
-        return [rest, rest | told] if name in values else [rest | told]
+        shown = {"flash": f"get_once({name!r}) gave {values.get(name)!r}"}
+        return [rest, rest | shown] if name in values else [rest | shown]
 
     return Action("POST", "/session/get_once", steps, {"name": name})
 
@@ -136,7 +136,7 @@ def too_large() -> Action:
 
 
 def home() -> Action:
-    """Shows the flash message, once."""
+    """The response shows the flash message once."""
     return Action(
         *("GET", "/", lambda values: _taken(values, "flash")),
         read=_flash_of,
@@ -144,11 +144,11 @@ def home() -> Action:
     )
 
 
-# The soak's own
+# Actions that only the soak adds
 
 
 def held() -> Action:
-    """Shows everything."""
+    """The response shows the whole session."""
     return Action(
         *("GET", "/soak/held", lambda values: []),
         read=held_in,
@@ -226,7 +226,7 @@ def _flash_of(page: str) -> str | None:
 
 
 def held_in(body: str) -> State:
-    """What an answer to :func:`held` shows."""
+    """Return the session that a response to :func:`held` shows."""
     answer = json.loads(body)
     values: Values = answer["values"]
     if answer["id"] is None and not values:

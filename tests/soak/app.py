@@ -1,5 +1,6 @@
-"""The shop, and what the soak needs beside it: outages answered with 503, a view of all
-that the session holds, and requests that take their time.
+"""The shop with the views that the soak needs.
+
+An outage is answered with 503. The views show the whole session, or take their time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from examples.shop.app import create_app
 from flask_buffalo_session import session
 from flask_buffalo_session.errors import SessionStoreError
 
-#: What is longer is shown as how long it is.
+#: For a longer value, the view shows its length.
 LONGEST_SHOWN = 200
 
 
@@ -46,7 +47,7 @@ def held() -> dict[str, t.Any]:
 
 
 def put() -> dict[str, t.Any]:
-    """Slowly: others may save between what it reads and what it saves."""
+    """Write slowly, so that others may save between the load and the save."""
     len(session)
     time.sleep(float(request.form["seconds"]))
     session.set(request.form["name"], request.form["value"])

@@ -1,5 +1,7 @@
-"""Simulated people, each with two browsers: they do at random what the shop offers, in
-several tabs at once, and compare each answer with a model of the session.
+"""Simulate people with two browsers each.
+
+A person uses the shop at random, in several tabs at once, and compares each response
+with a model of the session.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from .model import ImpossibleError, Model
 from .tabs import Answer, Tab
 from .tally import DOUBLED, FOREIGN, LOST, OTHER, RESURRECTED, Problem, Tally, Watch
 
-#: What every value begins with, and whose it is.
+#: The prefix of every value. It names the owner of the value.
 MARK = re.compile(r"soak-(\w+)-")
 
 TABS = 4
@@ -36,13 +38,13 @@ _SLOW = (0.01, 0.15)
 
 
 class Browser:
-    """A cookie, and what is known of the session behind it."""
+    """A cookie, and the model of its session."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """As who deletes the cookie."""
+        """Forget the cookie, as if the user had deleted it."""
         self.cookie: str | None = None
         self.model = Model()
 
@@ -79,7 +81,7 @@ class Person:
         self._pool = pool
 
     def step(self) -> None:
-        """Do something."""
+        """Do one random action."""
         browser = self._random.choice(self._browsers)
         what = self._random.choices(
             [self._one, self._several, self._audit, self._elsewhere, self._replay],
@@ -89,7 +91,7 @@ class Person:
         time.sleep(self._random.uniform(0, self._pause))
 
     def finish(self) -> None:
-        """See whether everything is as it must be, now that nothing is away."""
+        """Check every session at the end, when no store is away."""
         for browser in self._browsers:
             if self._settle(browser, _LAST_TRIES):
                 self._send(browser, actions.held())
@@ -104,7 +106,7 @@ class Person:
                     OTHER, "there is no answer to the cookie of an old session"
                 )
 
-    # What can be done
+    # Actions
 
     def _one(self, browser: Browser) -> None:
         if not browser.model.vague or self._settle(browser):
@@ -117,7 +119,7 @@ class Person:
             [
                 kinds.put(name, self._value()),
                 kinds.look(name),
-                kinds.take_and_tell(name),
+                kinds.take_and_show(name),
                 kinds.remove(name),
                 kinds.cart(choose.choice([*PRODUCTS]), choose.choice(["more", "less"])),
                 kinds.home(),
@@ -135,7 +137,7 @@ class Person:
         )[0]
 
     def _several(self, browser: Browser) -> None:
-        """In several tabs at once."""
+        """Act in several tabs at once."""
         if not self._settle(browser):
             return
         choose = self._random.choice(
@@ -163,7 +165,7 @@ class Person:
         )
 
     def _one_time_value(self, browser: Browser) -> list[Action]:
-        """That two tabs ask for."""
+        """Ask for a one-time value in two tabs at once."""
         name = self._random.choice(_NAMES)
         self._send(browser, actions.put(name, self._value()))
         if not self._settle(browser):
@@ -172,7 +174,7 @@ class Person:
         return [actions.take(name), actions.take(name), self._slow_put(other)]
 
     def _endings(self, browser: Browser) -> list[Action]:
-        """While slow requests are under way."""
+        """End the session while slow requests run."""
         first, second = self._random.sample(_NAMES, 2)
         ending = self._random.choice(
             [
@@ -190,7 +192,7 @@ class Person:
         return [ending, *self._random.sample(others, self._random.randint(1, 2))]
 
     def _elsewhere(self, there: Browser) -> None:
-        """Log out there from here, while there something is under way."""
+        """Log the other browser out while its requests run."""
         here = self._browsers[there is self._browsers[0]]
         for browser in (here, there):
             if self._settle(browser):
@@ -205,7 +207,7 @@ class Person:
         self._learn(here, [(end, ended)])
         there.forget()
         if not ended.ok or cookie is None:
-            # It may be ended at any time, or not at all.
+            # The session may end at any time, or not at all.
             return
         self._bury(cookie)
         if answered.ok and answered.cookie:
@@ -216,14 +218,14 @@ class Person:
             self._send(there, actions.held())
 
     def _replay(self, browser: Browser) -> None:
-        """Send the cookie of a session that has ended."""
+        """Send the cookie of an ended session."""
         if self._dead:
             self._replay_one(self._random.choice(self._dead))
 
     def _replay_one(self, cookie: str) -> bool:
-        """Whether there was an answer."""
+        """Send one old cookie, and return whether there was a response."""
         if self._random.random() < 0.3:
-            # Whatever that begins, it is no session with this cookie.
+            # A session that this begins has another cookie.
             self._exchange([(actions.put(_NAMES[0], self._value()), cookie)])
         (answer,) = self._exchange([(actions.held(), cookie)])
         found = actions.held_in(answer.text) if answer.ok else None
@@ -236,9 +238,7 @@ class Person:
         self._send(browser, actions.held())
 
     def _settle(self, browser: Browser, tries: int = _TRIES) -> bool:
-        """Make sure that there is a session and what it holds, if that can be done
-        now.
-        """
+        """Make sure that there is a session with known values, if possible now."""
         for _ in range(tries):
             # First what leaves no doubt of its own if there is no answer.
             if not browser.model.certain and self._send(browser, actions.held()):
@@ -246,10 +246,10 @@ class Person:
                 self._send(browser, actions.held())
         return browser.model.certain
 
-    # How it is done
+    # Requests
 
     def _send(self, browser: Browser, *chosen: Action) -> bool:
-        """At the same time. Whether all of them have been done."""
+        """Send requests at the same time, and return whether all of them succeeded."""
         answers = self._exchange([(action, browser.cookie) for action in chosen])
         self._learn(browser, list(zip(chosen, answers, strict=True)))
         return all(answer.ok for answer in answers)
@@ -297,7 +297,7 @@ class Person:
         self._history.append(" ".join(parts))
 
     def _check(self, action: Action, answer: Answer) -> None:
-        """What must never be, whatever the session holds."""
+        """Check the rules that hold for every session."""
         tally, watch, said = self._tally, self._watch, f"{action}: {answer.status}"
         tally.add("requests")
         if answer.status == 503:
@@ -315,7 +315,7 @@ class Person:
             self._report(FOREIGN, f"{said} showed what is of {', '.join(others)}")
 
     def _shown_again(self, sent: list[tuple[Action, Answer]]) -> bool:
-        """Whether a value that is shown once is shown once more."""
+        """Return whether a one-time value is shown a second time."""
         for action, answer in sent:
             for value in _VALUE.findall(answer.text) if action.once else ():
                 if value in self._seen_once:
@@ -338,7 +338,7 @@ class Person:
         return actions.put_slowly(name, self._value(), seconds)
 
     def _value(self) -> str:
-        """One that no other is like."""
+        """Return a value that is unlike every other value."""
         self._count += 1
         return f"{self._user}{self._count}"
 

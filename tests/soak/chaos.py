@@ -1,4 +1,4 @@
-"""Servers that are restarted and workers that are killed, again and again."""
+"""Restart servers and kill workers, again and again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 WORKERS = 4
 
-#: The stores to choose from. Both keep what they have acknowledged.
+#: The stores to choose from. Both keep every write that they acknowledged.
 STORES: dict[str, type[Server]] = {
     "redis": PersistentRedisServer,
     "postgresql": PersistentPostgresServer,
@@ -42,7 +42,7 @@ _FULL_LENGTH = 60
 
 
 class Gunicorn(Server):
-    """The shop, in several workers."""
+    """The shop in several workers."""
 
     def __init__(self, folder: Path, store: str, secret: str) -> None:
         super().__init__(folder)
@@ -95,7 +95,7 @@ class Chaos:
         self._haste = min(1.0, length / _FULL_LENGTH)
         self._seed = seed
         self._over = threading.Event()
-        # By turns as its administrator would stop it, and as a crash does.
+        # Stop the server in turns like an administrator and like a crash.
         self._ways = itertools.cycle([store.stop, store.crash])
         self._problems: list[BaseException] = []
         self._threads = [
@@ -112,7 +112,7 @@ class Chaos:
             thread.start()
 
     def stop(self) -> None:
-        """All servers are up afterwards."""
+        """Stop, and leave all servers running."""
         self._over.set()
         for thread in self._threads:
             thread.join()

@@ -1,4 +1,4 @@
-"""Very many sessions, put into a store at once: records as the shop leaves them."""
+"""Put very many sessions into a store at once, as the shop would write them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Row(t.NamedTuple):
 
 
 class Population:
-    """Sessions that are told by their numbers."""
+    """Sessions with a number each."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count = count
@@ -46,12 +46,12 @@ class Population:
         self._began = int(time.time())
 
     def token(self, number: int) -> str:
-        """As long, and as unlike any other, as a real one."""
+        """Return a token as long and as random as a real one."""
         digest = hashlib.sha256(f"{self._seed} {number}".encode()).digest()
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
     def values(self, number: int) -> Values:
-        """What it holds. Every second one is logged in."""
+        """Return a session's values. Every second session is logged in."""
         user = f"soak-m{number}-"
         values: Values = {"x0": f"{user}0", "cart": {"hay": {"count": number % 9 + 1}}}
         if number % 2:
@@ -59,7 +59,7 @@ class Population:
         return values
 
     def data(self, number: int) -> bytes:
-        """Its record."""
+        """Return a session's record."""
         nonce = random.Random(number).randbytes(12)
         values: dict[t.Hashable, bytes] = {
             name: _codec.encode(value, name)
@@ -68,11 +68,12 @@ class Population:
         return _codec.dumps(Record(self._began, nonce, values))
 
     def fill(self, server: Server) -> Store:
-        """
-        :returns: the store that they are in.
+        """Fill a store.
+
+        :returns: the store with the sessions.
         """
         store = store_from_url(server.url, "/")
-        # Makes a table where there is to be one.
+        # This creates the table if the store has one.
         store.load("")
         if isinstance(server, RedisServer):
             self._fill_redis(server)
@@ -81,7 +82,7 @@ class Population:
         return store
 
     def lost(self, store: Store, numbers: c.Iterable[int]) -> int:
-        """How many of those that nobody has used are not as they were."""
+        """Return how many unused sessions have changed or are gone."""
         return sum(
             store.load(self.token(number)) != self.data(number) for number in numbers
         )
@@ -121,6 +122,6 @@ class Population:
                 for row in itertools.chain.from_iterable(self._chunks()):
                     owner = storage_key(row.owner) if row.owner else None
                     copy.write_row((row.key, row.data, now + LIFE, owner, now))
-            # As the database does by itself, a little later.
+            # The database would do this itself, a little later.
             connection.execute("VACUUM ANALYZE")
             connection.execute("CHECKPOINT")

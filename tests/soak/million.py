@@ -1,5 +1,6 @@
-"""Very many live sessions, and an hour's worth of requests to them: do the workers'
-memory and the time of an operation stay as they are?
+"""Keep very many live sessions and send them requests for an hour.
+
+The memory of the workers and the time of an operation must not grow.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Measured:
 
     @property
     def tenths(self) -> tuple[float, float]:
-        """Of the worker whose memory grew the most: the median in the second tenth of
-        the requests, and in the last.
+        """Return two medians of the worker whose memory grew the most.
+
+        They are those of the second and of the last tenth of the requests.
         """
         tenth = _SAMPLES // 10
         medians = [
@@ -85,7 +87,7 @@ class Measured:
 
 
 class Visitors:
-    """They use sessions at random: each request is for another one."""
+    """Use sessions at random: each request uses another session."""
 
     def __init__(
         self, people: Population, site: Gunicorn, secret: str, tally: Tally, seed: int
@@ -95,11 +97,11 @@ class Visitors:
         self._seal = NativeFormat().seal([secret.encode()], COOKIE, encrypt=False)
         self._tally = tally
         self._seed = seed
-        # Of those that have been used: the cookie and the model.
+        # The cookie and the model of each used session.
         self.used: dict[int, tuple[str, Model]] = {}
 
     def visit(self, client: int, requests: int) -> None:
-        """What one client sends. No two of them use the same session."""
+        """Send one client's requests. No two clients use the same session."""
         tab = HttpTab(self._site.port)
         chance = random.Random(f"{self._seed} {client}")
         mine = range(client, self._people.count, CLIENTS)
@@ -183,13 +185,16 @@ def measure(
 
 
 def _resident(process: int) -> float:
-    """In MB."""
+    """Return a process's resident memory in MB."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * _PAGE / 1024**2
 
 
 def _times(people: Population, store: Store, seed: int) -> tuple[float, float]:
-    """Of a load and a save, in microseconds. The same record is saved again."""
+    """Return the microseconds of a load and of a save.
+
+    The same record is saved again.
+    """
     chance = random.Random(seed)
     loads, saves = [], []
     for _ in range(_OPERATIONS):
@@ -198,7 +203,7 @@ def _times(people: Population, store: Store, seed: int) -> tuple[float, float]:
         data = store.load(token)
         loaded = time.perf_counter()
         if data is None or data[:1] == b"\0":
-            # Logged out meanwhile.
+            # The session was logged out in the meantime.
             continue
         store.save(token, data, expected=data, max_age=LIFE)
         loads.append(loaded - begun)

@@ -1,9 +1,9 @@
-"""What a session must hold, given the requests that were sent and their answers.
+"""Compute what a session must hold from the requests and their responses.
 
-What a request without an answer did nobody knows: it may have been saved or not, and
-its last command may even be on its way to the store still. So the model keeps every
-state that is possible, and each answer leaves those that it agrees with. If there are
-none, something is wrong.
+Nobody knows what a request without a response did: it may have saved or not, and its
+last command may still be on its way. So the model keeps every possible state, and each
+response removes the states that it contradicts. If no state remains, something is
+wrong.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Sent: t.TypeAlias = tuple[Action, Answer]
 
 
 class ImpossibleError(Exception):
-    """The answers agree with nothing that could have happened."""
+    """No possible state agrees with the responses."""
 
 
 class Model:
-    """The session behind one cookie.
+    """The session of one cookie.
 
-    :ivar states: what it may hold.
+    :ivar states: the values that the session may hold.
     """
 
     def __init__(self) -> None:
@@ -38,21 +38,21 @@ class Model:
 
     @property
     def certain(self) -> bool:
-        """Whether there is a session and it is known what it holds."""
+        """Return whether there is a session with known values."""
         return len(self.states) == 1 and self.states[0] is not None and not self._late
 
     @property
     def vague(self) -> bool:
-        """Whether there is so much doubt that more would make it too much."""
+        """Return whether the model has too many states for more uncertain requests."""
         return len(self._late) > 2 or len(self.states) > 8
 
     @property
     def over(self) -> bool:
-        """Whether there is no session, for certain."""
+        """Return whether there is certainly no session."""
         return self.states == [None]
 
     def holds(self, name: str) -> bool:
-        """Whether it has that name for certain."""
+        """Return whether the session certainly has this name."""
         return all(state is not None and name in state for state in self.states)
 
     def observe(self, sent: c.Sequence[Sent], *, anonymous: bool) -> None:
@@ -112,7 +112,7 @@ class _Case(t.NamedTuple):
 def _outcomes(
     state: State, sent: c.Sequence[Sent], *, anonymous: bool
 ) -> c.Iterator[State]:
-    """What there may be when the requests have taken effect in this order."""
+    """Return the states after the requests took effect in this order."""
     cases = [_Case(state, None)]
     for action, answer in sent:
         cases = [
@@ -157,12 +157,12 @@ def _done(state: State, action: Action) -> State:
 
 
 def _partly_done(state: dict[str, t.Any], action: Action) -> c.Sequence[State]:
-    """What an action without an answer may have left behind the old cookie."""
+    """Return what an action without a response may have left in the old session."""
     return [None] if action.ends else action.steps(state)
 
 
 def _is_written(before: list[State], action: Action, answer: Answer) -> bool:
-    """Whether it has surely changed the record."""
+    """Return whether the action has certainly changed the record."""
     return answer.ok and all(
         state is None or action.ends or _done(state, action) != state
         for state in before

@@ -1,4 +1,4 @@
-"""People at work for a time."""
+"""Run simulated people for some time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A tab of a browser: sends one request at a time, over HTTP or to an application in
-this process.
-"""
+"""Send one request at a time, over HTTP or to an application in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from werkzeug.test import Client
 
 from .actions import Action
 
-#: What the session's cookie is called.
+#: The name of the session's cookie.
 COOKIE = "_buffalo_session"
 
 # Seconds; more than a request needs, whatever is away.
@@ -41,7 +39,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is done and saved."""
+        """Return whether the request succeeded and its session is saved."""
         return self.status in (200, 303)
 
 
@@ -50,7 +48,7 @@ class Tab(t.Protocol):
 
 
 class HttpTab:
-    """Over a connection that is kept alive."""
+    """A tab with a connection that is kept alive."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection(
@@ -76,7 +74,7 @@ class HttpTab:
             status, header = response.status, response.headers["Set-Cookie"]
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            # What a gateway would say of a server that does not answer.
+            # The response of a gateway if the server does not answer.
             status = 504 if isinstance(error, TimeoutError) else None
             text = repr(error)
         ended = time.monotonic()
@@ -87,7 +85,7 @@ class HttpTab:
 
 
 class LocalTab:
-    """To an application in this process."""
+    """A tab that calls an application in this process."""
 
     def __init__(self, app: Flask) -> None:
         self._client = Client(app, use_cookies=False)

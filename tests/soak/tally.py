@@ -1,4 +1,4 @@
-"""What is counted while a soak goes on, and what went wrong."""
+"""Count events during a soak, and collect its problems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOREIGN = "foreign values"
 DOUBLED = "doubled one-time values"
 OTHER = "other errors"
 
-#: None of which may happen.
+#: Problems, which must not happen.
 KINDS = (LOST, RESURRECTED, FOREIGN, DOUBLED, OTHER)
 
 
@@ -61,28 +61,26 @@ class Tally:
 
 
 class Watch:
-    """Remembers what was away when, so that errors can be told from those that had
-    to be.
-    """
+    """Record when a store or worker was away, to tell expected errors from others."""
 
     def __init__(self) -> None:
         self._outages: list[list[float]] = []
         self._endings: list[list[float]] = []
 
     def outage(self) -> t.ContextManager[None]:
-        """The store is away meanwhile."""
+        """Record that the store is away inside this context."""
         return _noting(self._outages)
 
     def ending(self) -> t.ContextManager[None]:
-        """Workers end meanwhile, and close their connections."""
+        """Record that workers end, and close their connections, inside this context."""
         return _noting(self._endings)
 
     def store_was_away(self, begun: float, ended: float) -> bool:
-        """At any time between."""
+        """Return whether the store was away at any time between."""
         return _was_noted(self._outages, begun, ended)
 
     def workers_ended(self, begun: float, ended: float) -> bool:
-        """At any time between."""
+        """Return whether workers ended at any time between."""
         return _was_noted(self._endings, begun, ended)
 
 

@@ -39,8 +39,8 @@ from tests.fuzz.targets import (
     check_session,
     check_settings,
     check_url,
+    distinct,
     sealed_text,
-    told_apart,
 )
 from tests.unit.test_codec import values as python_values
 
@@ -102,11 +102,11 @@ def test_the_cost_is_measured_in_a_separate_process(tmp_path: Path) -> None:
     assert Cost(0, 65).too_much
 
 
-def test_values_are_told_apart() -> None:
-    """Python takes these values for equal, but ``told_apart`` does not."""
+def test_equal_values_of_other_types_are_distinct() -> None:
+    """Python takes these values for equal, but ``distinct`` does not."""
     alike = [1, True, 1.0, 1 + 0j, "1", b"1"]
     zeros = [0.0, -0.0, 0, False, [], (), {}, set(), frozenset()]
-    shown = [repr(told_apart(value)) for value in alike + zeros]
+    shown = [repr(distinct(value)) for value in alike + zeros]
     assert len(set(shown)) == len(shown)
 
 
