@@ -65,7 +65,7 @@ def test_files_written_by_a_cache_of_cachelib_are_read(tmp_path: Path) -> None:
 def test_files_and_folders_are_private_whatever_the_umask(
     tmp_path: Path, umask: int
 ) -> None:
-    """This holds for records, locks, the folder and every parent that the store makes."""
+    """This holds for records, locks, the folder and the parents that the store makes."""
     before = os.umask(umask)
     try:
         store = FileStore(tmp_path / "a/b")
@@ -207,7 +207,7 @@ def test_a_record_lives_as_long_as_the_save_says(
 
 
 def test_a_lifetime_that_is_too_long_for_the_header_never_ends(tmp_path: Path) -> None:
-    """It is neither an error nor does the record expire early."""
+    """The save succeeds, and the record does not expire early."""
     store = FileStore(tmp_path)
     token = store.save(None, b"data", expected=None, max_age=900 * 366 * 86400)
     assert struct.unpack("I", path_of(tmp_path, token).read_bytes()[:4]) == (0,)
