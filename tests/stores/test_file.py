@@ -65,7 +65,7 @@ def test_files_written_by_a_cache_of_cachelib_are_read(tmp_path: Path) -> None:
 def test_files_and_folders_are_private_whatever_the_umask(
     tmp_path: Path, umask: int
 ) -> None:
-    """This holds for records, locks, the folder and the parents that the store makes."""
+    """This holds for records, locks and every folder that the store makes."""
     before = os.umask(umask)
     try:
         store = FileStore(tmp_path / "a/b")

@@ -96,7 +96,7 @@ def test_an_object_that_is_not_an_engine_is_refused_at_once(engine: t.Any) -> No
 
 @pytest.mark.parametrize("dialect", [sqlite, postgresql, mysql])
 def test_the_documented_migration_makes_the_same_table(dialect: t.Any) -> None:
-    """The migration in docs/stores.md and the store make the same columns and indexes."""
+    """The migration is in docs/stores.md. It makes the same columns and indexes."""
     document = (Path(__file__).parents[2] / "docs/stores.md").read_text()
     migration = re.search(r"(?s)```\nimport sqlalchemy.*?```", document)
     assert migration
@@ -121,7 +121,7 @@ def statements_of(table: sa.Table, dialect: t.Any) -> list[str]:
 
 
 def test_pruning_keeps_a_record_that_is_saved_again(tmp_path: Path) -> None:
-    """The save happens after the search for expired records and before their deletion."""
+    """The save happens after the search for expired records, before their deletion."""
     engine = sa.create_engine(f"sqlite:///{tmp_path}/sessions.db")
     store = SQLStore(engine)
     for token in ("one", "two"):

@@ -74,7 +74,7 @@ def test_a_token_is_kept_when_a_record_is_replaced(server_store: Store) -> None:
 def test_a_record_that_changed_is_not_replaced(
     server_store: Store, expected: bytes | None
 ) -> None:
-    """A save compares before it writes, so it never overwrites another request's save."""
+    """A save compares before it writes. It never overwrites another request's save."""
     token = server_store.save(None, b"one", expected=None, max_age=HOUR)
     with pytest.raises(SessionConflictError):
         server_store.save(token, b"mine", expected=expected, max_age=HOUR)

@@ -74,7 +74,7 @@ def test_every_scheme_is_tested() -> None:
 
 @pytest.mark.parametrize("scheme", GOOD)
 def test_a_url_makes_a_store(scheme: str, tmp_path: Path) -> None:
-    """The store opens no connection yet: an application may start before its servers."""
+    """The store opens no connection. An application may start before its servers."""
     url, kind = GOOD[scheme]
     assert isinstance(store_from_url(url, tmp_path), kind)
 
@@ -216,7 +216,7 @@ class TestTimeouts:
 
     @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "valkey", "valkeys"])
     def test_timeouts_of_redis(self, scheme: str) -> None:
-        """They limit connecting and answering. The client repeats no command by itself."""
+        """They limit connecting and answering. The client repeats no command."""
         settings = client_of(GOOD[scheme][0]).connection_pool.connection_kwargs
         assert settings["socket_timeout"] == 2
         if scheme != "unix":
