@@ -251,7 +251,7 @@ class TestRepeating:
 
 
 class Interrupt(BaseException):
-    """Stand for gevent's timeout or a worker's timeout."""
+    """Represent gevent's timeout or a worker's timeout."""
 
 
 def test_an_interrupted_request_closes_its_connection(
