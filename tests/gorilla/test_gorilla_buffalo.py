@@ -300,8 +300,8 @@ def test_a_declared_go_type_limits_a_struct_that_go_stored(go: Peer) -> None:
 def test_flash_messages_of_another_shape_are_refused(value: t.Any) -> None:
     """Buffalo's code requires a []byte with lists of texts."""
     codec = GorillaCodec()
-    was = codec.encode({"a": ["b"]}, "_flash_")
-    for old in (None, was):
+    stored_data = codec.encode({"a": ["b"]}, "_flash_")
+    for old in (None, stored_data):
         with pytest.raises(SessionTypeError, match="a dict of str to list of str"):
             codec.encode(value, "_flash_", old)
 
@@ -327,15 +327,18 @@ def test_values_whose_type_buffalo_requires_keep_that_type(
     not change it.
     """
     codec = GorillaCodec(["github.com/gofrs/uuid.UUID"])
-    for was in (None, codec.encode(good, name)):
+    for stored_data in (None, codec.encode(good, name)):
         for value in bad:
             with pytest.raises(SessionTypeError, match=f"'{name}'.*Buffalo keeps a"):
-                codec.encode(value, name, was)
-        assert codec.decode(codec.encode(good * 2, name, was), name) == good * 2
+                codec.encode(value, name, stored_data)
+        assert codec.decode(codec.encode(good * 2, name, stored_data), name) == good * 2
     # Reading a value that Go stored does not change it.
     for value in bad:
-        was = codec.encode(value, "other")
-        assert codec.encode(codec.decode(was, name), name, was) == was
+        stored_data = codec.encode(value, "other")
+        assert (
+            codec.encode(codec.decode(stored_data, name), name, stored_data)
+            == stored_data
+        )
 
 
 # gofrs/uuid v5

@@ -233,10 +233,10 @@ def test_two_saves_keep_the_creation_date() -> None:
 def test_maps_are_compared_without_their_order() -> None:
     """Go writes maps in a different order each time, at every level."""
     codec = GorillaCodec(["map[string]interface {}"])
-    was = codec.encode({"a": {"x": 1, "y": [2]}, "b": 3}, "n")
+    stored_data = codec.encode({"a": {"x": 1, "y": [2]}, "b": 3}, "n")
     other = {"b": 3, "a": {"y": [2], "x": 1}}
-    assert codec.encode(other, "n", was) == was
-    assert codec.encode({**other, "b": 4}, "n", was) != was
+    assert codec.encode(other, "n", stored_data) == stored_data
+    assert codec.encode({**other, "b": 4}, "n", stored_data) != stored_data
     one = codec.comparable({"a": 1, "b": [{2: {}, "x": {}}]}, "n")
     assert one == codec.comparable({"b": [{"x": {}, 2: {}}], "a": 1}, "n")
     assert one != codec.comparable({"b": [{"x": {}, 3: {}}], "a": 1}, "n")
@@ -293,16 +293,16 @@ def test_values_that_python_compares_as_equal_stay_different(
     one: t.Any, other: t.Any
 ) -> None:
     """Replacing 1 by True is a change."""
-    was = CODEC.encode(one, "n")
-    assert CODEC.encode(other, "n", was) != was
+    stored_data = CODEC.encode(one, "n")
+    assert CODEC.encode(other, "n", stored_data) != stored_data
     assert CODEC.comparable(one, "n") != CODEC.comparable(other, "n")
-    assert CODEC.encode(one, "n", was) == was
+    assert CODEC.encode(one, "n", stored_data) == stored_data
 
 
 def test_assigning_nan_again_is_not_a_change() -> None:
     """This holds although nan does not equal itself."""
-    was = CODEC.encode([float("nan")], "n")
-    assert CODEC.encode([float("nan")], "n", was) == was
+    stored_data = CODEC.encode([float("nan")], "n")
+    assert CODEC.encode([float("nan")], "n", stored_data) == stored_data
 
 
 @pytest.mark.parametrize(
@@ -322,9 +322,9 @@ def test_nan_as_a_key_keeps_its_place_and_type(key: Boxed) -> None:
 
 def test_a_tuple_becomes_a_list() -> None:
     """Assigning the same tuple again is not a change."""
-    was = CODEC.encode((1, (2,)), "n")
-    assert CODEC.decode(was, "n") == [1, [2]]
-    assert CODEC.encode((1, (2,)), "n", was) == was
+    stored_data = CODEC.encode((1, (2,)), "n")
+    assert CODEC.decode(stored_data, "n") == [1, [2]]
+    assert CODEC.encode((1, (2,)), "n", stored_data) == stored_data
 
 
 def test_a_number_that_does_not_fit_is_refused() -> None:
@@ -337,15 +337,15 @@ def test_a_number_that_does_not_fit_is_refused() -> None:
     }
     for go_type, wrong in kinds.items():
         kind = GobType("uint", id=3) if go_type == "uint8" else INT
-        was = entry(kind, go_type, 1)
+        stored_data = entry(kind, go_type, 1)
         for value in wrong:
             with pytest.raises(
                 SessionTypeError, match=f"does not fit into Go's {go_type}"
             ):
-                CODEC.encode(value, "n", was)
-    was = entry(gob_type("slice", "", (INT,)), "[]int8", [1])
+                CODEC.encode(value, "n", stored_data)
+    stored_data = entry(gob_type("slice", "", (INT,)), "[]int8", [1])
     with pytest.raises(SessionTypeError, match=r"session\['n'\]\[1\]: .*int8"):
-        CODEC.encode([1, 200], "n", was)
+        CODEC.encode([1, 200], "n", stored_data)
     with pytest.raises(SessionTypeError, match="float32"):
         CODEC.encode(1e300, "n", entry(GobType("float", id=4), "float32", 1.5))
 
@@ -518,16 +518,20 @@ def test_other_text_types_are_stored_as_str() -> None:
     assert CODEC.decode(CODEC.encode(Lazy(), "n"), "n") == "hello"
     read = CODEC.decode(CODEC.encode(Markup("<b>"), "n"), "n")
     assert (type(read), read) == (str, "<b>")
-    was = entry(STRING, "main.Color", "red")
-    assert CODEC.encode(Markup("x"), "n", was) == entry(STRING, "main.Color", "x")
+    stored_data = entry(STRING, "main.Color", "red")
+    assert CODEC.encode(Markup("x"), "n", stored_data) == entry(
+        STRING, "main.Color", "x"
+    )
 
 
 def test_a_go_string_may_hold_any_bytes() -> None:
     """The bytes stay the same, also under another name."""
-    was = b"\0\0\x06string\x0c\x04\x00\x02\xff\xfe"
-    read = CODEC.decode(was, "n")
+    stored_data = b"\0\0\x06string\x0c\x04\x00\x02\xff\xfe"
+    read = CODEC.decode(stored_data, "n")
     assert read == "\udcff\udcfe"
-    assert CODEC.encode(read, "n", was) == CODEC.encode(read, "m") == was
+    assert (
+        CODEC.encode(read, "n", stored_data) == CODEC.encode(read, "m") == stored_data
+    )
 
 
 # Names
@@ -808,10 +812,10 @@ def test_structs_beside_a_deleted_one_keep_their_types() -> None:
 )
 def test_malformed_flash_messages_are_ignored(raw: bytes) -> None:
     """They cause no exception, and stay until a message is added."""
-    was = CODEC.encode(raw, "other")
-    assert CODEC.decode(was, "_flash_") == {}
-    assert CODEC.encode({}, "_flash_", was) == was
-    added = CODEC.encode({"a": ["b"]}, "_flash_", was)
+    stored_data = CODEC.encode(raw, "other")
+    assert CODEC.decode(stored_data, "_flash_") == {}
+    assert CODEC.encode({}, "_flash_", stored_data) == stored_data
+    added = CODEC.encode({"a": ["b"]}, "_flash_", stored_data)
     assert CODEC.decode(added, "other") == b'{"a":["b"]}'
 
 
@@ -964,7 +968,7 @@ def check_harmless(data: bytes) -> None:
     """Check that the bytes are rejected, or that each value is read or refused, within
     a second.
     """
-    begun = time.perf_counter()
+    start = time.perf_counter()
     try:
         record = CODEC.loads(data)
     except RejectedError as error:
@@ -977,7 +981,7 @@ def check_harmless(data: bytes) -> None:
             continue
         CODEC.encode(value, name, raw)
     CODEC.dumps(record)
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
@@ -1146,6 +1150,6 @@ def test_types_shared_by_many_names_cost_little() -> None:
 
 
 def _seconds_to_load(data: bytes) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     CODEC.loads(data)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start

@@ -217,7 +217,7 @@ def test_an_untouched_permanent_session_is_refreshed(
 def test_an_untouched_session_is_not_loaded_before_its_refresh_is_due(
     clock: Clock,
 ) -> None:
-    """The cookie says when it was sealed, so the store need not be asked."""
+    """The cookie says when it was sealed, so the store is not read."""
     counting = Counting(MemoryStore())
     client = times(counting)
     client.get("/login")

@@ -80,8 +80,8 @@ class PythonSide:
         """Return the cookie after assigning values to some names."""
         record = self.record(cookie)
         for name, value in values.items():
-            was = record.values.get(name)
-            record.values[name] = self.codec.encode(value, name, was)
+            stored_data = record.values.get(name)
+            record.values[name] = self.codec.encode(value, name, stored_data)
         return self.cookie(record)
 
 
@@ -127,9 +127,9 @@ def test_gos_values_stay_unchanged_beside_a_new_value(go: Peer, value: Node) -> 
     side = PythonSide()
     cookie = cookie_or_reject(go, {"a": value, "b": value})
     record = side.record(cookie)
-    for name, was in list(record.values.items()):
-        read = side.codec.decode(was, name)
-        assert side.codec.encode(read, name, was) == was
+    for name, stored_data in list(record.values.items()):
+        read = side.codec.decode(stored_data, name)
+        assert side.codec.encode(read, name, stored_data) == stored_data
     record.values["new"] = side.codec.encode("x", "new")
     expected = go.values(cookie, KEYS)
     assert go.values(side.cookie(record), KEYS) == {**expected, "new": string("x")}

@@ -343,8 +343,8 @@ def test_a_record_that_is_deleted_during_a_save_stays_deleted(
     for cache in caches:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            begun, store = CacheStore(cache), CacheStore(cache)
-            token = begun.save(None, b"data", expected=None, max_age=HOUR)
+            store = CacheStore(cache)
+            token = store.save(None, b"data", expected=None, max_age=HOUR)
             cache.deleting = threading.Thread(target=store.delete, args=[token])
             slow = CacheStore(cache)
         slow.save(token, b"new", expected=b"data", max_age=HOUR)

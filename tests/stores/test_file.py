@@ -166,15 +166,15 @@ def test_a_missing_folder_is_an_error_and_not_a_missing_record(tmp_path: Path) -
     """Every method raises the error, which does not contain the path."""
     store = FileStore(tmp_path / "sessions")
     (tmp_path / "sessions").rmdir()
-    asks: list[t.Callable[[], object]] = [
+    calls: list[t.Callable[[], object]] = [
         lambda: store.load("token"),
         lambda: store.save(None, b"data", expected=None, max_age=HOUR),
         lambda: store.save("token", b"data", expected=None, max_age=HOUR),
         lambda: store.delete("token"),
     ]
-    for ask in asks:
+    for call in calls:
         with pytest.raises(SessionStoreError, match="No such file") as caught:
-            ask()
+            call()
         assert str(tmp_path) not in str(caught.value)
 
 
@@ -195,13 +195,13 @@ def test_a_record_lives_as_long_as_the_save_says(
 ) -> None:
     """It never ends early, and at most a second late."""
     store = FileStore(tmp_path)
-    begun = 1_800_000_000
-    monkeypatch.setattr("time.time", lambda: begun)
+    start = 1_800_000_000
+    monkeypatch.setattr("time.time", lambda: start)
     token = store.save(None, b"one", expected=None, max_age=9)
     store.save(token, b"two", expected=b"one", max_age=life)
-    monkeypatch.setattr("time.time", lambda: begun + life)
+    monkeypatch.setattr("time.time", lambda: start + life)
     assert store.load(token) == b"two"
-    monkeypatch.setattr("time.time", lambda: begun + life + 1.25)
+    monkeypatch.setattr("time.time", lambda: start + life + 1.25)
     assert store.load(token) is None
     assert store.prune() == 1
 
@@ -259,13 +259,13 @@ def test_a_lock_that_another_process_holds_is_an_error(
         assert holder.stdout
         assert holder.stdout.readline() == b"locked\n"
         assert store.load(token) == b"two"
-        asks: list[t.Callable[[], object]] = [
+        calls: list[t.Callable[[], object]] = [
             lambda: store.save(token, b"three", expected=b"two", max_age=HOUR),
             lambda: store.delete(token),
         ]
-        for ask in asks:
+        for call in calls:
             with pytest.raises(SessionStoreError, match="waiting for the session's lo"):
-                ask()
+                call()
         holder.kill()
     store.save(token, b"three", expected=b"two", max_age=HOUR)
 

@@ -149,7 +149,7 @@ def test_a_lifetime_of_more_than_a_month_is_sent_as_a_date(
 ) -> None:
     """memcached reads a number above 30 days as a date. No record ends early."""
     monkeypatch.setattr("time.time", lambda: 1_800_000_000)
-    with Answering(b"END\r\n", b"STORED\r\n") as server:
+    with FakeServer(b"END\r\n", b"STORED\r\n") as server:
         server.store.save("token", b"data", expected=None, max_age=life)
     assert server.commands[1].split()[3] == b"%d" % sent
 
@@ -163,7 +163,7 @@ def test_a_record_that_is_too_large_is_an_error(port: int) -> None:
     assert store.load(token) == b"data"
 
 
-class Answering:
+class FakeServer:
     """Serve the given answers, one for each command.
 
     :param answers: b"" closes the connection instead. None sends no answer at all.
@@ -181,7 +181,7 @@ class Answering:
         )
         self.store = MemcachedStore(self.client)
 
-    def __enter__(self) -> Answering:
+    def __enter__(self) -> FakeServer:
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
@@ -205,7 +205,7 @@ class Answering:
                         connection.sendall(answer or b"")
 
 
-def value(data: bytes) -> bytes:
+def answer_to_gets(data: bytes) -> bytes:
     """Return the server's answer to ``gets``."""
     key = (PREFIX + storage_key("token")).encode()
     return b"VALUE %s 0 %d 7\r\n%s\r\nEND\r\n" % (key, len(data), data)
@@ -218,34 +218,41 @@ def names(commands: list[bytes]) -> list[bytes]:
 class TestRepeating:
     def test_a_write_without_an_answer_is_not_repeated(self) -> None:
         """The write may have succeeded, and the server may be slow."""
-        with Answering(b"END\r\n", None) as server, pytest.raises(SessionStoreError):
+        with FakeServer(b"END\r\n", None) as server, pytest.raises(SessionStoreError):
             server.store.save("token", b"data", expected=None, max_age=HOUR)
         assert names(server.commands) == [b"gets", b"add"]
 
     def test_a_write_recognizes_its_own_first_attempt(self) -> None:
         """The server stored the record, but the connection broke before its answer."""
-        with Answering(b"END\r\n", value(b"one"), b"", value(b"two")) as server:
+        with FakeServer(
+            b"END\r\n", answer_to_gets(b"one"), b"", answer_to_gets(b"two")
+        ) as server:
             assert server.store.load("other") is None
             server.store.save("token", b"two", expected=b"one", max_age=HOUR)
         assert names(server.commands) == [b"get", b"gets", b"cas", b"gets"]
 
     def test_a_repeated_write_recognizes_another_requests_write(self) -> None:
         """Another request saved while the connection was broken. That is a conflict."""
-        with Answering(b"END\r\n", value(b"one"), b"", value(b"theirs")) as server:
+        with FakeServer(
+            b"END\r\n", answer_to_gets(b"one"), b"", answer_to_gets(b"theirs")
+        ) as server:
             server.store.load("other")
             with pytest.raises(SessionConflictError):
                 server.store.save("token", b"two", expected=b"one", max_age=HOUR)
 
     def test_equal_bytes_that_were_there_before_are_a_conflict(self) -> None:
         """Only a repeated write may accept its own bytes."""
-        with Answering(value(b"two")) as server, pytest.raises(SessionConflictError):
+        with (
+            FakeServer(answer_to_gets(b"two")) as server,
+            pytest.raises(SessionConflictError),
+        ):
             server.store.save("token", b"two", expected=b"one", max_age=HOUR)
 
     def test_a_new_connection_that_breaks_is_an_error(self) -> None:
         """The store replaces only connections of the pool. Otherwise it would repeat
         the command for ever.
         """
-        with Answering(b"", b"", b"") as server, pytest.raises(SessionStoreError):
+        with FakeServer(b"", b"", b"") as server, pytest.raises(SessionStoreError):
             server.store.load("token")
         assert len(server.commands) == 1
 
@@ -263,7 +270,7 @@ def test_an_interrupted_request_closes_its_connection(
     client = PooledClient(("127.0.0.1", port), default_noreply=False, max_pool_size=1)
     store = MemcachedStore(client)
     token = store.save(None, b"data", expected=None, max_age=HOUR)
-    for name, ask in (
+    for name, call in (
         ("get", lambda: store.load(token)),
         ("gets", lambda: store.save(token, b"x", expected=b"y", max_age=HOUR)),
         ("delete", lambda: store.delete(token)),
@@ -279,7 +286,7 @@ def test_an_interrupted_request_closes_its_connection(
         with monkeypatch.context() as patch:
             patch.setattr(Client, name, interrupted)
             with pytest.raises(Interrupt):
-                ask()
+                call()
         assert [connection.sock for connection in closed] == [None]
         assert client.client_pool.used == ()
     assert store.load(token) == b"data"

@@ -109,7 +109,7 @@ def test_any_text_may_be_an_unhashed_token(client: t.Any) -> None:
     assert client.keys("plain:*") == [b"plain:\xed\xa0\x80"]
 
 
-class Refusing:
+class RefusingClient:
     """Wrap a client whose server refuses one command."""
 
     def __init__(self, client: t.Any, refused: str) -> None:
@@ -123,7 +123,7 @@ class Refusing:
 
 
 @pytest.mark.parametrize(
-    ("refused", "doing", "ask"),
+    ("refused", "operation", "call"),
     [
         ("GET", "read", lambda store: store.load("token")),
         (
@@ -140,14 +140,16 @@ class Refusing:
     ],
 )
 def test_an_error_names_the_operation_that_failed(
-    client: t.Any, refused: str, doing: str, ask: c.Callable[[RedisStore], object]
+    client: t.Any, refused: str, operation: str, call: c.Callable[[RedisStore], object]
 ) -> None:
     """The error repeats the server's message."""
     # The owner's index has a session whose record is gone.
     RedisStore(client, prefix="refusing:").own("gone", "ann", max_age=HOUR)
-    store = RedisStore(Refusing(client, refused), prefix="refusing:")
-    with pytest.raises(SessionStoreError, match=f"^Redis: cannot {doing}: not allowed"):
-        ask(store)
+    store = RedisStore(RefusingClient(client, refused), prefix="refusing:")
+    with pytest.raises(
+        SessionStoreError, match=f"^Redis: cannot {operation}: not allowed"
+    ):
+        call(store)
 
 
 def test_a_new_record_may_be_written_twice(client: t.Any) -> None:
@@ -222,19 +224,19 @@ def test_sessions_survive_the_death_of_the_master(servers: Servers) -> None:
         with redis.Redis(port=master.port) as client:
             assert client.wait(1, 5000) == 1
         master.stop()
-        lost: list[float] = []
+        failed: list[float] = []
 
         def answers() -> bool:
-            begun = time.monotonic()
+            start = time.monotonic()
             try:
                 return desk.values(cookie) == {"a": 1}
             except SessionStoreError:
-                lost.append(time.monotonic() - begun)
+                failed.append(time.monotonic() - start)
                 return False
 
         wait_for(answers, 30)
-    assert lost
-    assert max(lost) < 8
+    assert failed
+    assert max(failed) < 8
     session = desk.session(cookie)
     session["b"] = 2
     session.save()

@@ -348,7 +348,7 @@ def test_large_records_fit(engine: sa.Engine, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("doing", "ask"),
+    ("operation", "call"),
     [
         ("read", lambda store: store.load("token")),
         (
@@ -364,14 +364,14 @@ def test_large_records_fit(engine: sa.Engine, name: str) -> None:
     ],
 )
 def test_an_error_names_the_operation_that_failed(
-    tmp_path: Path, doing: str, ask: t.Callable[[SQLStore], object]
+    tmp_path: Path, operation: str, call: t.Callable[[SQLStore], object]
 ) -> None:
     """The error repeats the database's message."""
     store = SQLStore(sa.create_engine(f"sqlite:///{tmp_path}/missing/app.db"))
     with pytest.raises(
-        SessionStoreError, match=f"^SQL: cannot {doing}: unable to open"
+        SessionStoreError, match=f"^SQL: cannot {operation}: unable to open"
     ):
-        ask(store)
+        call(store)
 
 
 def test_no_password_is_in_an_error() -> None:
