@@ -132,9 +132,7 @@ def test_a_slow_request_does_not_revive_a_session(
 
 
 def test_one_of_many_processes_renews_an_id(shared: str, pool: Executor) -> None:
-    """All had loaded the session before. No change is lost, and all send the new id. The
-    old id leads to the session.
-    """
+    """No change is lost, and all send the new id. The old id leads to the session."""
     store = f"renewing+{shared}"
     cookie = begin(store)
     start = time.time() + 4.5
