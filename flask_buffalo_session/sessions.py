@@ -89,7 +89,7 @@ class Session(SessionMixin):
             return default
         work = self._writable()
         if not work.backend.claims or name not in work.tracker.stored:
-            return self.pop(name, default)
+            return self.pop(name)
         value = work.claim(name)
         return default if value is MISSING else value
 
