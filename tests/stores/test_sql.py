@@ -359,7 +359,7 @@ def test_large_records_fit(engine: sa.Engine, name: str) -> None:
         ("delete", lambda store: store.revoke("id")),
         ("delete", lambda store: store.prune()),
         ("write", lambda store: store.own("token", "ann", max_age=HOUR)),
-        ("read", lambda store: store.owned("ann")),
+        ("read", lambda store: list(store.owned("ann"))),
         ("report its state", lambda store: store.check_health()),
     ],
 )
