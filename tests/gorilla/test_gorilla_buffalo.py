@@ -126,8 +126,8 @@ def test_go_finds_every_field_of_a_new_dataclass(go: Peer) -> None:
 
 
 def test_a_struct_that_go_stored_overrides_the_annotations(go: Peer) -> None:
-    """The session holds such a struct, also inside another value. Its fields have Go's
-    own types.
+    """Python uses Go's field types if the session holds such a struct, even inside
+    another value.
     """
 
     @dataclass

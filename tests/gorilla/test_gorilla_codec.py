@@ -713,7 +713,7 @@ def test_a_map_with_keys_that_python_cannot_represent_is_kept() -> None:
 
 @pytest.mark.usefixtures("own_registry")
 def test_dataclasses_represent_structs() -> None:
-    """A struct has its full name, a pointer's name, or a short name inside another
+    """Go gives a struct its full name, a pointer's name, or a short name inside another
     value.
     """
 

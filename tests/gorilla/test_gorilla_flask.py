@@ -304,7 +304,7 @@ def test_values_of_flask_login_and_flask_wtf_are_stored() -> None:
         assert codec.decode(codec.encode(value, name), name) == value
 
 
-def test_the_setting_is_a_name_or_an_object() -> None:
+def test_the_setting_accepts_the_name_of_the_format() -> None:
     """``SESSION_FORMAT = "gorilla"`` makes a GorillaFormat."""
     app = make_app(SESSION_FORMAT="gorilla")
     assert type(app.session_interface.config.format) is GorillaFormat  # type: ignore[attr-defined]

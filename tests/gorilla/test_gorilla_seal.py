@@ -106,7 +106,7 @@ def test_without_keys_the_secrets_are_the_hash_keys() -> None:
 
 @pytest.mark.parametrize("kind", ["token", "record"])
 def test_two_pairs_may_share_a_hash_key(kind: str) -> None:
-    """The MAC fits both pairs. The pair whose block key decrypts the value is used."""
+    """The MAC fits every pair. Only the block key that was used gives a valid value."""
     token = "A" * 43
     if kind == "record":
         codec = GorillaCodec()

@@ -165,7 +165,7 @@ def test_the_store_keeps_the_promises_of_a_store(shared: Shared) -> None:
     "token", ["", "x", "../../etc/passwd", "a\0b", "\u00fc", "\ud800", "x" * 300, "*"]
 )
 def test_a_malformed_token_is_not_found(shared: Shared, token: str) -> None:
-    """The token reaches no file or key outside the store, even in a signed cookie."""
+    """A token with a path or a pattern reaches no file or key outside the store."""
     assert shared.store.load(token) is None
     shared.store.delete(token)
     with pytest.raises(SessionConflictError):

@@ -479,7 +479,7 @@ def test_sqlites_files_are_private_whatever_the_umask(
 def test_the_class_is_imported_at_its_first_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Importing the package does not import SQLAlchemy."""
+    """Without SQLAlchemy, the first use raises an error that names the extra."""
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     monkeypatch.delitem(sys.modules, "flask_buffalo_session.stores.sql")
     monkeypatch.delattr(flask_buffalo_session.stores, "sql")
