@@ -1,5 +1,6 @@
-"""What sessions cost a request, measured. ``python -m benchmarks`` runs it all
-and puts the tables into ``docs/performance.md``.
+"""Measure what sessions cost a request.
 
-To compare more, add a :class:`.suite.Suite` to :data:`.suites.SUITES`.
+``python -m benchmarks`` runs all measurements and writes the tables into
+``docs/performance.md``. To compare more, add a :class:`.suite.Suite` to
+:data:`.suites.SUITES`.
 """

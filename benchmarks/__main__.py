@@ -1,7 +1,7 @@
-"""Measure and put the tables into ``docs/performance.md``.
+"""Measure, and write the tables into ``docs/performance.md``.
 
-``python -m benchmarks`` measures everything, ``python -m benchmarks SECTION ...`` only
-the sections named: cookies, gorilla, stores, growth.
+``python -m benchmarks`` measures everything. ``python -m benchmarks SECTION ...``
+measures only the named sections: cookies, gorilla, stores, growth.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def _put(name: str, measured: str) -> None:
 def _formats(suite: Suite) -> str:
     parts = [_versions(*_FOR_FORMATS, programs=(shutil.which("valgrind"),))]
     if instructions.available():
-        _say(f"{suite.title}: counting instructions, which takes minutes.")
+        _log(f"{suite.title}: counting instructions, which takes minutes.")
         results = instructions.measure(suite)
         parts.append(report.tables(suite, "instructions", results))
     else:
-        _say(_NO_VALGRIND)
+        _log(_NO_VALGRIND)
         parts.append(_NO_VALGRIND)
-    _say(f"{suite.title}: measuring wall time.")
+    _log(f"{suite.title}: measuring wall time.")
     parts.append(report.tables(suite, "wall time", wall.measure(suite)))
     return "\n\n".join(parts)
 
@@ -96,7 +96,7 @@ def _stores() -> str:
 def _added_by_stores(suites: list[Suite]) -> str:
     results = []
     for suite in suites:
-        _say(f"{suite.title}: measuring wall time.")
+        _log(f"{suite.title}: measuring wall time.")
         results.append((suite, wall.measure(suite)[suite.name]))
     return report.stores_table(results)
 
@@ -106,7 +106,7 @@ def _counted(suites: list[Suite]) -> str:
     counts: list[tuple[operations.Count, dict[Case, tuple[float, float]]]] = []
     for count in operations.COUNTS:
         if count.suite in names:
-            _say(f"{count.title}: counting.")
+            _log(f"{count.title}: counting.")
             cases = SUITES[count.suite].cases
             counts.append(
                 (count, {case: operations.measure(count, case) for case in cases})
@@ -120,7 +120,7 @@ def _growth() -> str:
         if problem := places.missing(backend.modules, backend.programs):
             skipped.append(_skipped(backend.title, problem))
             continue
-        _say(f"{backend.title}: filling it, and measuring how it grows.")
+        _log(f"{backend.title}: filling it, and measuring how it grows.")
         measured[backend.title] = growth.measure(backend)
     parts = [_versions(*_FOR_GROWTH, programs=places.programs("redis", "postgresql"))]
     if measured:
@@ -131,7 +131,7 @@ def _growth() -> str:
 
 def _skipped(title: str, problem: str) -> str:
     sentence = f"{title} was not measured: {problem}."
-    _say(sentence)
+    _log(sentence)
     return sentence
 
 
@@ -147,12 +147,13 @@ def _versions(*packages: str, programs: tuple[str | None, ...] = ()) -> str:
 def _program_version(program: str | None) -> str | None:
     if program is None:
         return None
-    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
-    found = re.search(r"\d+\.[\d.]*\d", said)
+    command = [program, "--version"]
+    output = subprocess.run(command, capture_output=True, text=True).stdout
+    found = re.search(r"\d+\.[\d.]*\d", output)
     return f"{Path(program).name} {found[0]}" if found else None
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

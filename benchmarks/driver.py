@@ -1,6 +1,4 @@
-"""One application with one contender, and requests to it, checked to be what
-their case says.
-"""
+"""Send requests to an application with one contender, and check the responses."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from werkzeug.test import EnvironBuilder
 from .payloads import NESTED, PAYLOADS, READ, WRITTEN, Payload
 from .suite import CASES, Case, Contender
 
-# What a browser sends beside the cookie.
+# The headers that a browser sends beside the cookie.
 _HEADERS = {
     "Host": "shop.example",
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101",
@@ -30,13 +28,13 @@ Environ: t.TypeAlias = dict[str, t.Any]
 
 
 class WrongAnswerError(Exception):
-    """A case does not do what it says, so measuring it would mean nothing."""
+    """Raised if a case does not do what its title says."""
 
 
 class Driver:
-    """Sends requests to a contender, in process.
+    """Send requests to a contender, in this process.
 
-    :raises WrongAnswerError: a case does not do what it says.
+    :raises WrongAnswerError: a case does not do what its title says.
     """
 
     def __init__(self, contender: Contender, payload: str) -> None:
@@ -51,7 +49,7 @@ class Driver:
                 self._check(case)
 
     def run(self, case: Case, requests: int) -> None:
-        """Send so many requests."""
+        """Send this number of requests."""
         app, answer, environ = self._app, self._answer, self._environs[case]
         for _ in itertools.repeat(None, requests):
             body = app(environ.copy(), answer)
@@ -94,7 +92,7 @@ class Driver:
         if case.view == "/write":
             after = cookie or environ.get("HTTP_COOKIE")
             written = self._get(_environ("/written", after))
-            self._expect(case, written == body, "what was written is not there")
+            self._expect(case, written == body, "the written value is missing")
             again = self._get(environ.copy())
             self._expect(case, again != body, "the same was written again")
 
@@ -131,7 +129,7 @@ def _make_app(contender: Contender, payload: Payload) -> Flask:
     app = Flask("benchmarks")
     app.config["SECRET_KEY"] = "9d5e0c5b7e1f4b0f8a6c2d3e4f506172"
     contender.install(app)
-    # As many digits each time, and never the value there is.
+    # Each number has four digits and differs from the stored value.
     numbers = itertools.cycle(range(1001, 2000))
 
     @app.get("/seed/<kind>")

@@ -1,4 +1,4 @@
-"""What a request costs without sessions."""
+"""Measure what a request costs without sessions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from flask.sessions import SessionInterface, SessionMixin
 from .suite import Contender
 
 
-class _Nothing(dict[str, t.Any], SessionMixin):
-    """A session that is neither opened nor saved."""
+class _NullSession(dict[str, t.Any], SessionMixin):
+    """Represent a session that is neither opened nor saved."""
 
 
 class FloorInterface(SessionInterface):
-    """Does nothing at all: what a request costs without sessions. Its one dict
-    stands in for the values that views read and write.
+    """Open and save nothing, so a request costs what it costs without sessions. One
+    dict holds the values that the views read and write.
     """
 
     def __init__(self) -> None:
-        self._session = _Nothing()
+        self._session = _NullSession()
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin:
         return self._session

@@ -1,5 +1,5 @@
-"""How the time of one operation grows with the number of sessions. Stores that differ
-only in how many they hold take turns in one process.
+"""Measure how the time of one operation grows with the number of sessions. Stores of
+different sizes take turns in one process.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from .payloads import PAYLOADS
 SIZES = (1_000, 100_000, 1_000_000)
 OPERATIONS = ("load", "save")
 
-#: At most so many times what it takes among the fewest.
+#: The highest ratio to the time in the smallest store.
 GOAL = 1.3
 
-# A batch is long enough for what a database puts off, such as a checkpoint, to fall
-# into each.
+# A batch is long enough that a database does its delayed work, such as a checkpoint, in
+# each batch.
 _BATCH = 250
 _ROUNDS = 40
 _CHUNK = 10_000
 
 _MAX_AGE = 14 * 24 * 3600
 
-# To a store a record is opaque; this one is as long as any of a small session.
+# A store does not read a record. This record is as long as a small session's.
 _RECORD = json.dumps(PAYLOADS["S"]).encode()
 
 
 @dataclass(frozen=True)
 class Backend:
-    """
-    :param filled: a store that holds so many sessions.
+    """Describe a store to measure.
+
+    :param filled: returns a store that holds the given number of sessions.
     :param programs: servers that must be installed.
     """
 
@@ -53,12 +54,12 @@ class Backend:
     programs: tuple[str, ...] = ()
 
 
-#: For each operation and size: times the time it takes among the fewest.
+#: For each operation and size: the ratio to the time in the smallest store.
 Growth: t.TypeAlias = dict[str, dict[int, float]]
 
 
 class LostSessionError(Exception):
-    """A session that was put into the store is not there."""
+    """Raised if the store does not find a session that was put into it."""
 
 
 def measure(backend: Backend) -> Growth:
@@ -83,7 +84,7 @@ def _ratios(rounds: list[list[float]]) -> dict[int, float]:
 
 
 class _Sampled:
-    """Operations on sessions of a store chosen at random."""
+    """Load and save randomly chosen sessions of a store."""
 
     def __init__(self, store: Store, size: int) -> None:
         self._store = store
@@ -93,7 +94,7 @@ class _Sampled:
         self._numbers = itertools.cycle(range(1000, 10_000))
 
     def load(self, operations: int) -> float:
-        """Seconds taken."""
+        """Return the seconds that the operations took."""
         tokens, load = self._tokens(operations), self._store.load
         start = time.perf_counter()
         records = [load(token) for token in tokens]
@@ -104,7 +105,7 @@ class _Sampled:
         return taken
 
     def save(self, operations: int) -> float:
-        """Seconds taken."""
+        """Return the seconds that the operations took."""
         jobs = [self._change(token) for token in self._tokens(operations)]
         save = self._store.save
         start = time.perf_counter()
@@ -117,7 +118,7 @@ class _Sampled:
 
     def _change(self, token: str) -> tuple[str, bytes, bytes]:
         old = self._records.get(token, _RECORD)
-        # As long as the old one.
+        # The new record is as long as the old one.
         new = _RECORD[:-5] + b"%d}" % next(self._numbers)
         self._records[token] = new
         return token, old, new
@@ -128,8 +129,8 @@ def _token(number: int) -> str:
 
 
 def _rows(size: int) -> c.Iterator[tuple[str, bytes, int]]:
-    """Keys, records, and for how many seconds they live: sessions last used at any
-    time before.
+    """Yield the keys, the records and their lifetimes in seconds. The sessions were
+    last used at different times.
     """
     for number in range(size):
         age = number * (_MAX_AGE - 3600) // size
@@ -145,7 +146,7 @@ def _chunks(size: int) -> c.Iterator[list[tuple[str, bytes, int]]]:
 def _filled_redis(size: int) -> Store:
     from redis import Redis
 
-    # A database of the server for each size.
+    # Each size has its own database on the server.
     url = places.redis().url.removesuffix("0") + str(SIZES.index(size) + 1)
     with Redis.from_url(url) as client:
         for chunk in _chunks(size):
@@ -161,13 +162,13 @@ def _filled_sqlite(size: int) -> Store:
 
     path = places.folder("growth") / "sessions.db"
     store = store_from_url(f"sqlite:///{path}", "/")
-    # Makes the table.
+    # The first use makes the table.
     store.load("")
     now = int(time.time())
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
             "INSERT INTO buffalo_sessions (id, data, expires) VALUES (?, ?, ?)",
-            # In the order of the index, which is much faster.
+            # Inserting in the order of the index is much faster.
             sorted((key, data, now + life) for key, data, life in _rows(size)),
         )
     return store
@@ -181,7 +182,7 @@ def _filled_postgres(size: int) -> Store:
         connection.execute(f"CREATE DATABASE {name}")
     url = server.plain_url.removesuffix("postgres") + name
     store = store_from_url(url, "/")
-    # Makes the table.
+    # The first use makes the table.
     store.load("")
     now = int(time.time())
     with psycopg.connect(url, autocommit=True) as connection:
@@ -190,7 +191,7 @@ def _filled_postgres(size: int) -> Store:
         ) as copy:
             for key, data, life in _rows(size):
                 copy.write_row((key, data, now + life))
-        # As the database does by itself, a little later.
+        # The database does this itself later. It would disturb the measurement.
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
     return store

@@ -1,10 +1,10 @@
-"""Instructions a request takes, counted by callgrind: they hardly depend on
-what else the machine does, nor on which machine it is.
+"""Count the instructions of a request with callgrind. The counts hardly depend on the
+machine or on its other work.
 
-``valgrind ... python -m benchmarks.instructions SUITE NAME`` is the process that
-is counted. It marks where a count begins and ends by calling a C function that
-nothing else calls and before which callgrind writes down what it has counted
-since the last time.
+``valgrind ... python -m benchmarks.instructions SUITE NAME`` is the process whose
+instructions are counted. It calls a C function that nothing else calls where a count
+begins and ends. Before each call, callgrind writes what it has counted since the last
+call.
 """
 
 from __future__ import annotations
@@ -30,21 +30,20 @@ _WARM_UP = 150
 
 _MARKER = "getloadavg"
 
-# Where objects lie decides which of them meet in the interpreter's caches, worth
-# up to 1 % of a request. So each contender shares a process with a floor, and is
-# counted several times, after so many more environment variables, which move all
-# that is allocated later.
+# The addresses of objects affect the interpreter's caches, and change a count by up to
+# 1 %. So each contender shares a process with a floor. It is counted several times,
+# each time with more environment variables, which move all later allocations.
 _LAYOUTS = (0, 37, 148)
 
 
 def available() -> bool:
-    """Whether valgrind is installed."""
+    """Return whether valgrind is installed."""
     return shutil.which("valgrind") is not None
 
 
 def measure(suite: Suite) -> Results:
-    """As many contenders at once as there are processors. The spread is half the
-    distance between counts of the same, in parts of it.
+    """Count as many contenders at once as there are processors. The spread is half the
+    distance between the counts of one contender, divided by their median.
     """
     names = ["peer", *suite.ours]
     jobs = list(itertools.product(names, _LAYOUTS))
@@ -72,7 +71,7 @@ def _ratio(values: tuple[float, ...]) -> Ratio:
 
 
 def _count(suite: Suite, name: str, layout: int) -> list[float]:
-    """For each point times the floor, in a process of its own."""
+    """Return a ratio to the floor for each point, counted in a process of its own."""
     padding = {f"BENCHMARKS_LAYOUT_{number}": "" for number in range(layout)}
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
@@ -93,7 +92,7 @@ def _count(suite: Suite, name: str, layout: int) -> list[float]:
         )
         parts = sorted(Path(folder).glob("out.*"), key=_number)
         totals = [_total(part) for part in parts]
-    # Every other one is what came before a mark that begins a count.
+    # Every other part holds what ran before a count began.
     if len(totals) != 4 * len(suite.points()):
         raise ValueError(f"callgrind wrote {len(totals)} parts")
     floors, contenders = totals[1::4], totals[3::4]

@@ -1,4 +1,6 @@
-"""What a request asks of a store, counted where it is answered."""
+"""Count the operations that a request executes in a store. The server or the driver
+counts them.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ _Work = c.Callable[[], None]
 
 @dataclass(frozen=True)
 class Count:
-    """Something that is counted.
+    """Describe what to count.
 
     :param suite: the name of the suite whose contenders send the requests.
-    :param count: how many there are while it does the work.
-    :param goals: how many of them ours may ask for in a request.
+    :param count: runs the work and returns how many operations it needed.
+    :param goals: the highest number of operations for a request to our store.
     """
 
     title: str
@@ -33,7 +35,7 @@ class Count:
 
 
 def measure(count: Count, case: Case) -> tuple[float, float]:
-    """The peer's for each request, and ours."""
+    """Return the operations of a request: the peer's and ours."""
     suite = SUITES[count.suite]
     peer, ours = (
         _per_request(count, suite, name, case) for name in ("peer", suite.name)
@@ -53,8 +55,8 @@ def _driver(suite: str, name: str) -> Driver:
 
 
 def _redis_requests(work: _Work) -> int:
-    """How often Redis has read from a connection. None of the requests is so long
-    that it takes two goes.
+    """Return how often Redis read from a connection. Redis reads each of these requests
+    at once.
     """
     from redis import Redis
 
@@ -62,12 +64,12 @@ def _redis_requests(work: _Work) -> int:
         before = client.info("stats")["total_reads_processed"]
         work()
         after = client.info("stats")["total_reads_processed"]
-    # The second question was read too.
+    # Redis also read the second INFO command.
     return int(after - before - 1)
 
 
 def _redis_commands(work: _Work) -> int:
-    """Commands run, also by scripts."""
+    """Return how many commands Redis ran, also those inside scripts."""
     from redis import Redis
 
     def calls() -> int:
@@ -81,7 +83,7 @@ def _redis_commands(work: _Work) -> int:
 
 
 def _sql_statements(work: _Work) -> int:
-    """Statements given to the driver, by any engine of this process."""
+    """Return how many statements all engines of this process gave to the driver."""
     from sqlalchemy import Engine, event
 
     statements = 0
@@ -102,7 +104,7 @@ _OPERATIONS = {UNTOUCHED: 0, READ: 1, WRITE: 2}
 
 COUNTS = (
     Count("Redis: requests", "redis", _redis_requests, _OPERATIONS),
-    # A compare-and-swap is one request, but what it compares and sets counts too.
+    # A compare-and-swap is one request, but its script runs two commands.
     Count("Redis: commands, those in scripts too", "redis", _redis_commands, {}),
     Count("SQLite: statements", "sql", _sql_statements, _OPERATIONS),
 )

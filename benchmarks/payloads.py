@@ -1,4 +1,4 @@
-"""What the measured sessions hold. Sizes are those of compact JSON."""
+"""Define the values in the measured sessions. Sizes are those of compact JSON."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import typing as t
 
 Payload: t.TypeAlias = dict[str, t.Any]
 
-#: The names that the views use. Every payload has the first two, only the large
-#: one the third, a list of dicts.
+#: The names that the views use. Every payload has the first two. Only the large
+#: payload has the third, a list of dicts.
 READ, WRITTEN, NESTED = "csrf_token", "visits", "cart"
 
 # fmt: off
@@ -22,7 +22,7 @@ _WORDS = (
 
 
 def size(payload: Payload) -> int:
-    """In bytes, as compact JSON."""
+    """Return the number of bytes, as compact JSON."""
     return len(json.dumps(payload, separators=(",", ":")).encode())
 
 

@@ -1,5 +1,5 @@
-"""Servers and folders for what is measured in this process: made when they are first
-asked for, and gone when it ends.
+"""Start servers and make folders for the measurements. They start at their first use,
+and are stopped and deleted when this process ends.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 if t.TYPE_CHECKING:
     from tests.support.servers import PostgresServer, RedisServer, Servers
 
-#: The tests' way to start servers needs it.
+#: The code that starts the servers belongs to the tests, and needs pytest.
 _ALWAYS = ("pytest",)
 
 
 def missing(modules: tuple[str, ...], programs: tuple[str, ...] = ()) -> str | None:
-    """What is not installed, and how to install it; None if nothing is missing.
+    """Return which package or program is missing and how to install it, or None.
 
-    :param programs: of "redis" and "postgresql".
+    :param programs: any of "redis" and "postgresql".
     """
     for module in (*_ALWAYS, *modules):
         if find_spec(module) is None:
@@ -35,7 +35,7 @@ def missing(modules: tuple[str, ...], programs: tuple[str, ...] = ()) -> str | N
 
 
 def programs(*names: str) -> tuple[str, ...]:
-    """The paths of those that are installed."""
+    """Return the paths of the programs that are installed."""
     return tuple(_find(name) for name in names if _missing_program(name) is None)
 
 
@@ -44,7 +44,7 @@ def _missing_program(name: str) -> str | None:
 
     try:
         _find(name)
-    # What the tests are told, on a developer's machine and in CI.
+    # The tests skip without a program, and fail in CI.
     except (skip.Exception, fail.Exception) as error:
         return str(error)
     return None
@@ -72,7 +72,7 @@ def postgres() -> PostgresServer:
 
 
 def folder(name: str) -> Path:
-    """A new one."""
+    """Return a new folder."""
     return _servers().folder(name)
 
 
@@ -92,7 +92,7 @@ def _servers() -> Servers:
     owner = os.getpid()
 
     def clean_up() -> None:
-        # Not in a child that was forked.
+        # A forked child must not stop the servers of its parent.
         if os.getpid() == owner:
             servers.stop()
             root.cleanup()

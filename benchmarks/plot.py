@@ -1,4 +1,4 @@
-"""The growth of all stores as a picture, in SVG."""
+"""Draw the growth of all stores as an SVG picture."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .growth import GOAL, OPERATIONS, SIZES, Growth
 
 _WIDTH, _HEIGHT = 760, 400
 _TOP, _BOTTOM = 92, 316
-# Where each panel begins and ends.
+# The left and right edge of each panel.
 _PANELS = ((70, 370), (430, 730))
 
-# The reader's browser chooses: an image knows nothing of the page it is on.
+# The browser's setting chooses the colours. An image cannot read the page's setting.
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .title { font-size: 16px; font-weight: 600; }
@@ -41,8 +41,9 @@ _STYLE = """
 
 
 def svg(measured: dict[str, Growth]) -> str:
-    """
-    :param measured: by the store's name; at most four.
+    """Return the picture.
+
+    :param measured: the growth of up to four stores, by their names.
     """
     highest = max(
         ratio

@@ -1,4 +1,4 @@
-"""What was measured, as Markdown."""
+"""Format the measurements as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .suite import Case, Measure, Ratio, Results, Suite
 
 
 def tables(suite: Suite, measure: Measure, results: Results) -> str:
-    """All tables of one measure. What misses its goal is bold."""
+    """Return all tables of one measure. A value that misses its goal is bold."""
     parts = [
         _floor_table(suite, measure, results),
         _peer_table(suite, measure, results),
@@ -79,7 +79,7 @@ def _parity_table(suite: Suite, measure: Measure, results: Results) -> str:
 
 
 def stores_table(results: list[tuple[Suite, list[tuple[Ratio, Ratio]]]]) -> str:
-    """All stores in one table."""
+    """Return one table of all stores."""
     rows = []
     for suite, pairs in results:
         for (case, _), (peer, ours) in zip(suite.points(), pairs, strict=True):
@@ -160,7 +160,7 @@ def _shown(goals: c.Iterable[float]) -> str:
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     if not any(row[-1] for row in rows):
-        # No goals.
+        # No row has a goal.
         head, rows = head[:-1], [row[:-1] for row in rows]
     rule = ["---"] * len(head)
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))

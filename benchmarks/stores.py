@@ -1,4 +1,6 @@
-"""Server-side stores against Flask-Session with its defaults, on the same servers."""
+"""Compare server-side stores with Flask-Session and its defaults, on the same
+servers.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,13 @@ def _suite(
     modules: tuple[str, ...] = (),
     programs: tuple[str, ...] = (),
 ) -> Suite:
-    """
-    :param settings: Flask-Session's.
-    :param url: of our store.
-    :param read: at most so much of what Flask-Session adds when a view reads.
+    """Return the suite of one store.
+
+    :param settings: Flask-Session's settings.
+    :param url: our store's URL.
+    :param read: the goal for a view that reads: the highest part of what Flask-Session
+        adds.
+    :param write: the same for a view that writes.
     """
 
     def install_peer(app: Flask) -> None:
@@ -41,7 +46,7 @@ def _suite(
         name=name,
         title=title,
         floor=FLOOR,
-        # By default it renews the cookie of each session on every request.
+        # By default, Flask-Session sets the cookie on every request.
         peer=Contender(
             "Flask-Session",
             install_peer,

@@ -1,4 +1,4 @@
-"""What is compared: contenders, cases, and the goals set for them."""
+"""Describe what is compared: contenders, cases and goals."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ Measure: t.TypeAlias = t.Literal["instructions", "wall time"]
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of request.
+    """Describe a kind of request.
 
     :param view: the path of the view, see :mod:`.driver`.
-    :param cookie: the session the request's cookie belongs to; None: no cookie.
-    :param payloads: the payloads it is measured with.
+    :param cookie: the kind of session that the request's cookie belongs to, or None for
+        a request without a cookie.
+    :param payloads: the payloads that the case is measured with.
     """
 
     title: str
@@ -38,11 +39,11 @@ CASES = (NO_COOKIE, UNTOUCHED, PERMANENT, READ, READ_NESTED, WRITE)
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that keeps sessions.
+    """Describe a session interface.
 
     :param install: makes an application use it.
-    :param answers_with_cookie: the cases in which the response sets the cookie,
-        which is checked before anything is measured.
+    :param answers_with_cookie: the cases in which the response sets the cookie. The
+        driver checks this before anything is measured.
     """
 
     title: str
@@ -52,12 +53,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Goal:
-    """At most this much, for some of ours.
+    """Limit what some of our contenders may cost.
 
-    :param against: "floor": times the floor's whole cost; "peer": what ours adds
-        to the floor, in parts of what the peer adds.
-    :param ours: their names.
-    :param measure: what it is set for.
+    :param against: "floor" compares the whole cost with the floor's. "peer" compares
+        what ours adds to the floor with what the peer adds.
+    :param at_most: the highest ratio.
+    :param ours: the names of our contenders.
+    :param measure: the measure that the goal is for.
     """
 
     case: Case
@@ -69,10 +71,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Parity:
-    """One of ours may add at most so many times what another one adds.
+    """Limit what one of our contenders may add, compared with another of ours.
 
-    :param ours: its name.
-    :param other: the other one's name.
+    :param ours: the name of the limited contender.
+    :param other: the name of the contender it is compared with.
+    :param at_most: the highest ratio.
     """
 
     ours: str
@@ -83,28 +86,28 @@ class Parity:
 
 
 class Ratio(t.NamedTuple):
-    """A cost, times the floor's in the same case.
+    """Hold a cost, divided by the floor's cost in the same case.
 
-    :param spread: how far repeated measurements were apart, in parts of it.
+    :param spread: the distance between repeated measurements, divided by the value.
     """
 
     value: float
     spread: float
 
 
-#: For each of ours by name: for each point of the suite, the peer's and its own.
-#: The peer's is measured again with each of ours.
+#: For each of our contenders by name: the peer's ratio and its own, for each point of
+#: the suite. The peer is measured again with each of our contenders.
 Results: t.TypeAlias = dict[str, list[tuple[Ratio, Ratio]]]
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Contenders to be compared with each other.
+    """Describe contenders that are compared with each other.
 
-    :param peer: what ours are measured against.
-    :param ours: by name.
-    :param payloads: those it is measured with, where the case is.
-    :param modules: what must be installed beside what the tests need.
+    :param peer: the contender that ours are compared with.
+    :param ours: our contenders by their names.
+    :param payloads: the payloads to measure with, if the case has them.
+    :param modules: packages that must be installed in addition to those of the tests.
     :param programs: servers that must be installed, see :func:`.places.missing`.
     """
 
@@ -125,7 +128,7 @@ class Suite:
         return {"floor": self.floor, "peer": self.peer, **self.ours}[name]
 
     def points(self) -> list[tuple[Case, str]]:
-        """Every case with every payload it is measured with."""
+        """Return every case with every payload that it is measured with."""
         return [
             (case, payload)
             for case in self.cases

@@ -1,4 +1,4 @@
-"""The suites there are."""
+"""Define all suites."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COOKIES = Suite(
     peer=Contender(
         "Flask",
         lambda app: None,
-        # Its default renews a permanent session's cookie on every request.
+        # By default, Flask sets a permanent session's cookie on every request.
         answers_with_cookie=frozenset({PERMANENT, WRITE}),
     ),
     ours={
@@ -63,7 +63,7 @@ GORILLA = Suite(
         )
     },
     cases=(UNTOUCHED, READ, WRITE),
-    # The other one is more than gorilla/securecookie takes.
+    # The large payload exceeds the limit of gorilla/securecookie.
     payloads=("S",),
 )
 

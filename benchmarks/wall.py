@@ -1,6 +1,8 @@
-"""Wall time. Few interfaces in one process, as many inflate each other's cost:
-for each of ours a process of its own, with the floor and the peer. There they
-take turns in small batches, so that what disturbs one disturbs all.
+"""Measure wall time.
+
+Many interfaces in one process slow each other down. So each of our contenders gets a
+process of its own, with the floor and the peer. There the three take turns in small
+batches, so that a disturbance affects all three.
 
 ``python -m benchmarks.wall SUITE NAME`` is that process.
 """
@@ -24,8 +26,9 @@ _WARM_UP = 100
 
 
 def measure(suite: Suite) -> Results:
-    """One of ours after the other, alone on the machine if possible. The spread
-    is half the distance between the quartiles of the rounds, in parts of the median.
+    """Measure our contenders one after the other. Nothing else should run on the
+    machine. The spread is half the distance between the quartiles of the rounds,
+    divided by the median.
     """
     return {name: _measure(suite, name) for name in suite.ours}
 

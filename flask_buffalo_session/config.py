@@ -279,9 +279,10 @@ def _store_from_url(
         raise SessionConfigError(f"{key} cannot be used: {error}.") from error
     except ValueError as error:
         # The message must not contain the URL, which may hold a password.
+        known = url.startswith(_URL_WORDS)
+        hint = "" if known else suggestion(url, words)
         raise SessionConfigError(
-            f"{key} cannot be used: {error}{suggestion(url, words)}."
-            f" It must be {allowed}."
+            f"{key} cannot be used: {error}{hint}. It must be {allowed}."
         ) from error
 
 

@@ -90,33 +90,29 @@ class Owners:
     def revoke_all(self, owner: str | int, keep: str | None = None) -> int:
         """End all sessions of an owner but one, and return how many were ended."""
         owner = owner_name("revoke_all()", owner)
-        count = 0
+        count, found = 0, True
+        # Until none is left: a session may have got another id meanwhile.
+        while found:
+            found = False
+            for held in self._index.owned(owner):
+                record = self._record(held.data, owner)
+                if record is not None and not self._is_kept(held.id, keep):
+                    found = True
+                    count += self.revoke(held.id)
         session = self._session
+        # The request may have bound its own session without saving it yet.
         if session is not None and session.owner == owner:
             own = session.id
-            if own is not None and own != keep:
+            if own is not None and not self._is_kept(own, keep):
                 count += self.revoke(own)
-        # Until none is left: a session may have got another id meanwhile.
-        while found := self._others(owner, keep):
-            count += sum(map(self.revoke, found))
         return count
 
-    def _others(self, owner: str, keep: str | None) -> list[str]:
-        """Return the ids to end. The session to keep may have got another id."""
-        held = self._index.owned(owner)
-        successors = {
-            one.id: successor_hash_of(one.data)
-            for one in held
-            if is_tombstone(one.data)
-        }
-        kept = {keep}
-        while (keep := successors.pop(keep or "", None)) is not None:
-            kept.add(keep)
-        return [
-            one.id
-            for one in held
-            if one.id not in kept and self._record(one.data, owner) is not None
-        ]
+    def _is_kept(self, session_id: str, keep: str | None) -> bool:
+        """Return whether this is the session to keep, which may have got another id."""
+        while keep is not None and keep != session_id:
+            data = self._index.peek(keep)
+            keep = successor_hash_of(data) if is_tombstone(data) else None
+        return keep == session_id
 
     def _record(self, data: bytes, owner: str) -> Record | None:
         """Return the session's record; None if the session is not the owner's, or is

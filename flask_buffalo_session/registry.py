@@ -80,6 +80,7 @@ def register_type(
     name: str | None = None,
     encode: c.Callable[[T], t.Any] | None = None,
     decode: c.Callable[[t.Any], T] | None = None,
+    upgrade: c.Callable[[t.Any], t.Any] | None = None,
     go_name: str | None = None,
 ) -> type[T]: ...
 @t.overload
@@ -90,6 +91,7 @@ def register_type(
     name: str | None = None,
     encode: c.Callable[[t.Any], t.Any] | None = None,
     decode: c.Callable[[t.Any], t.Any] | None = None,
+    upgrade: c.Callable[[t.Any], t.Any] | None = None,
     go_name: str | None = None,
 ) -> c.Callable[[type[T]], type[T]]: ...
 def register_type(
@@ -99,6 +101,7 @@ def register_type(
     name: str | None = None,
     encode: c.Callable[[t.Any], t.Any] | None = None,
     decode: c.Callable[[t.Any], t.Any] | None = None,
+    upgrade: c.Callable[[t.Any], t.Any] | None = None,
     go_name: str | None = None,
 ) -> t.Any:
     """Let values of a class be stored; the counterpart of Go's ``gob.Register``.
@@ -122,6 +125,10 @@ def register_type(
         sessions hold such objects. The default is the module and the qualified name.
     :param encode: turns an object into a value that can be stored.
     :param decode: turns that value into an object again.
+    :param upgrade: turns stored content that the class no longer accepts into content
+        that it accepts. It is called only where building the object fails, with what
+        `encode` returned; for a dataclass that is a dict of its fields. Without it,
+        reading such a value is a ``SessionTypeError``.
     :param go_name: for ``SESSION_FORMAT = "gorilla"``: the name of the Go struct that
         this dataclass stands for, such as ``"main.Person"``. The fields ``user_id``
         and ``UserID`` match. Declare other names with
@@ -133,7 +140,12 @@ def register_type(
     """
     if cls is None:
         return lambda cls: register_type(
-            cls, name=name, encode=encode, decode=decode, go_name=go_name
+            cls,
+            name=name,
+            encode=encode,
+            decode=decode,
+            upgrade=upgrade,
+            go_name=go_name,
         )
     if not isinstance(cls, type):
         raise SessionConfigError(f"register_type: {cls!r} is not a class.")
@@ -154,8 +166,26 @@ def register_type(
         raise SessionConfigError(
             f"register_type({cls.__name__}): encode= and decode= must be functions."
         )
+    if upgrade is not None:
+        if not callable(upgrade):
+            raise SessionConfigError(
+                f"register_type({cls.__name__}): upgrade= must be a function."
+            )
+        decode = _upgrading(decode, upgrade)
     registry.add(Registered(name or _identity(cls), cls, encode, decode, go_name))
     return cls
+
+
+def _upgrading(
+    decode: c.Callable[[t.Any], t.Any], upgrade: c.Callable[[t.Any], t.Any]
+) -> c.Callable[[t.Any], t.Any]:
+    def decode_or_upgrade(content: t.Any) -> t.Any:
+        try:
+            return decode(content)
+        except Exception:  # noqa: BLE001 - a decoder of the application raises anything
+            return decode(upgrade(content))
+
+    return decode_or_upgrade
 
 
 def _check_go_name(cls: type, go_name: object, encode: object) -> None:

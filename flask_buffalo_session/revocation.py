@@ -7,6 +7,7 @@ be used.
 
 from __future__ import annotations
 
+import collections.abc as c
 import time
 import typing as t
 
@@ -73,15 +74,17 @@ class RevocationList:
         """Index an id under its owner, as :meth:`.stores.base.Owned.own` does."""
         self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
-    def owned(self, owner: str) -> list[OwnedRecord]:
-        """Return the entries indexed under an owner."""
-        found = []
+    def owned(self, owner: str) -> c.Iterator[OwnedRecord]:
+        """Yield the entries indexed under an owner."""
         for entry in self.store.owned(owner):
             key = entry.data[:_KEY_BYTES].hex()
             # Otherwise it is a session that the same store keeps, not an entry.
             if entry.id == storage_key(_name(key)):
-                found.append(OwnedRecord(key, entry.data[_KEY_BYTES:], entry.seen))
-        return found
+                yield OwnedRecord(key, entry.data[_KEY_BYTES:], entry.seen)
+
+    def peek(self, session_id: str) -> bytes | None:
+        """Return the entry of the id with this hash."""
+        return _content(self.store.load(_name(session_id)))
 
     def revoke(self, session_id: str) -> bytes | None:
         """End a session, whether or not the list knows it.
@@ -91,7 +94,7 @@ class RevocationList:
             there was no entry: the list cannot know whether such a session exists.
         """
         while True:
-            found = _content(self.store.load(_name(session_id)))
+            found = self.peek(session_id)
             if is_tombstone(found):
                 return found
             try:

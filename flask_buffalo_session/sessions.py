@@ -89,7 +89,7 @@ class Session(SessionMixin):
             return default
         work = self._writable()
         if not work.backend.claims or name not in work.tracker.stored:
-            return self.pop(t.cast(str, name), default)
+            return self.pop(name)
         value = work.claim(name)
         return default if value is MISSING else value
 
@@ -222,6 +222,24 @@ class Session(SessionMixin):
         if name not in self:
             raise KeyError(name)
         self._writable().tracker.set(name, MISSING)
+
+    def pop(self, name: t.Hashable, *default: t.Any) -> t.Any:
+        """Delete a value and return it, or the default if there is none.
+
+        With a default, a value that cannot be read is deleted, too.
+
+        :raises KeyError: there is no value, and no default.
+        :raises SessionTypeError: the value cannot be read, and there is no default.
+        """
+        try:
+            value = self[name]
+        except (KeyError, SessionTypeError):
+            if not default:
+                raise
+            self.delete(name)
+            return default[0]
+        del self[name]
+        return value
 
     def __contains__(self, name: object) -> bool:
         return (self._work or self._load()).tracker.has(name)

@@ -12,7 +12,7 @@ from .merging import MISSING, merge
 
 Values: t.TypeAlias = dict[t.Hashable, bytes]
 
-_STAMP_BYTES = 4
+_STAMP_BYTES = 4  # pragma: no mutate: any number that is large enough
 
 
 class Change(t.NamedTuple):

@@ -174,8 +174,14 @@ class Owned(t.Protocol):
         :raises SessionStoreError: the store cannot answer.
         """
 
-    def owned(self, owner: str) -> list[OwnedRecord]:
-        """Return the owner's indexed records that still exist.
+    def owned(self, owner: str) -> c.Iterable[OwnedRecord]:
+        """Yield the owner's indexed records that still exist, as the store finds them.
+
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+    def peek(self, session_id: str) -> bytes | None:
+        """Return the record or the tombstone with this key.
 
         :raises SessionStoreError: the store cannot answer.
         """

@@ -69,6 +69,9 @@ class MemoryStore:
                 if (data := self._live(key, now)) is not None
             ]
 
+    def peek(self, session_id: str) -> bytes | None:
+        return self._live(session_id, time.time())
+
     def revoke(self, session_id: str) -> bytes | None:
         with self._lock:
             found = self._live(session_id, time.time())

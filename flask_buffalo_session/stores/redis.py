@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as c
 import inspect
 import time
 import typing as t
@@ -123,9 +124,8 @@ class RedisStore:
         with answering("Redis", "write"):
             self._client.execute_command("EVAL", _INDEX, 2, *keys, *entry)
 
-    def owned(self, owner: str) -> list[OwnedRecord]:
+    def owned(self, owner: str) -> c.Iterator[OwnedRecord]:
         keys = self._index_keys(owner)
-        found: list[OwnedRecord] = []
         known: set[str] = set()
         # A session may get a new id meanwhile. The new id is indexed before the old
         # record is gone, so the search ends when it finds no new ids.
@@ -138,12 +138,14 @@ class RedisStore:
             for session_id, seen in new.items():
                 data = self._get(session_id)
                 if data is not None:
-                    found.append(OwnedRecord(session_id, data, seen))
+                    yield OwnedRecord(session_id, data, seen)
                     continue
                 with answering("Redis", "write"):
                     self._client.execute_command("HDEL", keys[0], session_id)
                     self._client.execute_command("ZREM", keys[1], session_id)
-        return found
+
+    def peek(self, session_id: str) -> bytes | None:
+        return self._get(session_id)
 
     def revoke(self, session_id: str) -> bytes | None:
         command = ("EVAL", _TAKE, 1, self._key(session_id))

@@ -107,9 +107,7 @@ class SQLStore:
         self._take = self._delete.where(columns.data == sa.bindparam("expected"))
 
     def load(self, token: str) -> bytes | None:
-        with answering("SQL", "read"):
-            rows = self._rows(self._select, key=storage_key(token))
-        return rows[0].data if rows else None
+        return self.peek(storage_key(token))
 
     def save(
         self, token: str | None, data: bytes, *, expected: bytes | None, max_age: int
@@ -156,6 +154,11 @@ class SQLStore:
         with answering("SQL", "read"):
             rows = self._rows(query)
         return [OwnedRecord(row.id, row.data, row.seen) for row in rows]
+
+    def peek(self, session_id: str) -> bytes | None:
+        with answering("SQL", "read"):
+            rows = self._rows(self._select, key=session_id)
+        return rows[0].data if rows else None
 
     def revoke(self, session_id: str) -> bytes | None:
         with answering("SQL", "delete"):

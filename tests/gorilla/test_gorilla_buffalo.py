@@ -1,4 +1,4 @@
-"""What real Buffalo applications need: Go's names and types, Buffalo's own values."""
+"""Test Go's names and types, and the values that Buffalo itself keeps in a session."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def own_registry() -> t.Iterator[None]:
 
 
 class Shared:
-    """A session that a Go program and this one take turns with."""
+    """Read and write a session in Python and in Go in turn."""
 
     def __init__(self, go: Peer, *registered: str) -> None:
         self.go = go
@@ -52,7 +52,7 @@ class Shared:
         self.desk.codec = self.format.codec
 
     def save(self, cookie: str | None = None, **values: t.Any) -> dict[str, Node]:
-        """Set values in a session here, and return what Go finds in it."""
+        """Set values in Python, and return what Go finds in the session."""
         token = self.desk.stored(a="x") if cookie is None else self._kept(cookie)
         session = self.desk.session(token)
         for name, value in values.items():
@@ -67,16 +67,16 @@ class Shared:
 
 
 def fields(value: Node) -> dict[str, Node]:
-    """The fields of a struct, or of a pointer to one."""
+    """Return the fields of a struct or of a pointer to a struct."""
     inner = value["v"]["v"] if value["t"].startswith("*") else value["v"]
     return dict(inner)
 
 
-# Names of fields
+# Field names
 
 
 def exported(*names: str) -> list[str]:
-    """The names that Go gets for the fields of a dataclass."""
+    """Return the names that Go gets for the fields of a dataclass."""
     cls: t.Any = dataclass(
         type("Made", (), {"__annotations__": dict.fromkeys(names, int)})
     )
@@ -89,8 +89,8 @@ def exported(*names: str) -> list[str]:
     return list(codec.decode(data, "n"))
 
 
-def test_fields_have_the_names_that_go_gives_them() -> None:
-    """With Go's initialisms in capitals."""
+def test_fields_get_gos_names() -> None:
+    """Initialisms such as ID and URL are in capitals, as in Go."""
     assert exported("user_id", "id", "api_url", "name", "first_name", "http_json") == [
         *("UserID", "ID", "APIURL", "Name", "FirstName", "HTTPJSON"),
     ]
@@ -100,7 +100,7 @@ def test_fields_have_the_names_that_go_gives_them() -> None:
 
 
 def test_go_finds_every_field_of_a_new_dataclass(go: Peer) -> None:
-    """gob drops a field silently if its name differs by one letter."""
+    """gob silently drops a field whose name differs by one letter."""
 
     @dataclass
     class Person:
@@ -125,8 +125,10 @@ def test_go_finds_every_field_of_a_new_dataclass(go: Peer) -> None:
         shared.save(p=Person("Ann", 256, 7, [], {}, 0.1))
 
 
-def test_go_s_own_type_is_better_than_the_annotations(go: Peer) -> None:
-    """Wherever the session holds such a struct, inside another value too."""
+def test_a_struct_that_go_stored_overrides_the_annotations(go: Peer) -> None:
+    """Python uses Go's field types if the session holds such a struct, even inside
+    another value.
+    """
 
     @dataclass
     class Person:
@@ -160,8 +162,8 @@ def test_go_s_own_type_is_better_than_the_annotations(go: Peer) -> None:
         assert found["other"] == go.values(cookie, [KEY])["other"]
 
 
-def test_a_merge_uses_go_s_own_type_too() -> None:
-    """The other request's value does not hold the struct yet."""
+def test_a_merge_uses_the_type_that_go_stored() -> None:
+    """The first request's value does not hold the struct yet."""
 
     @dataclass
     class Person:
@@ -185,7 +187,7 @@ def test_a_merge_uses_go_s_own_type_too() -> None:
 
 
 def test_a_struct_of_another_package_is_another_type() -> None:
-    """gob gives both the same short name."""
+    """gob gives both structs the same short name."""
 
     @dataclass
     class Item:
@@ -204,8 +206,8 @@ def test_a_struct_of_another_package_is_another_type() -> None:
     }
     value = Item("tea")
     assert codec.decode(codec.encode(value, "n", None, beside), "n") == value
-    # As parts of other values they have no package: one with other fields, one that
-    # fits, and a second one that fits.
+    # A struct inside another value has no package. The first has other fields. The
+    # second and the third fit.
     for part, name, used in (
         (INT, "Number", "Sku"),
         (STRING, "SKU", "SKU"),
@@ -219,7 +221,7 @@ def test_a_struct_of_another_package_is_another_type() -> None:
         assert codec.decode(data, "n") == value
 
 
-# Fields whose Go type the annotation does not say
+# Fields whose annotation does not determine the Go type
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,9 @@ def test_a_struct_of_another_package_is_another_type() -> None:
     ],
     ids=str,
 )
-def test_a_field_of_any_elements_is_refused(annotation: t.Any, advice: str) -> None:
+def test_a_field_without_an_element_type_is_refused(
+    annotation: t.Any, advice: str
+) -> None:
     """Go may have []string there, and would lose the session."""
     made = type("Made", (), {"__annotations__": {"tags": annotation}})
     cls = t.cast("t.Callable[..., t.Any]", dataclass(made))
@@ -249,8 +253,10 @@ def test_a_field_of_any_elements_is_refused(annotation: t.Any, advice: str) -> N
     ("annotation", "go_type"),
     [(int, "unit"), (int, "float32"), (str, "string"), (float, "uint"), (bool, "int")],
 )
-def test_a_declared_type_has_to_fit(annotation: t.Any, go_type: str) -> None:
-    """Refused when a value is stored."""
+def test_a_declared_go_type_must_fit_the_annotation(
+    annotation: t.Any, go_type: str
+) -> None:
+    """The error is raised when a value is stored."""
 
     @dataclass
     class Made:
@@ -262,8 +268,8 @@ def test_a_declared_type_has_to_fit(annotation: t.Any, go_type: str) -> None:
         GorillaCodec(["main.Made"]).encode(Made(1), "n")
 
 
-def test_a_declared_type_is_checked_in_a_struct_that_go_sent(go: Peer) -> None:
-    """gob does not say how wide a field is."""
+def test_a_declared_go_type_limits_a_struct_that_go_stored(go: Peer) -> None:
+    """gob does not say how wide an integer field is."""
 
     @dataclass
     class Address:
@@ -292,16 +298,16 @@ def test_a_declared_type_is_checked_in_a_struct_that_go_sent(go: Peer) -> None:
     ids=str,
 )
 def test_flash_messages_of_another_shape_are_refused(value: t.Any) -> None:
-    """Buffalo's code asserts a []byte and expects lists of texts in it."""
+    """Buffalo's code requires a []byte with lists of texts."""
     codec = GorillaCodec()
-    was = codec.encode({"a": ["b"]}, "_flash_")
-    for old in (None, was):
+    stored_data = codec.encode({"a": ["b"]}, "_flash_")
+    for old in (None, stored_data):
         with pytest.raises(SessionTypeError, match="a dict of str to list of str"):
             codec.encode(value, "_flash_", old)
 
 
-def test_flash_messages_are_bytes_whatever_was_there(go: Peer) -> None:
-    """Buffalo's code would drop the connection for a string."""
+def test_flash_messages_are_bytes_after_any_other_value(go: Peer) -> None:
+    """Buffalo's code would panic on a string and drop the connection."""
     cookie = go.cookie({"_flash_": string("x")}, [KEY])
     found = Shared(go).save(cookie, _flash_={"a": [Markup("b")]})["_flash_"]
     assert found == node("[]uint8", b64(b'{"a":["b"]}'))
@@ -314,27 +320,32 @@ def test_flash_messages_are_bytes_whatever_was_there(go: Peer) -> None:
         ("authenticity_token", b"token", ["x", 5, None, ID, [1]]),
     ],
 )
-def test_values_that_buffalo_asserts_keep_their_type(
+def test_values_whose_type_buffalo_requires_keep_that_type(
     name: str, good: t.Any, bad: list[t.Any]
 ) -> None:
-    """A value of another type is refused, None too."""
+    """A value of another type is refused, None too. Reading a value that Go stored does
+    not change it.
+    """
     codec = GorillaCodec(["github.com/gofrs/uuid.UUID"])
-    for was in (None, codec.encode(good, name)):
+    for stored_data in (None, codec.encode(good, name)):
         for value in bad:
             with pytest.raises(SessionTypeError, match=f"'{name}'.*Buffalo keeps a"):
-                codec.encode(value, name, was)
-        assert codec.decode(codec.encode(good * 2, name, was), name) == good * 2
-    # What Go itself has put there is not changed by reading it.
+                codec.encode(value, name, stored_data)
+        assert codec.decode(codec.encode(good * 2, name, stored_data), name) == good * 2
+    # Reading a value that Go stored does not change it.
     for value in bad:
-        was = codec.encode(value, "other")
-        assert codec.encode(codec.decode(was, name), name, was) == was
+        stored_data = codec.encode(value, "other")
+        assert (
+            codec.encode(codec.decode(stored_data, name), name, stored_data)
+            == stored_data
+        )
 
 
 # gofrs/uuid v5
 
 
-def test_a_uuid_of_gofrs_v5() -> None:
-    """By what is registered, and by what the session holds."""
+def test_a_uuid_uses_the_registered_or_stored_type() -> None:
+    """The session may also hold such a UUID under another name."""
     codec = GorillaCodec([UUID5])
     data = codec.encode(ID, "n")
     assert UUID5.encode() in data
@@ -348,6 +359,6 @@ def test_a_uuid_of_gofrs_v5() -> None:
 
 
 def test_go_reads_a_uuid_of_gofrs_v5(go: Peer) -> None:
-    """Under that module's name."""
+    """The UUID has the type of that module."""
     found = Shared(go, UUID5).save(user=ID)
     assert found["user"] == node("uuid5.UUID", str(ID))

@@ -1,4 +1,4 @@
-"""Applications with ``SESSION_FORMAT = "gorilla"``."""
+"""Test applications with ``SESSION_FORMAT = "gorilla"``."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def text_of(client: FlaskClient) -> str:
     return cookie.value
 
 
-def test_a_login_and_a_cart(client: FlaskClient) -> None:
-    """Edits inside lists and dicts are found; a request that reads sets nothing."""
+def test_changes_inside_lists_and_dicts_are_saved(client: FlaskClient) -> None:
+    """A request that only reads sets no cookie."""
     client.get("/login")
     assert text_of(client).startswith("MT")
     for path in ("/add/tea", "/tag/hot", "/add/rice"):
@@ -111,8 +111,10 @@ def test_a_login_and_a_cart(client: FlaskClient) -> None:
     assert "Set-Cookie" not in response.headers
 
 
-def test_both_kinds_of_flash_messages(client: FlaskClient) -> None:
-    """Flask's, with and without a category, and Buffalo's: once."""
+def test_flash_messages_of_flask_and_buffalo_are_shown_once(
+    client: FlaskClient,
+) -> None:
+    """Flask's messages have a category or none."""
     client.get("/flash")
     assert client.get("/flashed").text == (
         "[('success', 'Saved'), ('message', 'Twice')]{'danger': ['<Careful>']}"
@@ -121,7 +123,7 @@ def test_both_kinds_of_flash_messages(client: FlaskClient) -> None:
 
 
 def test_session_transactions(client: FlaskClient) -> None:
-    """As with Flask's own sessions."""
+    """They work as with Flask's own sessions."""
     with client.session_transaction() as held:
         held["user_id"] = 7
     assert client.get("/show").text == "{'user_id': 7}"
@@ -131,8 +133,8 @@ def test_session_transactions(client: FlaskClient) -> None:
     assert client.get("/show").text == "{}"
 
 
-def test_what_is_too_large_is_said() -> None:
-    """By the cookie's limit, and by gorilla's where there is none."""
+def test_a_session_that_is_too_large_is_an_error() -> None:
+    """Without a limit for the cookie, gorilla's own limit counts."""
     for limit, named in ((500, 500), (4093, 4093), (0, 4096)):
         app = shop(MAX_COOKIE_SIZE=limit)
         caught: list[SessionTooLargeError] = []
@@ -147,8 +149,8 @@ def test_what_is_too_large_is_said() -> None:
         assert caught[0].largest[0][0] == "large"
 
 
-def test_what_go_could_not_read_is_said(store: Store) -> None:
-    """At the end of the request, and what was stored before stays."""
+def test_a_value_that_go_cannot_read_is_an_error(store: Store) -> None:
+    """The error is raised at the end of the request. The stored session stays."""
     app = shop(store)
 
     @app.errorhandler(SessionTypeError)
@@ -163,15 +165,15 @@ def test_what_go_could_not_read_is_said(store: Store) -> None:
     assert client.get("/show").text == "{'user_id': 42}"
 
 
-# Time
+# Timeouts
 
 
 def times(store: object, **config: t.Any) -> FlaskClient:
     return shop(store, SESSION_IDLE_TIMEOUT=1000, **config).test_client()
 
 
-def test_an_idle_session_ends(store: Store, clock: Clock) -> None:
-    """And one in use is renewed once a tenth has passed."""
+def test_an_idle_session_expires(store: Store, clock: Clock) -> None:
+    """A session in use is refreshed after a tenth of the idle timeout."""
     client = times(store)
     client.get("/login")
     clock.tick(90)
@@ -184,16 +186,18 @@ def test_an_idle_session_ends(store: Store, clock: Clock) -> None:
     assert client.get("/show").text == "{}"
 
 
-def test_a_permanent_session_is_renewed_untouched(store: Store, clock: Clock) -> None:
-    """Once a tenth has passed. One that goes with the browser is renewed too, as it
-    cannot be told before it is read: once, not at each request from then on.
+def test_an_untouched_permanent_session_is_refreshed(
+    store: Store, clock: Clock
+) -> None:
+    """It is refreshed after a tenth of the idle timeout. A browser session is refreshed
+    once, because only its record says that it is not permanent.
     """
     counting = Counting(store)
     client = times(counting)
     client.get("/login")
     clock.tick(200)
-    renewed = client.get("/untouched").headers["Set-Cookie"]
-    assert "Expires=" not in renewed
+    refreshed = client.get("/untouched").headers["Set-Cookie"]
+    assert "Expires=" not in refreshed
     counting.calls.clear()
     assert "Set-Cookie" not in client.get("/untouched").headers
     assert counting.calls == []
@@ -210,8 +214,10 @@ def test_a_permanent_session_is_renewed_untouched(store: Store, clock: Clock) ->
     assert "user_id" in client.get("/show").text
 
 
-def test_an_untouched_session_is_not_looked_up_before_it_is_due(clock: Clock) -> None:
-    """The glance at the cookie says when it was sealed."""
+def test_an_untouched_session_is_not_loaded_before_its_refresh_is_due(
+    clock: Clock,
+) -> None:
+    """The cookie says when it was sealed, so the store is not read."""
     counting = Counting(MemoryStore())
     client = times(counting)
     client.get("/login")
@@ -228,7 +234,9 @@ def test_an_untouched_session_is_not_looked_up_before_it_is_due(clock: Clock) ->
 def test_the_absolute_timeout_counts_from_the_beginning(
     store: Store, clock: Clock
 ) -> None:
-    """However often it is renewed; the date is no name of the session."""
+    """Refreshing the session does not move its end. The creation date is not a name in
+    the session.
+    """
     client = times(store, SESSION_ABSOLUTE_TIMEOUT=2000)
     client.get("/login")
     for _ in range(3):
@@ -238,8 +246,10 @@ def test_the_absolute_timeout_counts_from_the_beginning(
     assert client.get("/show").text == "{}"
 
 
-def test_a_session_without_a_date_gets_one(store: Store, clock: Clock) -> None:
-    """At its first use here where there is an absolute timeout, and only then."""
+def test_a_session_without_a_creation_date_gets_one(store: Store, clock: Clock) -> None:
+    """An application with an absolute timeout adds the date at the session's
+    first use.
+    """
     client = times(store)
     client.get("/login")
     limited = times(store, SESSION_ABSOLUTE_TIMEOUT=2000)
@@ -254,13 +264,11 @@ def test_a_session_without_a_date_gets_one(store: Store, clock: Clock) -> None:
     assert limited.get("/show").text == "{}"
 
 
-# With a Buffalo application beside it
+# Sessions shared with a Buffalo application
 
 
-def test_one_session_with_go(go: Peer) -> None:
-    """What Go's CookieStore wrote is a session here, and the other way round,
-    each flashing messages to the other.
-    """
+def test_go_and_flask_share_a_session(go: Peer) -> None:
+    """Each reads the other's values and flash messages."""
     client = shop(CookieStore(), SESSION_FORMAT="gorilla").test_client()
     keys = [SECRET.encode()]
     messages = node("[]uint8", b64(b'{"success":["From Go"]}'))
@@ -282,8 +290,8 @@ def test_one_session_with_go(go: Peer) -> None:
     ]
 
 
-def test_what_login_and_forms_keep_is_stored() -> None:
-    """Flask-Login's names and Flask-WTF's, without anything registered."""
+def test_values_of_flask_login_and_flask_wtf_are_stored() -> None:
+    """They need no registered type."""
     codec = GorillaCodec()
     held = {
         "_user_id": "7",
@@ -296,7 +304,7 @@ def test_what_login_and_forms_keep_is_stored() -> None:
         assert codec.decode(codec.encode(value, name), name) == value
 
 
-def test_the_setting_is_a_name_or_an_object() -> None:
-    """Checked like the others."""
+def test_the_setting_accepts_the_name_of_the_format() -> None:
+    """``SESSION_FORMAT = "gorilla"`` makes a GorillaFormat."""
     app = make_app(SESSION_FORMAT="gorilla")
     assert type(app.session_interface.config.format) is GorillaFormat  # type: ignore[attr-defined]

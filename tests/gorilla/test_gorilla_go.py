@@ -1,4 +1,4 @@
-"""Round trips with a live Go program: nothing either side wrote is harmed."""
+"""Test sessions that a running Go program and Python read and write in turn."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.gopeer import (
     strings,
 )
 
-# Of all kinds of values together, which is not of interest.
+# Hypothesis warns about the large strategy of all kinds of values.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 KEY = b"a hash key that is long enough, so"
@@ -48,8 +48,8 @@ live = settings(
 )
 
 
-class Side:
-    """The Python side, of one format."""
+class PythonSide:
+    """Read and write cookies in Python, with one format."""
 
     def __init__(self, *keys: bytes | None, registered: t.Iterable[str] = ()) -> None:
         self.format = GorillaFormat(*keys, registered=registered)
@@ -77,16 +77,16 @@ class Side:
         return self.cookie(Record(None, b"", encoded))
 
     def changed(self, cookie: str, **values: t.Any) -> str:
-        """The cookie after an assignment to some names."""
+        """Return the cookie after assigning values to some names."""
         record = self.record(cookie)
         for name, value in values.items():
-            was = record.values.get(name)
-            record.values[name] = self.codec.encode(value, name, was)
+            stored_data = record.values.get(name)
+            record.values[name] = self.codec.encode(value, name, stored_data)
         return self.cookie(record)
 
 
 def cookie_or_reject(go: Peer, values: dict[str, Node]) -> str:
-    """One with room for more, or else another example."""
+    """Return Go's cookie. Reject an example whose cookie would be too large."""
     try:
         cookie = go.cookie(values, KEYS)
     except GoError as error:
@@ -97,13 +97,13 @@ def cookie_or_reject(go: Peer, values: dict[str, Node]) -> str:
 
 
 @pytest.fixture
-def side() -> Side:
-    return Side()
+def side() -> PythonSide:
+    return PythonSide()
 
 
 @pytest.fixture
 def person() -> t.Iterator[type]:
-    """A dataclass for a part of the fields of Go's Person."""
+    """Return a dataclass with some of the fields of Go's Person."""
     before = dict(registry.by_go_name), dict(registry.by_name), dict(registry.by_class)
 
     @dataclass
@@ -120,14 +120,16 @@ def person() -> t.Iterator[type]:
 
 @live
 @given(value=nodes)
-def test_what_go_wrote_goes_back_as_it_was(go: Peer, value: Node) -> None:
-    """Any value of any type, read and encoded again, beside a new one."""
-    side = Side()
+def test_gos_values_stay_unchanged_beside_a_new_value(go: Peer, value: Node) -> None:
+    """This holds for values of all types. Python decodes them and encodes them
+    again.
+    """
+    side = PythonSide()
     cookie = cookie_or_reject(go, {"a": value, "b": value})
     record = side.record(cookie)
-    for name, was in list(record.values.items()):
-        read = side.codec.decode(was, name)
-        assert side.codec.encode(read, name, was) == was
+    for name, stored_data in list(record.values.items()):
+        read = side.codec.decode(stored_data, name)
+        assert side.codec.encode(read, name, stored_data) == stored_data
     record.values["new"] = side.codec.encode("x", "new")
     expected = go.values(cookie, KEYS)
     assert go.values(side.cookie(record), KEYS) == {**expected, "new": string("x")}
@@ -135,11 +137,9 @@ def test_what_go_wrote_goes_back_as_it_was(go: Peer, value: Node) -> None:
 
 @live
 @given(value=nodes)
-def test_what_go_wrote_keeps_its_type_when_it_is_built_anew(
-    go: Peer, value: Node
-) -> None:
-    """In a list that has changed beside it, so its bytes are made again."""
-    side = Side()
+def test_gos_values_keep_their_type_in_a_changed_list(go: Peer, value: Node) -> None:
+    """The change makes Python encode the whole list again."""
+    side = PythonSide()
     held = node("[]interface {}", [value, string("x")])
     cookie = cookie_or_reject(go, {"a": held})
     read = side.read(cookie)["a"]
@@ -152,8 +152,8 @@ def test_what_go_wrote_keeps_its_type_when_it_is_built_anew(
 
 @live
 @given(data=st.data())
-def test_names_of_any_type_go_back(go: Peer, data: st.DataObject) -> None:
-    """Which Go tells apart by their type, as 1 and int64 1."""
+def test_names_of_any_type_are_kept(go: Peer, data: st.DataObject) -> None:
+    """In Go, 1 and int64 1 are different names."""
     kinds = st.lists(
         st.tuples(scalars | st.just(NIL), strings),
         max_size=5,
@@ -165,12 +165,12 @@ def test_names_of_any_type_go_back(go: Peer, data: st.DataObject) -> None:
         if pair[0]["t"] not in ("[]uint8", "time.Time")
     ]
     pairs += [(number(1), string("i")), (number(1, "int64"), string("i64"))]
-    # 0.0 and -0.0 are one in Go too.
+    # In Go, too, 0.0 and -0.0 are the same key.
     unique = {
         str(key).replace("'8000000000000000'", "'0'"): (key, value)
         for key, value in pairs
     }
-    side = Side()
+    side = PythonSide()
     record = side.record(go.cookie(list(unique.values()), KEYS))
     assert len(record.values) == len(unique)
     found = go.pairs(side.cookie(record), KEYS)
@@ -202,16 +202,18 @@ json_like = st.recursive(
 
 @live
 @given(value=json_like)
-def test_what_python_wrote_comes_back_through_go(go: Peer, value: t.Any) -> None:
-    """Go reads it, and writes it anew."""
-    side = Side(registered=REGISTERED)
+def test_pythons_values_survive_go(go: Peer, value: t.Any) -> None:
+    """Go decodes the values and encodes them again."""
+    side = PythonSide(registered=REGISTERED)
     cookie = side.written(a=value)
     again = side.read(go.cookie(go.pairs(cookie, KEYS), KEYS))
     assert repr_of(again["a"]) == repr_of(value)
 
 
 def repr_of(value: t.Any) -> str:
-    """Types and signs too, but no order of a dict."""
+    """Return a text with the types and signs of a value. The order of a dict does not
+    matter.
+    """
     if isinstance(value, dict):
         return str(sorted((repr(key), repr_of(item)) for key, item in value.items()))
     if isinstance(value, list):
@@ -221,11 +223,11 @@ def repr_of(value: t.Any) -> str:
 
 @live
 @given(value=json_like)
-def test_a_bare_go_program_reads_whatever_is_not_refused(
+def test_a_go_program_without_registrations_reads_every_accepted_value(
     bare_go: Peer, value: t.Any
 ) -> None:
-    """Nothing that was saved costs it the session."""
-    side = Side()
+    """A value that Python accepts never makes Go lose the session."""
+    side = PythonSide()
     try:
         cookie = side.written(a=value)
     except SessionTypeError as error:
@@ -234,9 +236,9 @@ def test_a_bare_go_program_reads_whatever_is_not_refused(
         assert "a" in bare_go.values(cookie, KEYS)
 
 
-def test_a_refused_value_would_have_cost_go_the_session(bare_go: Peer) -> None:
-    """Which is why it is refused."""
-    cookie = Side(registered=REGISTERED).written(a={"b": 1}, c="kept")
+def test_go_loses_a_session_with_an_unregistered_type(bare_go: Peer) -> None:
+    """This is why Python refuses such a value."""
+    cookie = PythonSide(registered=REGISTERED).written(a={"b": 1}, c="kept")
     with pytest.raises(GoError, match="not registered"):
         bare_go.values(cookie, KEYS)
 
@@ -256,10 +258,10 @@ SIMPLE: list[tuple[t.Any, Node]] = [
 
 
 @pytest.mark.parametrize(("value", "expected"), SIMPLE, ids=repr)
-def test_new_values_have_the_types_of_every_program(
-    bare_go: Peer, side: Side, value: t.Any, expected: Node
+def test_new_values_have_types_that_every_go_program_knows(
+    bare_go: Peer, side: PythonSide, value: t.Any, expected: Node
 ) -> None:
-    """As Go itself would hold them."""
+    """Go itself would use the same types."""
     assert bare_go.values(side.written(a=value), KEYS)["a"] == expected
 
 
@@ -325,9 +327,9 @@ CHANGED: list[tuple[Node, t.Any, Node]] = [
 
 @pytest.mark.parametrize(("before", "value", "after"), CHANGED)
 def test_a_changed_value_keeps_its_go_type_where_it_fits(
-    go: Peer, side: Side, before: Node, value: t.Any, after: Node
+    go: Peer, side: PythonSide, before: Node, value: t.Any, after: Node
 ) -> None:
-    """The type of the container and those of its elements too."""
+    """The container and its elements keep their types."""
     cookie = side.changed(go.cookie({"a": before}, KEYS), a=value)
     assert go.values(cookie, KEYS)["a"] == in_order(after)
 
@@ -335,8 +337,8 @@ def test_a_changed_value_keeps_its_go_type_where_it_fits(
 @live
 @given(value=moments)
 def test_times_keep_nanoseconds_and_zone(go: Peer, value: Node) -> None:
-    """In a list that is written anew, though datetime has no nanoseconds."""
-    side = Side()
+    """The list is encoded again, although a datetime has no nanoseconds."""
+    side = PythonSide()
     cookie = go.cookie({"a": node("[]time.Time", [value, value])}, KEYS)
     read = side.read(cookie)["a"]
     shown = dt.datetime.fromisoformat(
@@ -348,16 +350,16 @@ def test_times_keep_nanoseconds_and_zone(go: Peer, value: Node) -> None:
     assert found["v"][:2] == [value, value]
 
 
-def test_a_struct_is_changed_by_field(go: Peer, side: Side) -> None:
-    """By attribute or item, nested too, the other fields staying."""
+def test_the_fields_of_a_struct_can_be_changed(go: Peer, side: PythonSide) -> None:
+    """Attributes and items work alike. The other fields stay."""
     home = node("main.Address", [["Street", string("Main")], ["Zip", number(1)]])
     cookie = go.cookie({"a": node("main.Address", home["v"])}, KEYS)
     read = side.read(cookie)["a"]
     assert (read.go_type, read.Street, read["Zip"]) == ("main.Address", "Main", 1)
     read.Zip = 0
-    read["Street"] = "Side"
+    read["Street"] = "PythonSide"
     assert go.values(side.changed(cookie, a=read), KEYS)["a"] == node(
-        "main.Address", [["Street", string("Side")], ["Zip", number(0)]]
+        "main.Address", [["Street", string("PythonSide")], ["Zip", number(0)]]
     )
     with pytest.raises(AttributeError):
         read.Planet = "Earth"
@@ -367,8 +369,10 @@ def test_a_struct_is_changed_by_field(go: Peer, side: Side) -> None:
     assert go.values(moved, KEYS)["b"]["v"][0]["t"] == "main.Address"
 
 
-def test_a_dataclass_stands_for_a_struct(go: Peer, side: Side, person: t.Any) -> None:
-    """Its fields are changed; those it does not have stay."""
+def test_a_dataclass_represents_a_struct(
+    go: Peer, side: PythonSide, person: t.Any
+) -> None:
+    """Python changes the fields of the dataclass. Other fields of the struct stay."""
     fields: list[t.Any] = [
         ["Name", string("Ann")],
         ["Age", number(41, "uint8")],
@@ -393,8 +397,8 @@ def test_a_dataclass_stands_for_a_struct(go: Peer, side: Side, person: t.Any) ->
     assert go.values(side.changed(cookie, a=read), KEYS)["a"] == in_order(held)
 
 
-def test_a_new_dataclass_is_sent_as_its_annotations_say(go: Peer) -> None:
-    """Where Go has registered it, and no session has held one yet."""
+def test_a_new_dataclass_has_the_types_of_its_annotations(go: Peer) -> None:
+    """Go has registered the struct, and no session holds one yet."""
     before = dict(registry.by_go_name), dict(registry.by_name), dict(registry.by_class)
 
     @dataclass
@@ -407,9 +411,9 @@ def test_a_new_dataclass_is_sent_as_its_annotations_say(go: Peer) -> None:
         with pytest.raises(
             SessionTypeError, match=r"gob\.Register\(main\.Address\{\}\)"
         ):
-            Side().written(a=Address("M", 5))
-        cookie = Side(registered=["main.Address"]).written(a=Address("M", 5))
-        assert Side().read(cookie)["a"] == Address("M", 5)
+            PythonSide().written(a=Address("M", 5))
+        cookie = PythonSide(registered=["main.Address"]).written(a=Address("M", 5))
+        assert PythonSide().read(cookie)["a"] == Address("M", 5)
     finally:
         registry.by_go_name, registry.by_name, registry.by_class = before
     assert go.values(cookie, KEYS)["a"] == node(
@@ -431,18 +435,20 @@ KEY_SETS: dict[str, list[bytes | None]] = {
 
 
 @pytest.mark.parametrize("keys", KEY_SETS.values(), ids=KEY_SETS)
-def test_cookies_open_on_both_sides(go: Peer, keys: list[bytes | None]) -> None:
-    """With each key pair, and with the older of two."""
+def test_both_sides_read_each_others_cookies(
+    go: Peer, keys: list[bytes | None]
+) -> None:
+    """This holds for each kind of key pair, and for the older of two pairs."""
     for used in (keys[:2], keys[-2:] if len(keys) > 2 else keys):
-        here, there = Side(*used), Side(*keys)
+        here, there = PythonSide(*used), PythonSide(*keys)
         cookie = go.cookie({"a": number(1, "int8")}, used)
         assert there.read(cookie) == {"a": 1}
         assert go.values(here.written(a="x"), keys) == {"a": string("x")}
 
 
-def test_neither_side_opens_what_is_not_its_own(go: Peer) -> None:
-    """Another key, another name, another block key."""
-    side = Side(KEY, b"b" * 32)
+def test_go_rejects_a_cookie_of_another_key_or_name(go: Peer) -> None:
+    """The hash key, the block key or the cookie's name differs."""
+    side = PythonSide(KEY, b"b" * 32)
     cookie = side.written(a=1)
     wrong_keys: list[list[bytes | None]] = [
         [b"other" * 7, b"b" * 32],
@@ -456,8 +462,10 @@ def test_neither_side_opens_what_is_not_its_own(go: Peer) -> None:
         go.values(cookie, [KEY, b"b" * 32], "other")
 
 
-def test_a_cookie_as_large_as_go_takes(go: Peer, side: Side) -> None:
-    """And not a byte more."""
+def test_go_reads_the_largest_cookie_that_python_makes(
+    go: Peer, side: PythonSide
+) -> None:
+    """Both have the same limit."""
     from flask_buffalo_session.errors import SessionTooLargeError
 
     size = 2000
@@ -486,9 +494,9 @@ FLASHES: list[dict[str, list[str]]] = [
 
 @pytest.mark.parametrize("messages", FLASHES)
 def test_flash_messages_are_json_in_bytes(
-    go: Peer, side: Side, messages: dict[str, list[str]]
+    go: Peer, side: PythonSide, messages: dict[str, list[str]]
 ) -> None:
-    """As Buffalo keeps them, both ways."""
+    """Buffalo keeps them in this way. Both sides read them."""
     cookie = side.written(_flash_=messages)
     held = go.values(cookie, KEYS)["_flash_"]
     assert held["t"] == "[]uint8"

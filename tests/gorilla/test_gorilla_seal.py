@@ -1,4 +1,4 @@
-"""The cookies of gorilla/securecookie: what verifies and what does not."""
+"""Test which cookies of gorilla/securecookie the seal accepts."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def reason(text: str, *keys: bytes | str | None, max_age: int = HOUR) -> str:
 
 
 def signed(value: bytes, key: bytes = KEY) -> str:
-    """A text with a good MAC."""
+    """Return a cookie's text with a valid MAC."""
     mac = hmac.digest(key, NAME.encode() + b"|" + value, "sha256")
     return base64.urlsafe_b64encode(value + b"|" + mac).decode()
 
 
 @given(token=st.text(st.characters(max_codepoint=255), max_size=300))
 @pytest.mark.parametrize("block_key", [None, b"b" * 16, b"b" * 24, b"b" * 32])
-def test_any_token_comes_back(block_key: bytes | None, token: str) -> None:
-    """Signed and encrypted; what it says of the time is right."""
+def test_any_token_is_sealed_and_unsealed(block_key: bytes | None, token: str) -> None:
+    """This holds for signed and encrypted cookies. The timestamp is right, too."""
     seal = seal_of(KEY, block_key)
     text = seal.seal(token, permanent=True)
     if block_key and not token:
-        # As in Go, which encrypts nothing to nothing that it would decrypt.
+        # Go, too, encrypts an empty value to a text that it cannot decrypt.
         assert reason(text, KEY, block_key) == "corrupt"
         return
     ticket = seal.unseal(text, max_age=HOUR)
@@ -61,7 +61,7 @@ def test_any_token_comes_back(block_key: bytes | None, token: str) -> None:
 
 
 def test_an_encrypted_text_cannot_be_read() -> None:
-    """And is another one each time."""
+    """Encrypting the same token twice gives two different texts."""
     seal = seal_of(KEY, b"b" * 32)
     first, second = (seal.seal("token", permanent=False) for _ in range(2))
     inner = base64.urlsafe_b64decode(first).split(b"|")[1]
@@ -69,8 +69,10 @@ def test_an_encrypted_text_cannot_be_read() -> None:
     assert first != second
 
 
-def test_age(clock: Clock) -> None:
-    """As with the native seal: to the second, and none from the future refused."""
+def test_a_cookie_expires_after_its_maximum_age(clock: Clock) -> None:
+    """The age counts in whole seconds. A timestamp in the future is accepted, as by the
+    native seal.
+    """
     text = seal_of().seal("token", permanent=False)
     assert seal_of().issued(text) == int(clock.now)
     clock.tick(HOUR)
@@ -81,8 +83,8 @@ def test_age(clock: Clock) -> None:
     assert seal_of().unseal(text, max_age=HOUR).token == "token"
 
 
-def test_rotation() -> None:
-    """Each pair verifies, the first one writes."""
+def test_the_first_key_pair_signs_and_every_pair_verifies() -> None:
+    """A cookie of a pair that is no longer listed is rejected."""
     old = seal_of(b"old" * 9, b"o" * 16).seal("old", permanent=False)
     oldest = seal_of(b"oldest" * 9).seal("oldest", permanent=False)
     keys = (KEY, None, b"old" * 9, b"o" * 16, b"oldest" * 9)
@@ -94,7 +96,7 @@ def test_rotation() -> None:
 
 
 def test_without_keys_the_secrets_are_the_hash_keys() -> None:
-    """As Buffalo uses SESSION_SECRET."""
+    """Buffalo uses its SESSION_SECRET in the same way."""
     text = seal_of(b"older").seal("x", permanent=False)
     seal = GorillaFormat().seal([KEY, b"older"], NAME, encrypt=False)
     assert seal.unseal(text, max_age=HOUR).token == "x"
@@ -103,8 +105,8 @@ def test_without_keys_the_secrets_are_the_hash_keys() -> None:
 
 
 @pytest.mark.parametrize("kind", ["token", "record"])
-def test_one_hash_key_with_two_block_keys(kind: str) -> None:
-    """The MAC fits both pairs, so what is inside decides."""
+def test_two_pairs_may_share_a_hash_key(kind: str) -> None:
+    """The MAC fits every pair. Only the block key that was used gives a valid value."""
     token = "A" * 43
     if kind == "record":
         codec = GorillaCodec()
@@ -119,8 +121,8 @@ def test_one_hash_key_with_two_block_keys(kind: str) -> None:
         both.unseal(text, max_age=HOUR)
 
 
-def test_another_name_does_not_verify() -> None:
-    """The MAC covers it."""
+def test_a_cookie_of_another_name_is_rejected() -> None:
+    """The MAC covers the cookie's name."""
     text = seal_of(KEY, name="other").seal("x", permanent=False)
     assert reason(text, KEY) == "bad-signature"
 
@@ -128,8 +130,8 @@ def test_another_name_does_not_verify() -> None:
 @pytest.mark.parametrize(
     "keys", [(KEY,), (KEY, b"b" * 32)], ids=["signed", "encrypted"]
 )
-def test_every_single_changed_character_is_noticed(keys: tuple[bytes, ...]) -> None:
-    """Also the stray bits and line breaks that Go's base64 lets through."""
+def test_a_cookie_with_a_changed_character_is_rejected(keys: tuple[bytes, ...]) -> None:
+    """Go's base64 ignores stray bits and line breaks. The seal rejects them, too."""
     text = seal_of(*keys).seal("a token", permanent=False)
     for place in range(len(text)):
         for other in "Ab_-=\n+/.\xff":
@@ -153,8 +155,8 @@ def test_every_single_changed_character_is_noticed(keys: tuple[bytes, ...]) -> N
 @example("|")
 @example("MTc5|")
 @example(base64.urlsafe_b64encode(b"1|2|" + bytes(32)).decode())
-def test_any_text_is_rejected(text: str) -> None:
-    """Nothing but a RejectedError; a glance at it does no harm either."""
+def test_any_other_text_is_rejected(text: str) -> None:
+    """Unsealing raises only a RejectedError, and ``issued`` raises nothing."""
     assert reason(text) == "bad-signature"
     issued = seal_of().issued(text)
     assert issued is None or isinstance(issued, int)
@@ -164,13 +166,13 @@ def test_any_text_is_rejected(text: str) -> None:
     "value",
     [b"", b"|", b"x|QQ==", b"-5|QQ==", b"1_0|QQ==", b"9" * 20 + b"|QQ==", b"\xb2|QQ=="],
 )
-def test_a_timestamp_that_is_none(value: bytes) -> None:
-    """With a good MAC, which only another program with the key could make."""
+def test_a_malformed_timestamp_is_rejected(value: bytes) -> None:
+    """The MAC is valid. Only another program with the key can make such a cookie."""
     assert reason(signed(value)) == "corrupt"
 
 
-def test_a_value_that_is_none(clock: Clock) -> None:
-    """Not base64, or too short to be encrypted."""
+def test_a_malformed_value_is_rejected(clock: Clock) -> None:
+    """The value is not base64, or too short for an encrypted value."""
     now = b"%d|" % clock.now
     assert reason(signed(now + b"Q")) == "corrupt"
     assert reason(signed(now + b"QR==")) == "corrupt"
@@ -179,8 +181,8 @@ def test_a_value_that_is_none(clock: Clock) -> None:
     assert reason(short, KEY, b"b" * 16) == "corrupt"
 
 
-def test_the_longest_text_is_gorillas() -> None:
-    """4096 bytes, both ways."""
+def test_a_cookie_has_at_most_4096_bytes() -> None:
+    """The seal refuses to make or read a longer one, as gorilla does."""
     seal = seal_of()
     with pytest.raises(SessionTooLargeError) as caught:
         seal.seal("x" * 3000, permanent=False)
@@ -189,7 +191,7 @@ def test_the_longest_text_is_gorillas() -> None:
 
 
 def test_macs_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each key's, whichever fits."""
+    """The seal compares the MAC of every key, even after one fits."""
     compared: list[bytes] = []
     compare = hmac.compare_digest
 
@@ -203,7 +205,7 @@ def test_macs_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(compared) == 2
 
 
-# What is set up wrongly
+# Configuration errors
 
 
 @pytest.mark.parametrize(
@@ -211,34 +213,34 @@ def test_macs_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> 
     [(b"",), ("",), (None,), (KEY, None, b""), (b"\0\0",), (KEY, None, None, None)],
 )
 def test_an_empty_hash_key_is_an_error(keys: tuple[t.Any, ...]) -> None:
-    """It would protect nothing."""
+    """An empty key would protect nothing."""
     with pytest.raises(SessionConfigError, match="empty secret"):
         GorillaFormat(*keys)
 
 
 @pytest.mark.parametrize("key", [5, bytearray(b"x"), [KEY]])
-def test_a_key_of_another_kind_is_an_error(key: t.Any) -> None:
-    """Named by its kind, not by its value."""
+def test_a_key_of_another_type_is_an_error(key: t.Any) -> None:
+    """The message names the type and never the value."""
     with pytest.raises(SessionConfigError, match=type(key).__name__):
         GorillaFormat(key)
 
 
 @pytest.mark.parametrize("registered", ["time.Time", 5, [5], [""], [[]]])
-def test_registered_has_to_be_names(registered: t.Any) -> None:
-    """A bare str is not a list of letters."""
+def test_registered_must_be_a_list_of_names(registered: t.Any) -> None:
+    """A single str is not a list of its letters."""
     with pytest.raises(SessionConfigError, match="registered="):
         GorillaFormat(registered=registered)
 
 
 @pytest.mark.parametrize("size", [0, 8, 15, 33, 64])
 def test_a_block_key_of_another_length_is_an_error(size: int) -> None:
-    """AES has three."""
+    """AES allows three lengths."""
     with pytest.raises(SessionConfigError, match="16, 24 or 32"):
         seal_of(KEY, b"b" * size)
 
 
 def test_encryption_needs_a_block_key() -> None:
-    """SESSION_ENCRYPT alone does not say which."""
+    """SESSION_ENCRYPT alone names no block key."""
     with pytest.raises(SessionConfigError, match=r"SESSION_ENCRYPT needs a block key"):
         make_app(SESSION_FORMAT="gorilla", SESSION_ENCRYPT=True)
     with pytest.raises(SessionConfigError, match=r"SESSION_ENCRYPT"):
@@ -249,24 +251,26 @@ def test_encryption_needs_a_block_key() -> None:
     make_app(SESSION_FORMAT=GorillaFormat(KEY, b"b" * 32), SESSION_ENCRYPT=True)
 
 
-def test_its_own_keys_need_no_secret() -> None:
-    """And count as the secret where one is weak."""
+def test_a_format_with_keys_needs_no_session_secret() -> None:
+    """The application starts without SESSION_SECRET and signs with the format's key."""
     app = Flask("shop")
     BuffaloSession(app, format=GorillaFormat(KEY))
     app.add_url_rule("/", view_func=lambda: session.setdefault("a", "b"))
     assert app.test_client().get("/").headers["Set-Cookie"].startswith(f"{NAME}=MT")
 
 
-def test_a_block_key_without_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra to install is named; signing needs none."""
+def test_a_block_key_without_cryptography_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The message names the extra to install. Signing works without cryptography."""
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
     with pytest.raises(SessionConfigError, match=r"\[crypto\]"):
         seal_of(KEY, b"b" * 16)
     seal_of(KEY)
 
 
-def test_signing_loads_no_cryptography() -> None:
-    """In a process of its own."""
+def test_signing_does_not_import_cryptography() -> None:
+    """The test runs in a process of its own."""
     code = (
         "import sys\n"
         "from flask_buffalo_session import GorillaFormat\n"
@@ -277,11 +281,11 @@ def test_signing_loads_no_cryptography() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-# The session that says what the cookie does not
+# Permanent sessions
 
 
-def test_a_permanent_session_is_known_by_its_value() -> None:
-    """The cookie has no mark for it."""
+def test_the_record_says_whether_a_session_is_permanent() -> None:
+    """The cookie cannot say it."""
     desk = Desk(MemoryStore())
     desk.codec = GorillaCodec()
     for permanent in (True, False):

@@ -1,4 +1,4 @@
-"""Sessions that a Go application keeps on a server, read and written here."""
+"""Test stores that Flask and a Go application share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Shared:
-    """One store, as Go and as Flask have it."""
+    """Use one store from Go and from Flask."""
 
     def __init__(self, program: Path, kind: str, place: str, store: Store) -> None:
         self.command = [str(program), kind, place, SECRET]
@@ -67,7 +67,9 @@ class Shared:
         return app
 
     def on_go(self, cookie: str, *change: str) -> tuple[dict[str, str], str]:
-        """What Go finds after the change, and its cookie."""
+        """Change the session in Go. Return its values after the change, and Go's
+        cookie.
+        """
         result = subprocess.run(
             [*self.command, cookie, *change],
             capture_output=True,
@@ -102,15 +104,15 @@ def shared(
     return Shared(program, "redis", place, store)
 
 
-def test_what_go_has_stored_is_read(shared: Shared) -> None:
-    """With the id in Go's cookie."""
+def test_flask_reads_a_session_that_go_stored(shared: Shared) -> None:
+    """Go's cookie carries the session's id."""
     _, cookie = shared.on_go("", "user", "ann")
     shared.client.set_cookie(NAME, cookie)
     assert shared.client.get("/all").json == {"user": "ann"}
 
 
-def test_what_is_changed_here_go_reads(shared: Shared) -> None:
-    """Under the same id; and back."""
+def test_go_and_flask_read_each_others_changes(shared: Shared) -> None:
+    """The session keeps its id."""
     _, cookie = shared.on_go("", "user", "ann")
     shared.client.set_cookie(NAME, cookie)
     shared.client.get("/set/cart/tea")
@@ -123,15 +125,15 @@ def test_what_is_changed_here_go_reads(shared: Shared) -> None:
     }
 
 
-def test_what_began_here_go_reads(shared: Shared) -> None:
-    """With our cookie."""
+def test_go_reads_a_session_that_flask_created(shared: Shared) -> None:
+    """Flask's cookie carries the session's id."""
     shared.client.get("/set/user/bob")
     values, _ = shared.on_go(shared.cookie)
     assert values == {"user": "string bob"}
 
 
-def test_what_ended_here_is_nothing_on_go(shared: Shared) -> None:
-    """Logged out on one, out on both."""
+def test_go_does_not_find_a_session_that_flask_ended(shared: Shared) -> None:
+    """This holds after a logout and for the old id after a rotation."""
     _, cookie = shared.on_go("", "user", "ann")
     for ending in ("clear", "regenerate"):
         shared.client.set_cookie(NAME, cookie)
@@ -142,8 +144,8 @@ def test_what_ended_here_is_nothing_on_go(shared: Shared) -> None:
         _, cookie = shared.on_go("", "user", "ann")
 
 
-def test_the_store_swaps(shared: Shared) -> None:
-    """What the contract of stores says of one that is its own."""
+def test_the_store_keeps_the_promises_of_a_store(shared: Shared) -> None:
+    """It saves only where the record is the expected one."""
     store = shared.store
     token = store.save(None, b"one", expected=None, max_age=HOUR)
     assert store.load(token) == b"one"
@@ -163,15 +165,15 @@ def test_the_store_swaps(shared: Shared) -> None:
     "token", ["", "x", "../../etc/passwd", "a\0b", "\u00fc", "\ud800", "x" * 300, "*"]
 )
 def test_a_malformed_token_is_not_found(shared: Shared, token: str) -> None:
-    """And reaches nothing outside the store, though it was signed."""
+    """A token with a path or a pattern reaches no file or key outside the store."""
     assert shared.store.load(token) is None
     shared.store.delete(token)
     with pytest.raises(SessionConflictError):
         shared.store.save(token, b"data", expected=b"something", max_age=HOUR)
 
 
-def test_two_requests_at_once_lose_nothing(shared: Shared) -> None:
-    """As on every store."""
+def test_concurrent_requests_lose_no_change(shared: Shared) -> None:
+    """One of them gets the one-time value."""
     desk = Desk(shared.store)
     desk.codec = GorillaFormat().codec
     cookie = desk.stored(a="1", once="x")
@@ -190,8 +192,10 @@ class TestFiles:
     def files(self, folder: Path) -> GorillaFiles:
         return GorillaFiles(folder, SECRET, name=NAME)
 
-    def test_a_short_life_ends_for_go_too(self, tmp_path: Path, program: Path) -> None:
-        """The file is dated back, so that gorilla's own 30 days are over then."""
+    def test_a_short_lifetime_ends_for_go_too(
+        self, tmp_path: Path, program: Path
+    ) -> None:
+        """The store dates the file back, so gorilla's own 30 days end with it."""
         shared = Shared(program, "files", str(tmp_path), self.files(tmp_path))
         shared.client.get("/set/user/ann")
         token = next(tmp_path.glob("session_*")).name.removeprefix("session_")
@@ -203,8 +207,10 @@ class TestFiles:
         assert shared.store.load(token) is None
         assert shared.fails_on_go(shared.cookie)
 
-    def test_pruning_removes_what_is_over(self, tmp_path: Path, clock: Clock) -> None:
-        """Go does not."""
+    def test_pruning_deletes_expired_records(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        """Go itself deletes no expired file."""
         store = self.files(tmp_path)
         store.save(None, b"short", expected=None, max_age=10)
         token = store.save(None, b"long", expected=None, max_age=HOUR)
@@ -215,8 +221,10 @@ class TestFiles:
         assert store.prune() == 1
         assert [path.name for path in tmp_path.iterdir()] in ([], ["lock"])
 
-    def test_what_gorilla_would_not_read_is_refused(self, tmp_path: Path) -> None:
-        """4,096 bytes, sealed; what was there stays."""
+    def test_a_record_that_is_too_large_for_gorilla_is_refused(
+        self, tmp_path: Path
+    ) -> None:
+        """gorilla reads sealed records of up to 4,096 bytes. The old record stays."""
         store = self.files(tmp_path)
         desk = Desk(store)
         desk.codec = GorillaFormat().codec
@@ -228,7 +236,7 @@ class TestFiles:
         assert desk.values(cookie) == {"a": "1"}
 
     def test_a_damaged_file_is_a_fresh_session(self, tmp_path: Path) -> None:
-        """Cut off, or sealed by somebody else."""
+        """The file is truncated, empty, or not sealed with this key."""
         desk = Desk(self.files(tmp_path))
         desk.codec = GorillaFormat().codec
         cookie = desk.stored(a="1")
@@ -239,7 +247,7 @@ class TestFiles:
             assert desk.emitted[-1] == ("rejected", "corrupt")
 
     def test_a_folder_that_is_gone_is_an_error(self, tmp_path: Path) -> None:
-        """Not the end of all sessions."""
+        """Otherwise every session would look empty."""
         store = self.files(tmp_path / "gone")
         with pytest.raises(SessionStoreError, match="cannot read"):
             store.load("x" * 20)
@@ -249,7 +257,7 @@ class TestFiles:
             store.delete("x" * 20)
 
     def test_a_file_that_cannot_be_read_is_an_error(self, tmp_path: Path) -> None:
-        """A folder in its place, since root may read any file."""
+        """The test puts a folder in its place, because root may read any file."""
         store = self.files(tmp_path)
         os.mkdir(tmp_path / ("session_" + "x" * 20))
         with pytest.raises(SessionStoreError, match="cannot read"):
@@ -257,10 +265,10 @@ class TestFiles:
         with pytest.raises(SessionStoreError, match="cannot delete"):
             store.prune()
 
-    def test_a_save_that_fails_leaves_nothing_behind(
+    def test_a_failed_save_leaves_no_unfinished_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """No half-written file."""
+        """This happens when the disk is full."""
 
         def failing(*args: object) -> None:
             raise OSError(28, "No space left on device")
@@ -271,16 +279,16 @@ class TestFiles:
             store.save(None, b"data", expected=None, max_age=HOUR)
         assert [path.name for path in tmp_path.iterdir()] in ([], ["lock"])
 
-    def test_keys_are_needed(self, tmp_path: Path) -> None:
-        """There is nothing to read the files with otherwise."""
+    def test_the_store_needs_keys(self, tmp_path: Path) -> None:
+        """The store seals its files."""
         for keys in ((), ("",), (b"hash", b"no block key")):
             with pytest.raises(SessionConfigError):
                 GorillaFiles(tmp_path, *keys, name=NAME)
 
 
 def test_unhashed_records_have_no_owners(servers: Servers) -> None:
-    """A session's id is a hash, of which no key could be told. It is said when they are
-    asked for, not when the session is saved.
+    """The index of an owner holds hashes, and such a store cannot find a record by a
+    hash. ``bind`` and ``sessions_of`` raise the error, not the save.
     """
     store = RedisStore(redis_client(servers), hashed=False)
     session = Desk(store).session()
@@ -297,7 +305,7 @@ def test_unhashed_records_have_no_owners(servers: Servers) -> None:
 
 
 def test_a_foreign_cookie_reaches_no_record(shared: Shared) -> None:
-    """Signed by another secret, it is not asked for."""
+    """The cookie is signed with another secret, so its id is not looked up."""
     _, cookie = shared.on_go("", "user", "ann")
     app = make_app(
         shared.store, SESSION_SECRET="another secret" * 3, SESSION_FORMAT="gorilla"

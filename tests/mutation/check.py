@@ -60,7 +60,7 @@ _SESSIONS = Tests(
             "unit/test_owners.py",
         ),
         *("flask/test_interface.py", "gorilla/test_gorilla_flask.py"),
-        "gorilla/test_gorilla_codec.py::test_a_date_stays_over_two_saves",
+        "gorilla/test_gorilla_codec.py::test_two_saves_keep_the_creation_date",
         "gorilla/test_gorilla_codec.py::test_changes_of_two_requests_are_merged",
         "gorilla/test_gorilla_codec.py::test_merging_keeps_go_types",
         "gorilla/test_gorilla_codec.py::test_a_session_that_is_only_read_is_not_written",

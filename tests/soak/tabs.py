@@ -61,7 +61,7 @@ class HttpTab:
         if connection.sock is None:
             self._since = begun
         status: int | None
-        header = None
+        headers: list[str] = []
         try:
             connection.request(
                 action.method,
@@ -71,14 +71,15 @@ class HttpTab:
             )
             response = connection.getresponse()
             text = response.read().decode()
-            status, header = response.status, response.headers["Set-Cookie"]
+            status = response.status
+            headers = response.headers.get_all("Set-Cookie", [])
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             # The response of a gateway if the server does not answer.
             status = 504 if isinstance(error, TimeoutError) else None
             text = repr(error)
         ended = time.monotonic()
-        return Answer(status, text, _cookie_in(header), self._since, begun, ended)
+        return Answer(status, text, _cookie_in(headers), self._since, begun, ended)
 
     def close(self) -> None:
         self._connection.close()
@@ -98,9 +99,9 @@ class LocalTab:
             data=action.form if action.method == "POST" else None,
             headers=_headers(action, cookie),
         )
-        text, header = response.text, response.headers.get("Set-Cookie")
+        text, headers = response.text, response.headers.getlist("Set-Cookie")
         status, ended = response.status_code, time.monotonic()
-        return Answer(status, text, _cookie_in(header), begun, begun, ended)
+        return Answer(status, text, _cookie_in(headers), begun, begun, ended)
 
 
 def _headers(action: Action, cookie: str | None) -> dict[str, str]:
@@ -110,7 +111,9 @@ def _headers(action: Action, cookie: str | None) -> dict[str, str]:
     return headers
 
 
-def _cookie_in(header: str | None) -> str | None:
-    if header is None:
-        return None
-    return header.partition(";")[0].removeprefix(f"{COOKIE}=")
+def _cookie_in(headers: list[str]) -> str | None:
+    for header in headers:
+        name, _, text = header.partition(";")[0].partition("=")
+        if name == COOKIE:
+            return text
+    return None

@@ -1,4 +1,4 @@
-"""The errors that stores make of their clients' errors."""
+"""Test the errors that stores raise for their clients' errors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ from tests.support.servers import (
     ],
 )
 def test_an_error_names_no_host_and_no_login(message: str, problem: str) -> None:
-    """The rest of the client's message stays. The client's error is the cause."""
+    """The error repeats the rest of the client's message. Its cause is the client's
+    error.
+    """
     error = ValueError(message)
     with pytest.raises(SessionStoreError) as caught, answering("Mine", "read"):
         raise error
@@ -65,7 +67,7 @@ def test_an_error_names_no_host_and_no_login(message: str, problem: str) -> None
 
 
 def test_an_error_names_no_path() -> None:
-    """Of a file that the store cannot open."""
+    """The message says why a file cannot be opened, and leaves out its path."""
     with pytest.raises(SessionStoreError) as caught, answering("Mine", "read"):
         Path("/nowhere/geheim").read_bytes()
     assert str(caught.value) == "Mine: cannot read: No such file or directory"
@@ -74,16 +76,16 @@ def test_an_error_names_no_path() -> None:
 @pytest.mark.parametrize(
     "error", [SessionConflictError("changed"), SessionStoreError("Mine", "is full")]
 )
-def test_an_error_of_the_store_stays(error: Exception) -> None:
-    """A conflict is not an outage."""
+def test_a_store_error_is_raised_unchanged(error: Exception) -> None:
+    """A conflict stays a conflict, and a store's own error keeps its message."""
     with pytest.raises(type(error)) as caught, answering("Mine", "read"):
         raise error
     assert caught.value is error
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, GeneratorExit])
-def test_an_interrupt_stays(interrupt: type[BaseException]) -> None:
-    """It is not an error of the client."""
+def test_an_interrupt_is_raised_unchanged(interrupt: type[BaseException]) -> None:
+    """An interrupt is not an error of the client."""
     with pytest.raises(interrupt), answering("Mine", "read"):
         raise interrupt
 
@@ -100,8 +102,10 @@ def test_an_interrupt_stays(interrupt: type[BaseException]) -> None:
         "redis+sentinel://:geheim@localhost:{}/shop",
     ],
 )
-def test_a_server_that_is_away_is_not_named(address: str) -> None:
-    """Each client words it differently."""
+def test_the_error_of_an_unreachable_server_does_not_name_the_server(
+    address: str,
+) -> None:
+    """Each client words its message differently."""
     port = free_port()
     with pytest.raises(SessionStoreError) as caught:
         url(address.format(port)).load("token")
@@ -111,8 +115,8 @@ def test_a_server_that_is_away_is_not_named(address: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["redis", "valkey", "postgresql", "mariadb"])
-def test_a_closed_store_may_be_used_again(scheme: str, servers: Servers) -> None:
-    """It opens new connections."""
+def test_a_closed_store_can_be_used_again(scheme: str, servers: Servers) -> None:
+    """The store opens new connections."""
     kinds: dict[str, type[RedisServer | PostgresServer | MariaServer]] = {
         "redis": RedisServer,
         "valkey": ValkeyServer,

@@ -1,4 +1,4 @@
-"""What is particular to :class:`flask_buffalo_session.CacheStore`."""
+"""Test what only :class:`flask_buffalo_session.CacheStore` does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PREFIX = "buffalo-session:"
 
 @pytest.fixture(autouse=True)
 def folder_for_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files lie."""
+    """Return a folder of this test for temporary files. The locks are there."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -41,7 +41,7 @@ def files(folder: Path, **settings: t.Any) -> cachelib.FileSystemCache:
 
 
 class Trap:
-    """Creates a file when it is unpickled."""
+    """Create a folder when an object of this class is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,31 +50,33 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-class TestWhatIsACache:
+class TestArgument:
     @pytest.mark.parametrize("cache", [None, {}, "redis", cachelib.SimpleCache])
     def test_another_object_is_refused(self, cache: t.Any) -> None:
-        """The message names its type."""
+        """The message says what the store needs."""
         with pytest.raises(SessionConfigError, match="needs a cache of cachelib"):
             CacheStore(cache)
 
     def test_a_cache_that_keeps_nothing_is_refused(self) -> None:
-        """Each session would be gone at once."""
+        """Every session would be lost at once."""
         with pytest.raises(SessionConfigError, match="keeps no sessions"):
             CacheStore(cachelib.NullCache())
 
     def test_a_cache_whose_client_unpickles_is_refused(self) -> None:
-        """A cache on memcached leaves that to its client."""
+        """The memcached cache of cachelib leaves the decoding to its client."""
         with pytest.raises(SessionConfigError, match="memcached: URL"):
             CacheStore(cachelib.MemcachedCache(object()))
 
     def test_a_cache_in_memory_warns_about_its_threshold(self) -> None:
-        """It makes room by logging people out. The warning names the caller's line."""
+        """The cache deletes live sessions to make room. The warning names the caller's
+        line.
+        """
         with pytest.warns(UserWarning, match="throws live sessions away") as caught:
             assert CacheStore(cachelib.SimpleCache()).in_memory
         assert [warning.filename for warning in caught] == [__file__]
 
     def test_a_cache_without_a_lock_warns(self) -> None:
-        """Nobody knows whether its ``add`` is atomic."""
+        """The store cannot know whether the ``add`` of such a cache is atomic."""
 
         class Own(cachelib.BaseCache):
             pass
@@ -83,8 +85,8 @@ class TestWhatIsACache:
             assert not CacheStore(Own()).in_memory
         assert [warning.filename for warning in found] == [__file__]
 
-    def test_the_setting_takes_a_cache(self, tmp_path: Path) -> None:
-        """Without a warning where all is well."""
+    def test_the_setting_accepts_a_cache(self, tmp_path: Path) -> None:
+        """``SESSION_STORE`` may be a cache. A cache in files causes no warning."""
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             app = make_app(files(tmp_path / "cache"))
@@ -94,15 +96,17 @@ class TestWhatIsACache:
     def test_without_portalocker_the_extra_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A cache in files needs it."""
+        """A cache in files needs portalocker."""
         monkeypatch.setitem(sys.modules, "portalocker", None)
         with pytest.raises(SessionConfigError, match=r"session\[file\]"):
             CacheStore(files(tmp_path / "cache"))
 
 
-class TestTheApplicationsOwn:
-    def test_its_cache_is_left_as_it_is(self, tmp_path: Path, servers: Servers) -> None:
-        """It still stores what it did, in the way it did."""
+class TestApplicationData:
+    def test_the_applications_cache_stays_unchanged(
+        self, tmp_path: Path, servers: Servers
+    ) -> None:
+        """The cache stores the application's values as before."""
         for cache in (
             files(tmp_path / "cache"),
             cachelib.RedisCache(redis_client(servers)),
@@ -115,8 +119,10 @@ class TestTheApplicationsOwn:
             assert (type(cache), vars(cache)) == (kind, before)
             assert store.load(token) == b"data"
 
-    def test_its_keys_and_the_sessions_do_not_meet(self, servers: Servers) -> None:
-        """Not even where the application chooses a key like a session's."""
+    def test_the_applications_keys_and_the_sessions_never_collide(
+        self, servers: Servers
+    ) -> None:
+        """An application may even use a session's token or hash as a key."""
         client = redis_client(servers)
         cache = cachelib.RedisCache(client, key_prefix="shop:")
         store = CacheStore(cache)
@@ -129,10 +135,10 @@ class TestTheApplicationsOwn:
 
 class TestNeverPickle:
     @pytest.mark.parametrize("kind", ["files", "redis", "simple"])
-    def test_a_pickle_in_a_sessions_place_is_not_loaded(
+    def test_a_pickle_under_a_sessions_key_is_not_loaded(
         self, kind: str, tmp_path: Path, servers: Servers
     ) -> None:
-        """The cache itself would load it."""
+        """The cache itself would load the pickle. The session is empty."""
         caches: dict[str, t.Callable[[], cachelib.BaseCache]] = {
             "files": lambda: files(tmp_path / "cache"),
             "redis": lambda: cachelib.RedisCache(redis_client(servers)),
@@ -154,15 +160,15 @@ class TestNeverPickle:
 
 class TestRedis:
     def test_a_client_that_decodes_is_an_error(self, servers: Servers) -> None:
-        """It cannot return bytes."""
+        """Such a client cannot return bytes."""
         client = redis_client(servers, decode_responses=True)
         store = CacheStore(cachelib.RedisCache(client))
         token = store.save(None, b"data", expected=None, max_age=HOUR)
         with pytest.raises(SessionStoreError, match="decodes"):
             store.load(token)
 
-    def test_valkeys_cache_is_one_too(self, servers: Servers) -> None:
-        """With its own client. The lock is gone after a save."""
+    def test_a_valkey_cache_stores_sessions(self, servers: Servers) -> None:
+        """The store recognizes a conflict and releases its lock after a save."""
         import valkey
 
         client = valkey.Valkey(port=servers.shared(ValkeyServer).port)
@@ -177,7 +183,7 @@ class TestRedis:
 
 
 class TestLockInTheCache:
-    """Of Redis, whose ``add`` is atomic."""
+    """Test the lock in a Redis cache, whose ``add`` is atomic."""
 
     @pytest.fixture
     def client(self, servers: Servers) -> t.Any:
@@ -186,8 +192,8 @@ class TestLockInTheCache:
     def test_a_lock_that_another_process_holds_is_an_error(
         self, client: t.Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Of a process that died, too. Its lock ends after some seconds, though the
-        cache may have set no life for it yet.
+        """The lock of a process that died expires after some seconds, although the
+        cache may not have set its lifetime yet.
         """
         monkeypatch.setattr("flask_buffalo_session.stores.lockfile.LOCK_TIMEOUT", 0.2)
         monkeypatch.setattr("flask_buffalo_session.stores.cache._LOCK_LIFE", 1)
@@ -208,7 +214,7 @@ class TestLockInTheCache:
     def test_a_save_that_stalled_does_not_undo_a_logout(
         self, client: t.Any, stalled: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its lock has lapsed, and somebody else has taken it."""
+        """The lock of the slow save has expired, and a logout has taken it."""
         name = ""
 
         class Stalling(cachelib.RedisCache):
@@ -233,10 +239,12 @@ class TestLockInTheCache:
             store.save(token, b"new", expected=b"data", max_age=HOUR)
         assert client.get(f"{PREFIX}{storage_key(token)}") is None
 
-    def test_a_save_writes_nothing_when_its_lock_may_have_lapsed(
+    def test_a_save_writes_nothing_when_its_lock_may_have_expired(
         self, client: t.Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It stops well before the lock's end, as the write takes time to arrive."""
+        """The save stops well before the lock expires, because a write takes time to
+        arrive.
+        """
         store = CacheStore(cachelib.RedisCache(client))
         token = store.save(None, b"data", expected=None, max_age=HOUR)
         monkeypatch.setattr("flask_buffalo_session.stores.cache._LOCK_USE", -1)
@@ -244,8 +252,8 @@ class TestLockInTheCache:
             store.save(token, b"new", expected=b"data", max_age=HOUR)
         assert store.load(token) == b"data"
 
-    def test_a_lock_of_somebody_else_is_not_released(self, client: t.Any) -> None:
-        """Ours had lapsed."""
+    def test_another_requests_lock_is_not_released(self, client: t.Any) -> None:
+        """The lock of the slow request had expired before."""
         name = ""
 
         class Slow(cachelib.RedisCache):
@@ -281,10 +289,10 @@ class TestFiles:
         assert health.evicts == "a FileSystemCache has a threshold"
         assert CacheStore(files(tmp_path / "other")).check_health().evicts is None
 
-    def test_locks_are_files_that_only_this_user_may_enter(
+    def test_only_this_user_may_open_the_lock_files(
         self, tmp_path: Path, folder_for_locks: Path
     ) -> None:
-        """Processes of one user share them, whatever the cache's folder is."""
+        """All processes of one user share the locks, in any folder of the cache."""
         for name in ("one", "two"):
             store = CacheStore(files(tmp_path / name))
             store.save("token", b"data", expected=None, max_age=HOUR)
@@ -292,10 +300,10 @@ class TestFiles:
         assert folder.stat().st_mode & 0o777 == 0o700
         assert len(list(folder.iterdir())) == 1
 
-    def test_a_folder_for_locks_of_another_user_is_an_error(
+    def test_a_lock_folder_of_another_user_is_an_error(
         self, tmp_path: Path, folder_for_locks: Path
     ) -> None:
-        """That user could lock all sessions. A link is no better."""
+        """That user could lock all sessions. A symbolic link is an error, too."""
         store = CacheStore(files(tmp_path / "cache"))
         folder = folder_for_locks / f"flask-buffalo-session-{os.getuid()}"
         folder.symlink_to(tmp_path)
@@ -307,7 +315,7 @@ class TestFiles:
 def test_a_record_that_is_deleted_during_a_save_stays_deleted(
     tmp_path: Path, servers: Servers
 ) -> None:
-    """The save has compared before the deletion begins."""
+    """The save has compared the record before the deletion begins."""
 
     class Slow:
         deleting: threading.Thread | None = None
@@ -335,8 +343,8 @@ def test_a_record_that_is_deleted_during_a_save_stays_deleted(
     for cache in caches:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            begun, store = CacheStore(cache), CacheStore(cache)
-            token = begun.save(None, b"data", expected=None, max_age=HOUR)
+            store = CacheStore(cache)
+            token = store.save(None, b"data", expected=None, max_age=HOUR)
             cache.deleting = threading.Thread(target=store.delete, args=[token])
             slow = CacheStore(cache)
         slow.save(token, b"new", expected=b"data", max_age=HOUR)
@@ -344,8 +352,8 @@ def test_a_record_that_is_deleted_during_a_save_stays_deleted(
         assert store.load(token) is None
 
 
-def test_an_error_of_any_kind_is_the_stores() -> None:
-    """Clients raise what they like."""
+def test_every_client_error_becomes_a_store_error() -> None:
+    """The clients of caches raise exceptions of many types."""
 
     class Failing(cachelib.SimpleCache):
         def get(self, key: str) -> t.Any:
@@ -368,7 +376,7 @@ def test_an_error_of_any_kind_is_the_stores() -> None:
 
 
 def test_a_record_that_cannot_be_deleted_is_an_error() -> None:
-    """A session that has ended must be gone."""
+    """A session must not stay in the store after a logout."""
 
     class Keeping(cachelib.SimpleCache):
         def delete(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is particular to the store of ``file:`` URLs."""
+"""Test what only the store of ``file:`` URLs does."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_files_written_by_a_cache_of_cachelib_are_read(tmp_path: Path) -> None:
 def test_files_and_folders_are_private_whatever_the_umask(
     tmp_path: Path, umask: int
 ) -> None:
-    """Records, locks, the folder and the parents that were missing."""
+    """This holds for records, locks and every folder that the store makes."""
     before = os.umask(umask)
     try:
         store = FileStore(tmp_path / "a/b")
@@ -89,7 +89,7 @@ def test_a_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
 
 class TestPruning:
     def test_it_deletes_expired_records(self, tmp_path: Path) -> None:
-        """Live sessions and files of others stay."""
+        """Live sessions and files of other programs stay."""
         store = FileStore(tmp_path)
         (tmp_path / "README").write_text("mine")
         (tmp_path / "notes.new").mkdir()
@@ -104,8 +104,8 @@ class TestPruning:
         assert (tmp_path / "README").exists()
 
     def test_it_never_deletes_a_lock(self, tmp_path: Path) -> None:
-        """Not even an old one: another process may have it open, and would lock a file
-        that is no longer there.
+        """An old lock stays, too. Another process may have the file open, and would
+        then lock a file that nobody else can open.
         """
         store = FileStore(tmp_path)
         token = store.save(None, b"one", expected=None, max_age=HOUR)
@@ -117,10 +117,10 @@ class TestPruning:
         assert store.prune() == 1
         assert locks_in(tmp_path) == {lock}
 
-    def test_it_spares_a_record_that_is_saved_again(
+    def test_it_keeps_a_record_that_is_saved_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Between the look at the old record and the deletion."""
+        """The save happens after the expiry is read and before the deletion."""
         store = FileStore(tmp_path)
         store.save("token", b"old", expected=None, max_age=0)
         real = time.time
@@ -142,8 +142,10 @@ class TestPruning:
         saving.join()
         assert store.load("token") == b"new"
 
-    def test_it_deletes_what_dead_processes_left(self, tmp_path: Path) -> None:
-        """After a day, an unfinished file belongs to nobody."""
+    def test_it_deletes_unfinished_files_of_dead_processes(
+        self, tmp_path: Path
+    ) -> None:
+        """An unfinished file that is a day old belongs to no running save."""
         store = FileStore(tmp_path)
         for hours in (23, 25):
             path = tmp_path / f"{hours}.new"
@@ -161,23 +163,23 @@ class TestPruning:
 
 
 def test_a_missing_folder_is_an_error_and_not_a_missing_record(tmp_path: Path) -> None:
-    """For each method, and without the path."""
+    """Every method raises the error, which does not contain the path."""
     store = FileStore(tmp_path / "sessions")
     (tmp_path / "sessions").rmdir()
-    asks: list[t.Callable[[], object]] = [
+    calls: list[t.Callable[[], object]] = [
         lambda: store.load("token"),
         lambda: store.save(None, b"data", expected=None, max_age=HOUR),
         lambda: store.save("token", b"data", expected=None, max_age=HOUR),
         lambda: store.delete("token"),
     ]
-    for ask in asks:
+    for call in calls:
         with pytest.raises(SessionStoreError, match="No such file") as caught:
-            ask()
+            call()
         assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_truncated_file_is_an_empty_record_and_stays(tmp_path: Path) -> None:
-    """The codec rejects it, and people may look at it."""
+    """The codec rejects the record. An administrator can still look at the file."""
     store = FileStore(tmp_path)
     token = store.save(None, b"data", expected=None, max_age=HOUR)
     path = path_of(tmp_path, token)
@@ -191,31 +193,31 @@ def test_a_truncated_file_is_an_empty_record_and_stays(tmp_path: Path) -> None:
 def test_a_record_lives_as_long_as_the_save_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, life: int
 ) -> None:
-    """Not a moment less, and at most a second more."""
+    """It never ends early, and at most a second late."""
     store = FileStore(tmp_path)
-    begun = 1_800_000_000
-    monkeypatch.setattr("time.time", lambda: begun)
+    start = 1_800_000_000
+    monkeypatch.setattr("time.time", lambda: start)
     token = store.save(None, b"one", expected=None, max_age=9)
     store.save(token, b"two", expected=b"one", max_age=life)
-    monkeypatch.setattr("time.time", lambda: begun + life)
+    monkeypatch.setattr("time.time", lambda: start + life)
     assert store.load(token) == b"two"
-    monkeypatch.setattr("time.time", lambda: begun + life + 1.25)
+    monkeypatch.setattr("time.time", lambda: start + life + 1.25)
     assert store.load(token) is None
     assert store.prune() == 1
 
 
-def test_a_life_beyond_the_header_never_ends(tmp_path: Path) -> None:
-    """It is neither an error nor an early end."""
+def test_a_lifetime_that_is_too_long_for_the_header_never_ends(tmp_path: Path) -> None:
+    """The save succeeds, and the record does not expire early."""
     store = FileStore(tmp_path)
     token = store.save(None, b"data", expected=None, max_age=900 * 366 * 86400)
     assert struct.unpack("I", path_of(tmp_path, token).read_bytes()[:4]) == (0,)
     assert store.load(token) == b"data"
 
 
-def test_a_failed_save_leaves_nothing_behind(
+def test_a_failed_save_leaves_no_unfinished_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No unfinished file, whatever interrupts the save."""
+    """This holds for every exception that interrupts the save."""
     store = FileStore(tmp_path)
     for error, raised in (
         (OSError("no"), SessionStoreError),
@@ -234,7 +236,9 @@ def test_a_failed_save_leaves_nothing_behind(
 def test_a_lock_that_another_process_holds_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After some seconds; reading needs no lock. The lock ends with its process."""
+    """The save fails after some seconds. Reading needs no lock. The lock is released
+    when its process ends.
+    """
     monkeypatch.setattr("flask_buffalo_session.stores.lockfile.LOCK_TIMEOUT", 0.3)
     store = FileStore(tmp_path)
     token = store.save(None, b"one", expected=None, max_age=HOUR)
@@ -255,13 +259,13 @@ def test_a_lock_that_another_process_holds_is_an_error(
         assert holder.stdout
         assert holder.stdout.readline() == b"locked\n"
         assert store.load(token) == b"two"
-        asks: list[t.Callable[[], object]] = [
+        calls: list[t.Callable[[], object]] = [
             lambda: store.save(token, b"three", expected=b"two", max_age=HOUR),
             lambda: store.delete(token),
         ]
-        for ask in asks:
+        for call in calls:
             with pytest.raises(SessionStoreError, match="waiting for the session's lo"):
-                ask()
+                call()
         holder.kill()
     store.save(token, b"three", expected=b"two", max_age=HOUR)
 
@@ -269,7 +273,7 @@ def test_a_lock_that_another_process_holds_is_an_error(
 def test_a_record_that_is_deleted_during_a_save_stays_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The save has compared before the deletion begins."""
+    """The save has compared the record before the deletion begins."""
     store = FileStore(tmp_path)
     token = store.save(None, b"data", expected=None, max_age=HOUR)
     deleting = threading.Thread(target=store.delete, args=[token])

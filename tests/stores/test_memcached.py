@@ -1,4 +1,4 @@
-"""What is particular to the store of ``memcached:`` URLs."""
+"""Test what only the store of ``memcached:`` URLs does."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_records_of_earlier_versions_are_read(port: int) -> None:
 
 
 def test_a_pickle_is_never_loaded(port: int, tmp_path: Path) -> None:
-    """Clients unpickle by a flag of the item. This store does not."""
+    """This store never unpickles, whatever the flags of an item say."""
     store = MemcachedStore(pooled(port))
     token = store.save(None, b"data", expected=None, max_age=HOUR)
     trap = tmp_path / "trap"
@@ -97,14 +97,14 @@ def test_a_pickle_is_never_loaded(port: int, tmp_path: Path) -> None:
     writer.set(PREFIX + storage_key(token), Trap(trap), noreply=False)
     assert Desk(store).values(token) == {}
     assert not trap.exists()
-    # It would have worked on a client that unpickles.
+    # A client that unpickles would have loaded it.
     writer.get(PREFIX + storage_key(token))
     assert trap.exists()
     writer.close()
 
 
-def test_no_flag_asks_others_to_unpickle(port: int) -> None:
-    """Other clients act on the flags of an item."""
+def test_items_have_no_flag_that_makes_other_clients_unpickle(port: int) -> None:
+    """Other clients decode an item as its flags say."""
     store = MemcachedStore(pooled(port))
     token = store.save(None, b"data", expected=None, max_age=HOUR)
     store.save(token, b"more", expected=b"data", max_age=HOUR)
@@ -144,18 +144,18 @@ def test_a_fork_leaves_the_parents_connections_alone(port: int) -> None:
         (20 * 12 * MONTH, 0),
     ],
 )
-def test_a_life_of_more_than_a_month_ends_at_a_date(
+def test_a_lifetime_of_more_than_a_month_is_sent_as_a_date(
     life: int, sent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """memcached takes a larger number for a date. No record ends early."""
+    """memcached reads a number above 30 days as a date. No record ends early."""
     monkeypatch.setattr("time.time", lambda: 1_800_000_000)
-    with Answering(b"END\r\n", b"STORED\r\n") as server:
+    with FakeServer(b"END\r\n", b"STORED\r\n") as server:
         server.store.save("token", b"data", expected=None, max_age=life)
     assert server.commands[1].split()[3] == b"%d" % sent
 
 
 def test_a_record_that_is_too_large_is_an_error(port: int) -> None:
-    """memcached takes up to a megabyte. The old record stays."""
+    """memcached accepts up to a megabyte. The old record stays."""
     store = MemcachedStore(pooled(port))
     token = store.save(None, b"data", expected=None, max_age=HOUR)
     with pytest.raises(SessionStoreError):
@@ -163,10 +163,10 @@ def test_a_record_that_is_too_large_is_an_error(port: int) -> None:
     assert store.load(token) == b"data"
 
 
-class Answering:
-    """A server that gives these answers, one for each command.
+class FakeServer:
+    """Serve the given answers, one for each command.
 
-    :param answers: b"" closes the connection instead. None waits in silence.
+    :param answers: b"" closes the connection instead. None sends no answer at all.
     """
 
     def __init__(self, *answers: bytes | None) -> None:
@@ -181,7 +181,7 @@ class Answering:
         )
         self.store = MemcachedStore(self.client)
 
-    def __enter__(self) -> Answering:
+    def __enter__(self) -> FakeServer:
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
@@ -205,8 +205,8 @@ class Answering:
                         connection.sendall(answer or b"")
 
 
-def value(data: bytes) -> bytes:
-    """The answer to ``gets``."""
+def answer_to_gets(data: bytes) -> bytes:
+    """Return the server's answer to ``gets``."""
     key = (PREFIX + storage_key("token")).encode()
     return b"VALUE %s 0 %d 7\r\n%s\r\nEND\r\n" % (key, len(data), data)
 
@@ -217,51 +217,60 @@ def names(commands: list[bytes]) -> list[bytes]:
 
 class TestRepeating:
     def test_a_write_without_an_answer_is_not_repeated(self) -> None:
-        """It may have succeeded, and the server may be slow."""
-        with Answering(b"END\r\n", None) as server, pytest.raises(SessionStoreError):
+        """The write may have succeeded, and the server may be slow."""
+        with FakeServer(b"END\r\n", None) as server, pytest.raises(SessionStoreError):
             server.store.save("token", b"data", expected=None, max_age=HOUR)
         assert names(server.commands) == [b"gets", b"add"]
 
     def test_a_write_recognizes_its_own_first_attempt(self) -> None:
-        """The server stored the record, and the connection broke before its answer."""
-        with Answering(b"END\r\n", value(b"one"), b"", value(b"two")) as server:
+        """The server stored the record, but the connection broke before its answer."""
+        with FakeServer(
+            b"END\r\n", answer_to_gets(b"one"), b"", answer_to_gets(b"two")
+        ) as server:
             assert server.store.load("other") is None
             server.store.save("token", b"two", expected=b"one", max_age=HOUR)
         assert names(server.commands) == [b"get", b"gets", b"cas", b"gets"]
 
-    def test_a_repeated_write_recognizes_anothers(self) -> None:
-        """While the connection was broken, another request saved."""
-        with Answering(b"END\r\n", value(b"one"), b"", value(b"theirs")) as server:
+    def test_a_repeated_write_recognizes_another_requests_write(self) -> None:
+        """Another request saved while the connection was broken. That is a conflict."""
+        with FakeServer(
+            b"END\r\n", answer_to_gets(b"one"), b"", answer_to_gets(b"theirs")
+        ) as server:
             server.store.load("other")
             with pytest.raises(SessionConflictError):
                 server.store.save("token", b"two", expected=b"one", max_age=HOUR)
 
     def test_equal_bytes_that_were_there_before_are_a_conflict(self) -> None:
-        """Only a repeated write may find its own bytes."""
-        with Answering(value(b"two")) as server, pytest.raises(SessionConflictError):
+        """Only a repeated write may accept its own bytes."""
+        with (
+            FakeServer(answer_to_gets(b"two")) as server,
+            pytest.raises(SessionConflictError),
+        ):
             server.store.save("token", b"two", expected=b"one", max_age=HOUR)
 
     def test_a_new_connection_that_breaks_is_an_error(self) -> None:
-        """Only connections of the pool are replaced, or this would never end."""
-        with Answering(b"", b"", b"") as server, pytest.raises(SessionStoreError):
+        """The store replaces only connections of the pool. Otherwise it would repeat
+        the command for ever.
+        """
+        with FakeServer(b"", b"", b"") as server, pytest.raises(SessionStoreError):
             server.store.load("token")
         assert len(server.commands) == 1
 
 
 class Interrupt(BaseException):
-    """As gevent's, or a worker's time-out."""
+    """Represent gevent's timeout or a worker's timeout."""
 
 
 def test_an_interrupted_request_closes_its_connection(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the connection stays in use for ever, and its late answer is taken for
-    that of another request.
+    """Otherwise the connection stays in use for ever, or another request reads the late
+    answer as its own.
     """
     client = PooledClient(("127.0.0.1", port), default_noreply=False, max_pool_size=1)
     store = MemcachedStore(client)
     token = store.save(None, b"data", expected=None, max_age=HOUR)
-    for name, ask in (
+    for name, call in (
         ("get", lambda: store.load(token)),
         ("gets", lambda: store.save(token, b"x", expected=b"y", max_age=HOUR)),
         ("delete", lambda: store.delete(token)),
@@ -277,7 +286,7 @@ def test_an_interrupted_request_closes_its_connection(
         with monkeypatch.context() as patch:
             patch.setattr(Client, name, interrupted)
             with pytest.raises(Interrupt):
-                ask()
+                call()
         assert [connection.sock for connection in closed] == [None]
         assert client.client_pool.used == ()
     assert store.load(token) == b"data"
@@ -285,7 +294,7 @@ def test_an_interrupted_request_closes_its_connection(
 
 
 def test_the_pool_survives_a_restart_of_the_server(servers: Servers) -> None:
-    """All of its connections are dead then, not only the first."""
+    """The restart breaks every connection of the pool, not only the first."""
     server = servers.own(MemcachedServer)
     client = PooledClient(("127.0.0.1", server.port), timeout=2, default_noreply=False)
     store = MemcachedStore(client)
@@ -304,7 +313,7 @@ def test_the_pool_survives_a_restart_of_the_server(servers: Servers) -> None:
 
 
 def test_a_closed_store_opens_new_connections(port: int) -> None:
-    """It may be used again."""
+    """The store can be used again."""
     store = t.cast(
         MemcachedStore, store_from_url(f"memcached://127.0.0.1:{port}", "/nowhere")
     )
@@ -314,7 +323,7 @@ def test_a_closed_store_opens_new_connections(port: int) -> None:
     store.close()
 
 
-def test_a_server_that_is_away_is_an_error() -> None:
+def test_an_unreachable_server_is_an_error() -> None:
     """The message names no host."""
     store = MemcachedStore(pooled(free_port()))
     with pytest.raises(SessionStoreError) as caught:
@@ -323,7 +332,7 @@ def test_a_server_that_is_away_is_an_error() -> None:
 
 
 def test_the_server_reports_its_state(port: int) -> None:
-    """Its clock, and that it has evicted nothing."""
+    """The store reads the server's clock and that the server has evicted nothing."""
     health = MemcachedStore(pooled(port)).check_health()
     assert health.clock is not None
     assert abs(health.clock - time.time()) < 5

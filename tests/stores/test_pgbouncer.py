@@ -1,4 +1,4 @@
-"""Sessions in PostgreSQL behind PgBouncer in transaction mode."""
+"""Test sessions in PostgreSQL behind PgBouncer in transaction mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is particular to :class:`flask_buffalo_session.RedisStore`."""
+"""Test what only :class:`flask_buffalo_session.RedisStore` does."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def client(servers: Servers) -> c.Iterator[t.Any]:
 @pytest.mark.parametrize(
     "client", [None, 5, "localhost", object(), redis.Redis, redis.asyncio.Redis()]
 )
-def test_what_is_no_client_is_refused_at_once(client: object) -> None:
-    """Not at the first request; an asynchronous one is none either."""
+def test_an_object_that_is_not_a_client_is_refused_at_once(client: object) -> None:
+    """The constructor raises the error. An asynchronous client is refused, too."""
     with pytest.raises(SessionConfigError, match="needs a synchronous client"):
         RedisStore(client)
 
 
-def test_a_request_costs_what_it_must(client: t.Any) -> None:
-    """At the server: nothing untouched, one command to read, two to write."""
+def test_a_request_sends_no_unnecessary_command(client: t.Any) -> None:
+    """An untouched session sends no command, a read one command, and a write two."""
     app = make_app(RedisStore(client, prefix="cost:"))
 
     @app.get("/write")
@@ -73,17 +73,17 @@ def test_a_request_costs_what_it_must(client: t.Any) -> None:
     def commands(path: str) -> int:
         before = processed()
         browser.get(path)
-        # One is the question itself.
+        # The INFO command counts, too.
         return processed() - before - 1
 
     assert commands("/untouched") == 0
     assert commands("/read") == 1
-    # The script counts as one, and its two commands as well.
+    # The server counts the script and the two commands inside it.
     assert commands("/write") == 2 + 2
 
 
 def test_keys_begin_with_the_prefix_and_expire(client: t.Any) -> None:
-    """They hold the hash of a token, never the token."""
+    """Keys contain the hash of a token and never the token."""
     store = RedisStore(client, prefix="mine:")
     token = store.save(None, b"data", expected=None, max_age=HOUR)
     (key,) = client.keys("mine:*")
@@ -93,8 +93,8 @@ def test_keys_begin_with_the_prefix_and_expire(client: t.Any) -> None:
     assert HOUR < client.ttl(key) <= 2 * HOUR
 
 
-def test_keys_begin_as_documented(client: t.Any) -> None:
-    """A server's access rules may name them."""
+def test_keys_begin_with_the_documented_prefix(client: t.Any) -> None:
+    """An administrator may use the prefix in the server's access rules."""
     document = (Path(__file__).parents[2] / "docs/stores.md").read_text()
     assert "keys that begin with `buffalo-session:`" in document
     token = RedisStore(client).save(None, b"data", expected=None, max_age=HOUR)
@@ -102,15 +102,15 @@ def test_keys_begin_as_documented(client: t.Any) -> None:
 
 
 def test_any_text_may_be_an_unhashed_token(client: t.Any) -> None:
-    """It finds nothing, as in any store."""
+    """An unknown token is not found, as in any store."""
     store = RedisStore(client, prefix="plain:", hashed=False)
     assert store.load("\ud800") is None
     store.save("\ud800", b"data", expected=None, max_age=HOUR)
     assert client.keys("plain:*") == [b"plain:\xed\xa0\x80"]
 
 
-class Refusing:
-    """A client with a server that has one command answered by an error."""
+class RefusingClient:
+    """Wrap a client whose server refuses one command."""
 
     def __init__(self, client: t.Any, refused: str) -> None:
         self.client = client
@@ -123,7 +123,7 @@ class Refusing:
 
 
 @pytest.mark.parametrize(
-    ("refused", "doing", "ask"),
+    ("refused", "operation", "call"),
     [
         ("GET", "read", lambda store: store.load("token")),
         (
@@ -133,26 +133,28 @@ class Refusing:
         ),
         ("DEL", "delete", lambda store: store.delete("token")),
         ("EVAL", "delete", lambda store: store.revoke("id")),
-        ("HGETALL", "read", lambda store: store.owned("ann")),
+        ("HGETALL", "read", lambda store: list(store.owned("ann"))),
         ("EVAL", "write", lambda store: store.own("token", "ann", max_age=HOUR)),
-        ("HDEL", "write", lambda store: store.owned("ann")),
+        ("HDEL", "write", lambda store: list(store.owned("ann"))),
         ("TIME", "report its state", lambda store: store.check_health()),
     ],
 )
-def test_an_error_says_what_could_not_be_done(
-    client: t.Any, refused: str, doing: str, ask: c.Callable[[RedisStore], object]
+def test_an_error_names_the_operation_that_failed(
+    client: t.Any, refused: str, operation: str, call: c.Callable[[RedisStore], object]
 ) -> None:
-    """And what the server said to it."""
-    # One of the owner's that is gone.
+    """The error repeats the server's message."""
+    # The owner's index has a session whose record is gone.
     RedisStore(client, prefix="refusing:").own("gone", "ann", max_age=HOUR)
-    store = RedisStore(Refusing(client, refused), prefix="refusing:")
-    with pytest.raises(SessionStoreError, match=f"^Redis: cannot {doing}: not allowed"):
-        ask(store)
+    store = RedisStore(RefusingClient(client, refused), prefix="refusing:")
+    with pytest.raises(
+        SessionStoreError, match=f"^Redis: cannot {operation}: not allowed"
+    ):
+        call(store)
 
 
 def test_a_new_record_may_be_written_twice(client: t.Any) -> None:
-    """By a client that repeats by itself what got no answer: nobody else can have
-    written it.
+    """A client may repeat a command that got no answer. Nobody else can have written a
+    record under a new token.
     """
 
     class Repeating:
@@ -165,15 +167,15 @@ def test_a_new_record_may_be_written_twice(client: t.Any) -> None:
     assert store.load(token) == b"data"
 
 
-def test_two_prefixes_do_not_meet(client: t.Any) -> None:
-    """Two applications on one server."""
+def test_stores_with_different_prefixes_share_no_record(client: t.Any) -> None:
+    """Two applications may use one server."""
     one, two = RedisStore(client, prefix="one:"), RedisStore(client, prefix="two:")
     token = one.save(None, b"data", expected=None, max_age=HOUR)
     assert two.load(token) is None
 
 
 def test_a_key_of_another_type_is_an_error(client: t.Any) -> None:
-    """Something else uses the prefix: not an empty session."""
+    """Another program uses the prefix. The session must not look empty."""
     store = RedisStore(client, prefix="foreign:")
     token = store.save(None, b"data", expected=None, max_age=HOUR)
     (key,) = client.keys("foreign:*")
@@ -186,7 +188,9 @@ def test_a_key_of_another_type_is_an_error(client: t.Any) -> None:
 
 
 def test_a_server_that_is_full_is_an_error(servers: Servers) -> None:
-    """``noeviction``: what is there stays, and what does not fit is said so."""
+    """With ``noeviction``, stored records stay, and a new record that does not fit is
+    an error.
+    """
     server = servers.own(RedisServer)
     with redis.Redis(port=server.port) as client:
         store = RedisStore(client)
@@ -200,7 +204,7 @@ def test_a_server_that_is_full_is_an_error(servers: Servers) -> None:
 
 
 def test_a_password_is_not_in_the_error() -> None:
-    """When the server cannot be reached."""
+    """The error of an unreachable server does not contain the password."""
     store = url(f"redis://:geheim@127.0.0.1:{free_port()}/0")
     with pytest.raises(SessionStoreError) as caught:
         store.load("token")
@@ -208,7 +212,7 @@ def test_a_password_is_not_in_the_error() -> None:
 
 
 def test_sessions_survive_the_death_of_the_master(servers: Servers) -> None:
-    """Three sentinels make the replica the master; no setting changes."""
+    """Three sentinels make the replica the new master. No setting changes."""
     master = servers.own(RedisServer)
     servers.own(RedisReplica, master)
     sentinels = [servers.own(Sentinel, master) for _ in range(3)]
@@ -220,19 +224,19 @@ def test_sessions_survive_the_death_of_the_master(servers: Servers) -> None:
         with redis.Redis(port=master.port) as client:
             assert client.wait(1, 5000) == 1
         master.stop()
-        lost: list[float] = []
+        failed: list[float] = []
 
         def answers() -> bool:
-            begun = time.monotonic()
+            start = time.monotonic()
             try:
                 return desk.values(cookie) == {"a": 1}
             except SessionStoreError:
-                lost.append(time.monotonic() - begun)
+                failed.append(time.monotonic() - start)
                 return False
 
         wait_for(answers, 30)
-    assert lost
-    assert max(lost) < 8
+    assert failed
+    assert max(failed) < 8
     session = desk.session(cookie)
     session["b"] = 2
     session.save()
@@ -242,7 +246,7 @@ def test_sessions_survive_the_death_of_the_master(servers: Servers) -> None:
 
 
 def known(sentinel: t.Any) -> tuple[int, int]:
-    """How many replicas and other sentinels one knows."""
+    """Return how many replicas and other sentinels a sentinel knows."""
     state = sentinel.execute_command("SENTINEL MASTER", "shop")
     return int(state["num-slaves"]), int(state["num-other-sentinels"])
 
@@ -265,7 +269,7 @@ def nodes(servers: Servers) -> list[ClusterNode]:
 
 @pytest.mark.parametrize("made", ["from a URL", "by hand", "decoding"])
 def test_a_cluster_keeps_sessions(nodes: list[ClusterNode], made: str) -> None:
-    """On all of its masters: values, conflicts, endings and owners."""
+    """Values, conflicts, deletions and owners work on every master of the cluster."""
     port = nodes[0].port
     store = (
         t.cast(RedisStore, url(f"redis+cluster://127.0.0.1:{port}"))
@@ -294,7 +298,7 @@ def test_a_cluster_keeps_sessions(nodes: list[ClusterNode], made: str) -> None:
         bound = desk.session(cookie)
         bound.bind(owner)
         bound.save()
-    assert len(store.owned(owner)) == 3
+    assert len(list(store.owned(owner))) == 3
     ended = desk.session(cookies[0])
     ended.destroy()
     ended.save()
@@ -306,10 +310,10 @@ def test_a_cluster_keeps_sessions(nodes: list[ClusterNode], made: str) -> None:
     [RedisCluster, ValkeyCluster, None],
     ids=["redis", "valkey", "from a URL"],
 )
-def test_each_master_of_a_cluster_is_examined(
+def test_the_health_check_examines_each_master_of_a_cluster(
     nodes: list[ClusterNode], cluster: t.Any
 ) -> None:
-    """One that evicts is enough to lose sessions."""
+    """One master that evicts is enough to lose sessions."""
     port = nodes[0].port
     store = t.cast(RedisStore, url(f"redis+cluster://127.0.0.1:{port}"))
     if cluster is not None:
@@ -325,8 +329,8 @@ def test_each_master_of_a_cluster_is_examined(
             client.config_set("maxmemory-policy", "noeviction")
 
 
-def test_a_cluster_that_is_away_is_an_error_when_it_is_used() -> None:
-    """The application starts without it."""
+def test_an_unreachable_cluster_is_an_error_at_the_first_use() -> None:
+    """The application starts without the cluster."""
     store = url(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
     with pytest.raises(SessionStoreError):
         store.load("token")
@@ -340,7 +344,9 @@ def wait_for(condition: c.Callable[[], bool], seconds: float) -> None:
 
 
 def test_a_full_server_can_still_end_a_session(servers: Servers) -> None:
-    """It refuses the tombstone, so the record is deleted. Nothing else is lost."""
+    """The server refuses the tombstone, so the store deletes the record. Nothing else
+    is lost.
+    """
     server = servers.own(RedisServer)
     desk = Desk(url(server.url))
     cookie, other = desk.stored(a=1), desk.stored(b=1)

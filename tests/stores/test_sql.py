@@ -1,4 +1,4 @@
-"""What is particular to :class:`flask_buffalo_session.SQLStore`."""
+"""Test what only :class:`flask_buffalo_session.SQLStore` does."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DATABASES = ["sqlite", "postgresql", "mariadb"]
 def engine(
     request: pytest.FixtureRequest, servers: Servers, tmp_path: Path
 ) -> t.Iterator[sa.Engine]:
-    """The application's own, made as applications make theirs."""
+    """Return an application's engine, made as applications make their engines."""
     if request.param == "sqlite":
         address = f"sqlite:///{tmp_path}/app.db"
     elif request.param == "postgresql":
@@ -62,7 +62,9 @@ def name() -> str:
 
 
 def test_a_fork_leaves_the_applications_connections_alone(tmp_path: Path) -> None:
-    """Those that it had before the store was used for the first time, too."""
+    """The child does not use a connection that the application opened before the
+    store's first use.
+    """
     engine = sa.create_engine(f"sqlite:///{tmp_path}/app.db")
     store = SQLStore(engine)
     used: list[int] = []
@@ -72,7 +74,7 @@ def test_a_fork_leaves_the_applications_connections_alone(tmp_path: Path) -> Non
     with engine.connect() as connection:
         connection.execute(sa.text("SELECT 1"))
     with warnings.catch_warnings():
-        # There are threads here; the child does without them.
+        # Python warns about a fork while threads run. The child needs no thread.
         warnings.simplefilter("ignore")
         child = os.fork()
     if child == 0:
@@ -86,15 +88,15 @@ def test_a_fork_leaves_the_applications_connections_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("engine", [None, "sqlite:", sa.Engine, object()])
-def test_what_is_no_engine_is_refused_at_once(engine: t.Any) -> None:
-    """Not at the first request."""
+def test_an_object_that_is_not_an_engine_is_refused_at_once(engine: t.Any) -> None:
+    """The constructor raises the error."""
     with pytest.raises(SessionConfigError, match="SQLStore needs a synchronous Engine"):
         SQLStore(engine)
 
 
 @pytest.mark.parametrize("dialect", [sqlite, postgresql, mysql])
-def test_the_documented_table_is_the_one_that_is_made(dialect: t.Any) -> None:
-    """By the migration in docs/stores.md."""
+def test_the_documented_migration_makes_the_same_table(dialect: t.Any) -> None:
+    """The migration is in docs/stores.md. It makes the same columns and indexes."""
     document = (Path(__file__).parents[2] / "docs/stores.md").read_text()
     migration = re.search(r"(?s)```\nimport sqlalchemy.*?```", document)
     assert migration
@@ -112,14 +114,14 @@ def test_the_documented_table_is_the_one_that_is_made(dialect: t.Any) -> None:
 
 
 def statements_of(table: sa.Table, dialect: t.Any) -> list[str]:
-    """What makes a table and its indexes."""
+    """Return the statements that make a table and its indexes."""
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     made: list[t.Any] = [CreateTable(table), *map(CreateIndex, indexes)]
     return [str(one.compile(dialect=dialect.dialect())) for one in made]
 
 
-def test_purging_spares_what_has_begun_again(tmp_path: Path) -> None:
-    """Between looking for what has expired and removing it."""
+def test_pruning_keeps_a_record_that_is_saved_again(tmp_path: Path) -> None:
+    """The save happens after the search for expired records, before their deletion."""
     engine = sa.create_engine(f"sqlite:///{tmp_path}/sessions.db")
     store = SQLStore(engine)
     for token in ("one", "two"):
@@ -139,10 +141,8 @@ def test_purging_spares_what_has_begun_again(tmp_path: Path) -> None:
     store.close()
 
 
-def test_nobody_waits_for_anothers_attempt_to_connect() -> None:
-    """While the database is away, each thread's request fails after its own time-out,
-    which it waits for once.
-    """
+def test_threads_do_not_wait_for_each_others_connection_attempts() -> None:
+    """While the database is unreachable, each thread waits for one timeout, its own."""
     threads = 4
     together = threading.Barrier(threads, timeout=20)
     attempts: list[None] = []
@@ -150,7 +150,7 @@ def test_nobody_waits_for_anothers_attempt_to_connect() -> None:
     def connect() -> t.NoReturn:
         attempts.append(None)
         together.wait()
-        raise sqlite3.OperationalError("away")
+        raise sqlite3.OperationalError("unreachable")
 
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
     store, failed = SQLStore(engine), []
@@ -167,14 +167,16 @@ def test_nobody_waits_for_anothers_attempt_to_connect() -> None:
     for worker in workers:
         worker.join()
     assert len(failed) == threads
-    assert all("away" in message for message in failed)
+    assert all("unreachable" in message for message in failed)
     assert len(attempts) == threads
 
 
-class TestTheApplicationsEngine:
-    def test_its_transaction_is_left_alone(self, engine: sa.Engine, name: str) -> None:
-        """Open, rolled back or failed: the session is saved, and the transaction
-        is as the application left it.
+class TestApplicationEngine:
+    def test_the_applications_transaction_stays_unchanged(
+        self, engine: sa.Engine, name: str
+    ) -> None:
+        """The session is saved while the application's transaction is open, rolled back
+        or failed. That transaction is not committed.
         """
         store = SQLStore(engine, table=name)
         desk = Desk(store)
@@ -189,7 +191,7 @@ class TestTheApplicationsEngine:
             session.save()
             connection.execute(sa.text("INSERT INTO things VALUES (1)"))
             if engine.dialect.name != "sqlite":
-                # SQLite has one writer at a time.
+                # SQLite allows one writer at a time.
                 session["c"] = 3
                 session.save()
             connection.rollback()
@@ -202,10 +204,10 @@ class TestTheApplicationsEngine:
             count = connection.execute(sa.text("SELECT count(*) FROM things"))
             assert count.scalar() == 0
 
-    def test_its_connections_are_what_they_were(
+    def test_the_applications_connections_keep_their_isolation_level(
         self, engine: sa.Engine, name: str
     ) -> None:
-        """The level of isolation that the store uses stays its own."""
+        """Only the store uses its isolation level."""
         store = SQLStore(engine, table=name)
         token = store.save(None, b"data", expected=None, max_age=HOUR)
         with engine.begin() as connection:
@@ -218,10 +220,10 @@ class TestTheApplicationsEngine:
         assert store.load(token) == b"data"
 
 
-class TestTheTable:
-    def test_it_is_made_when_it_is_needed(self, engine: sa.Engine, name: str) -> None:
-        """With an index on what is searched by; not before, as there may be no
-        database yet.
+class TestTable:
+    def test_the_first_use_makes_the_table(self, engine: sa.Engine, name: str) -> None:
+        """The table has an index on each column that the store searches by. The
+        constructor makes no table, because the database may not exist yet.
         """
         store = SQLStore(engine, table=name)
         assert not sa.inspect(engine).has_table(name)
@@ -232,18 +234,20 @@ class TestTheTable:
         }
         assert indexed == {("expires",), ("owner",)}
 
-    def test_it_is_not_made_where_that_is_not_wanted(
+    def test_no_table_is_made_with_create_table_false(
         self, engine: sa.Engine, name: str
     ) -> None:
-        """Migrations make it, with the definition in the package."""
+        """A migration makes the table from the definition in the package."""
         store = SQLStore(engine, table=name, create_table=False)
         with pytest.raises(SessionStoreError, match=name):
             store.load("token")
         sessions_table(name).create(engine)
         assert store.load("token") is None
 
-    def test_many_may_make_it_at_once(self, engine: sa.Engine, name: str) -> None:
-        """Workers that start together."""
+    def test_many_workers_may_make_the_table_at_once(
+        self, engine: sa.Engine, name: str
+    ) -> None:
+        """Workers often start together."""
         stores = [SQLStore(engine, table=name) for _ in range(8)]
         barrier = threading.Barrier(len(stores))
         found: list[object] = []
@@ -262,8 +266,8 @@ class TestTheTable:
             thread.join()
         assert found == [None] * len(stores)
 
-    def test_a_definition_fits_the_documentation(self) -> None:
-        """The page shows what is made."""
+    def test_the_documentation_names_every_column(self) -> None:
+        """The page shows the table that the store makes."""
         page = Path(__file__).parents[2] / "docs/stores.md"
         documented = page.read_text()
         for column in sessions_table().columns:
@@ -271,10 +275,10 @@ class TestTheTable:
 
 
 class TestPruning:
-    def test_expired_rows_are_removed_in_batches(
+    def test_expired_rows_are_deleted_in_batches(
         self, engine: sa.Engine, name: str
     ) -> None:
-        """And counted; live ones stay."""
+        """``prune`` returns how many rows it deleted. Live sessions stay."""
         store = SQLStore(engine, table=name)
         token = store.save(None, b"live", expected=None, max_age=HOUR)
         table = sessions_table(name)
@@ -296,8 +300,10 @@ class TestPruning:
         assert store.load(token) == b"live"
 
 
-def test_a_request_costs_what_it_must(tmp_path: Path) -> None:
-    """Nothing untouched, one statement to read, two to write."""
+def test_a_request_executes_no_unnecessary_statement(tmp_path: Path) -> None:
+    """An untouched session executes no statement, a read one statement, and a write
+    two.
+    """
     engine = engine_from_url("sqlite:///cost.db", tmp_path)
     app = make_app(SQLStore(engine))
 
@@ -332,7 +338,7 @@ def test_a_request_costs_what_it_must(tmp_path: Path) -> None:
 
 
 def test_large_records_fit(engine: sa.Engine, name: str) -> None:
-    """A megabyte, which is more than MySQL's plain BLOB."""
+    """A megabyte is more than MySQL's plain BLOB holds."""
     store = SQLStore(engine, table=name)
     data = bytes(range(256)) * 4096
     token = store.save(None, data, expected=None, max_age=HOUR)
@@ -342,7 +348,7 @@ def test_large_records_fit(engine: sa.Engine, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("doing", "ask"),
+    ("operation", "call"),
     [
         ("read", lambda store: store.load("token")),
         (
@@ -353,23 +359,23 @@ def test_large_records_fit(engine: sa.Engine, name: str) -> None:
         ("delete", lambda store: store.revoke("id")),
         ("delete", lambda store: store.prune()),
         ("write", lambda store: store.own("token", "ann", max_age=HOUR)),
-        ("read", lambda store: store.owned("ann")),
+        ("read", lambda store: list(store.owned("ann"))),
         ("report its state", lambda store: store.check_health()),
     ],
 )
-def test_an_error_says_what_could_not_be_done(
-    tmp_path: Path, doing: str, ask: t.Callable[[SQLStore], object]
+def test_an_error_names_the_operation_that_failed(
+    tmp_path: Path, operation: str, call: t.Callable[[SQLStore], object]
 ) -> None:
-    """And what the database said to it."""
+    """The error repeats the database's message."""
     store = SQLStore(sa.create_engine(f"sqlite:///{tmp_path}/missing/app.db"))
     with pytest.raises(
-        SessionStoreError, match=f"^SQL: cannot {doing}: unable to open"
+        SessionStoreError, match=f"^SQL: cannot {operation}: unable to open"
     ):
-        ask(store)
+        call(store)
 
 
 def test_no_password_is_in_an_error() -> None:
-    """When the database cannot be reached or lets nobody in."""
+    """The error of an unreachable database does not contain the password."""
     for scheme in ("postgresql", "mariadb"):
         store = url(f"{scheme}://ann:geheim@127.0.0.1:{free_port()}/test")
         with pytest.raises(SessionStoreError) as caught:
@@ -381,8 +387,8 @@ def test_no_password_is_in_an_error() -> None:
 def test_a_serialization_failure_is_a_conflict_or_repeated(
     servers: Servers, name: str, level: str
 ) -> None:
-    """The role's default level of isolation makes PostgreSQL refuse statements that
-    meet another transaction's.
+    """At these isolation levels, PostgreSQL refuses statements that conflict with
+    another transaction. The store repeats them or raises a conflict.
     """
     server = servers.shared(PostgresServer)
     engine = sa.create_engine(
@@ -424,8 +430,10 @@ def test_a_serialization_failure_is_a_conflict_or_repeated(
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01"])
-def test_a_statement_that_always_fails_to_serialize(code: str) -> None:
-    """The session merges a conflict. Nothing else has a conflict, so an error it is."""
+def test_a_statement_that_always_fails_to_serialize_is_an_error(code: str) -> None:
+    """A failed save is a conflict, which the session merges. Any other statement is a
+    store error.
+    """
 
     class Refused(sqlite3.OperationalError):
         sqlstate = code
@@ -452,7 +460,7 @@ def test_a_statement_that_always_fails_to_serialize(code: str) -> None:
 def test_sqlites_files_are_private_whatever_the_umask(
     tmp_path: Path, umask: int
 ) -> None:
-    """The database, and the files that SQLite puts beside it."""
+    """This holds for the database and for the files that SQLite puts beside it."""
     before = os.umask(umask)
     try:
         store = t.cast(SQLStore, store_from_url("sqlite:///x.db", tmp_path / "new"))
@@ -468,10 +476,10 @@ def test_sqlites_files_are_private_whatever_the_umask(
     store.close()
 
 
-def test_the_name_is_found_when_it_is_asked_for(
+def test_the_class_is_imported_at_its_first_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The class is loaded by those who ask for it."""
+    """Without SQLAlchemy, the first use raises an error that names the extra."""
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     monkeypatch.delitem(sys.modules, "flask_buffalo_session.stores.sql")
     monkeypatch.delattr(flask_buffalo_session.stores, "sql")

@@ -1,4 +1,4 @@
-"""What :class:`flask_buffalo_session.Store` promises, over every store."""
+"""Test the promises of :class:`flask_buffalo_session.Store` with every store."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ MALFORMED = [
 
 
 def test_every_store_satisfies_the_protocol(store: Store) -> None:
-    """Type checkers and ``init_app`` accept what the package ships."""
+    """Type checkers and ``init_app`` accept every store of the package."""
     assert isinstance(store, Store)
 
 
 def test_a_saved_record_is_loaded_again(server_store: Store) -> None:
-    """What was saved under a new token is found under it."""
+    """``load`` returns the data that was saved under the new token."""
     token = server_store.save(None, b"one", expected=None, max_age=HOUR)
     assert server_store.load(token) == b"one"
 
@@ -46,13 +46,13 @@ def test_a_saved_record_is_loaded_again(server_store: Store) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=3000))
 def test_any_bytes_are_kept(store: Store, data: bytes) -> None:
-    """A store treats records as opaque, the empty one included."""
+    """A record may hold any bytes, or none."""
     token = store.save(None, data, expected=None, max_age=HOUR)
     assert store.load(token) == data
 
 
 def test_new_tokens_are_long_random_and_distinct(server_store: Store) -> None:
-    """Nobody guesses a token: 256 bits, never twice the same."""
+    """A token has 256 random bits, so nobody can guess one."""
     tokens = {
         server_store.save(None, b"same", expected=None, max_age=HOUR)
         for _ in range(200)
@@ -63,7 +63,7 @@ def test_new_tokens_are_long_random_and_distinct(server_store: Store) -> None:
 
 
 def test_a_token_is_kept_when_a_record_is_replaced(server_store: Store) -> None:
-    """Saving again does not change the cookie."""
+    """Saving a record again does not change the cookie."""
     token = server_store.save(None, b"one", expected=None, max_age=HOUR)
     again = server_store.save(token, b"two", expected=b"one", max_age=HOUR)
     assert again == token
@@ -74,7 +74,7 @@ def test_a_token_is_kept_when_a_record_is_replaced(server_store: Store) -> None:
 def test_a_record_that_changed_is_not_replaced(
     server_store: Store, expected: bytes | None
 ) -> None:
-    """Compare-and-swap: what another request saved is not overwritten."""
+    """A save compares before it writes. It never overwrites another request's save."""
     token = server_store.save(None, b"one", expected=None, max_age=HOUR)
     with pytest.raises(SessionConflictError):
         server_store.save(token, b"mine", expected=expected, max_age=HOUR)
@@ -82,7 +82,7 @@ def test_a_record_that_changed_is_not_replaced(
 
 
 def test_a_record_that_is_gone_is_not_brought_back(server_store: Store) -> None:
-    """A slow request cannot revive a session that was deleted meanwhile."""
+    """A slow request cannot save over a session that was deleted meanwhile."""
     token = server_store.save(None, b"one", expected=None, max_age=HOUR)
     server_store.delete(token)
     with pytest.raises(SessionConflictError):
@@ -91,7 +91,7 @@ def test_a_record_that_is_gone_is_not_brought_back(server_store: Store) -> None:
 
 
 def test_a_deleted_record_is_not_found(server_store: Store) -> None:
-    """Deleting forgets one record and leaves the others."""
+    """Deleting a record leaves all other records."""
     token = server_store.save(None, b"one", expected=None, max_age=HOUR)
     other = server_store.save(None, b"other", expected=None, max_age=HOUR)
     server_store.delete(token)
@@ -101,7 +101,7 @@ def test_a_deleted_record_is_not_found(server_store: Store) -> None:
 
 @pytest.mark.parametrize("token", MALFORMED)
 def test_a_malformed_token_is_not_found(server_store: Store, token: str) -> None:
-    """Whatever a token is made of, it finds nothing and harms nothing."""
+    """Such a token matches no record, and no method changes a record for it."""
     assert server_store.load(token) is None
     server_store.delete(token)
     with pytest.raises(SessionConflictError):
@@ -109,8 +109,8 @@ def test_a_malformed_token_is_not_found(server_store: Store, token: str) -> None
     assert server_store.load(token) is None
 
 
-def test_a_record_can_be_begun_under_a_token(server_store: Store) -> None:
-    """Where there is none any more, and only once."""
+def test_a_new_record_may_have_a_given_token(server_store: Store) -> None:
+    """The save succeeds only while no record has this token."""
     token = server_store.save(None, b"one", expected=None, max_age=HOUR)
     with pytest.raises(SessionConflictError):
         server_store.save(token, b"two", expected=None, max_age=HOUR)
@@ -121,7 +121,7 @@ def test_a_record_can_be_begun_under_a_token(server_store: Store) -> None:
 
 @pytest.mark.parametrize("days", [29, 31, 366, 20 * 366])
 def test_a_record_may_live_long(server_store: Store, days: int) -> None:
-    """More than the month from which on memcached takes seconds for a date."""
+    """memcached reads a lifetime above 30 days as a date."""
     token = server_store.save(None, b"one", expected=None, max_age=days * DAY)
     assert server_store.load(token) == b"one"
     server_store.save(token, b"two", expected=b"one", max_age=days * DAY)
@@ -129,7 +129,7 @@ def test_a_record_may_live_long(server_store: Store, days: int) -> None:
 
 
 class Slow(bytes):
-    """Gives other threads their chance between a comparison and what follows."""
+    """Give other threads time to run between a comparison and the write."""
 
     def __ne__(self, other: object) -> bool:
         differs = super().__ne__(other)
@@ -139,8 +139,8 @@ class Slow(bytes):
     __hash__ = bytes.__hash__
 
 
-def test_of_many_threads_that_swap_at_once_one_wins(server_store: Store) -> None:
-    """No increment is lost: the comparison and the write are one step."""
+def test_concurrent_threads_lose_no_increment(server_store: Store) -> None:
+    """The comparison and the write are one atomic step."""
     token = server_store.save(None, b"0", expected=None, max_age=HOUR)
     barrier = threading.Barrier(4)
 
@@ -170,7 +170,7 @@ def test_of_many_threads_that_swap_at_once_one_wins(server_store: Store) -> None
 
 
 def test_1500_sessions_are_all_still_there(server_store: Store) -> None:
-    """No store makes room by throwing live sessions away."""
+    """No store deletes live sessions to make room."""
     tokens = [
         server_store.save(None, b"%d" % number, expected=None, max_age=HOUR)
         for number in range(1500)
@@ -179,8 +179,8 @@ def test_1500_sessions_are_all_still_there(server_store: Store) -> None:
         assert server_store.load(token) == b"%d" % number
 
 
-def test_expired_records_leave_no_litter(clock: Clock) -> None:
-    """The memory store lets go of expired records by being used."""
+def test_saving_deletes_expired_records_from_memory(clock: Clock) -> None:
+    """The memory store deletes expired records while it is used."""
     store = MemoryStore()
     for _ in range(100):
         store.save(None, b"short", expected=None, max_age=1)
@@ -190,16 +190,16 @@ def test_expired_records_leave_no_litter(clock: Clock) -> None:
     assert store.prune() == 0
 
 
-def test_what_has_no_time_left_is_gone_at_once() -> None:
-    """In the memory store, where it is the only record too."""
+def test_a_record_with_no_lifetime_expires_at_once() -> None:
+    """This holds in the memory store, even for its only record."""
     store = MemoryStore()
     token = store.save(None, b"one", expected=None, max_age=0)
     assert store.load(token) is None
     assert store.prune() == 0
 
 
-def test_prune_removes_the_expired_and_counts_them(clock: Clock) -> None:
-    """Pruning leaves what is alive, and nothing that can no longer be loaded."""
+def test_prune_deletes_expired_records_and_counts_them(clock: Clock) -> None:
+    """Live records stay."""
     store = MemoryStore()
     assert isinstance(store, Prunable)
     short = store.save(None, b"short", expected=None, max_age=1)
@@ -213,7 +213,7 @@ def test_prune_removes_the_expired_and_counts_them(clock: Clock) -> None:
 
 
 def test_memory_keeps_hashes_of_tokens() -> None:
-    """Who sees the store's keys cannot make a cookie of them."""
+    """A cookie cannot be made from the keys of the memory store."""
     store = MemoryStore()
     token = store.save(None, b"one", expected=None, max_age=HOUR)
     assert token not in storage_key(token)
@@ -221,7 +221,7 @@ def test_memory_keeps_hashes_of_tokens() -> None:
 
 
 def test_the_cookie_stores_token_is_the_data() -> None:
-    """Nothing is kept on the server, so nothing can be missing or conflict."""
+    """The server keeps no record, so no record can be missing or conflict."""
     store = CookieStore()
     assert isinstance(store, Stateless)
     assert store.save("x", b"\x00\xff", expected=b"y", max_age=1) == "\x00\xff"
@@ -231,7 +231,7 @@ def test_the_cookie_stores_token_is_the_data() -> None:
 
 
 def test_the_null_store_never_issues_a_token() -> None:
-    """It finds nothing and keeps nothing."""
+    """It finds no record and keeps no record."""
     store = NullStore()
     assert isinstance(store, Stateless)
     assert store.save(None, b"data", expected=None, max_age=1) == ""

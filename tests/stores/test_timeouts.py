@@ -1,6 +1,7 @@
-"""What becomes of sessions as time passes: the same on every store.
+"""Test how records and sessions expire, with every store.
 
-Real time, as servers have clocks of their own. It passes once, for all stores.
+The tests use real time, because servers have clocks of their own. All stores wait
+together.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from tests.support.servers import Servers
 
 NAME = "_buffalo_session"
 
-IDLE, GREATEST = 3, 5  # seconds
+IDLE, ABSOLUTE = 3, 5  # seconds
 
 
-class Course:
-    """The sessions of one store."""
+class Timeline:
+    """Create and read sessions of one store at fixed times."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -33,7 +34,7 @@ class Course:
         self.unused = self.client(self.counting, SESSION_IDLE_TIMEOUT=IDLE)
         self.used = self.client(self.counting, SESSION_IDLE_TIMEOUT=IDLE)
         self.oldest = self.client(
-            store, SESSION_IDLE_TIMEOUT=IDLE, SESSION_ABSOLUTE_TIMEOUT=GREATEST
+            store, SESSION_IDLE_TIMEOUT=IDLE, SESSION_ABSOLUTE_TIMEOUT=ABSOLUTE
         )
 
     def client(self, store: Store, **settings: int) -> FlaskClient:
@@ -48,17 +49,19 @@ class Course:
         def read() -> str:
             return str(session.get("a"))
 
-        client = app.test_client()
-        client.get("/write")
-        return client
+        return app.test_client()
 
-    def begin(self) -> None:
-        self.begun = time.monotonic()
+    def write_sessions(self) -> None:
+        for client in (self.unused, self.used, self.oldest):
+            client.get("/write")
+
+    def save_records(self) -> None:
+        self.started = time.monotonic()
         self.tokens = [
             self.store.save(None, b"one", expected=None, max_age=1) for _ in range(2)
         ]
-        self.renewed = self.store.save(None, b"one", expected=None, max_age=1)
-        self.store.save(self.renewed, b"one", expected=b"one", max_age=60)
+        self.refreshed = self.store.save(None, b"one", expected=None, max_age=1)
+        self.store.save(self.refreshed, b"one", expected=b"one", max_age=60)
         self.shortened = self.store.save(None, b"one", expected=None, max_age=60)
         self.store.save(self.shortened, b"two", expected=b"one", max_age=1)
         self.named = f"named-{time.time_ns()}"
@@ -66,107 +69,114 @@ class Course:
 
     def after_nearly_a_second(self) -> None:
         self.seen["early"] = self.store.load(self.tokens[0])
-        self.seen["early at"] = time.monotonic() - self.begun
+        self.seen["early at"] = time.monotonic() - self.started
 
     def every_second(self) -> None:
         self.counting.calls.clear()
         response = self.used.get("/read")
         self.seen.setdefault("used", []).append(response.text)
         self.seen.setdefault("calls", []).append(list(self.counting.calls))
-        self.seen.setdefault("renewed", []).append("Set-Cookie" in response.headers)
+        self.seen.setdefault("refreshed", []).append("Set-Cookie" in response.headers)
         self.seen.setdefault("oldest", []).append(self.oldest.get("/read").text)
 
     def end(self) -> None:
         token, other = self.tokens
         self.seen["late"] = self.store.load(token)
-        self.seen["renewed record"] = self.store.load(self.renewed)
+        self.seen["refreshed record"] = self.store.load(self.refreshed)
         self.seen["others"] = [*map(self.store.load, (self.shortened, self.named))]
         try:
             self.store.save(token, b"two", expected=b"one", max_age=10)
         except SessionConflictError as error:
             self.seen["revival"] = error
         self.store.save(other, b"two", expected=None, max_age=60)
-        self.seen["anew"] = self.store.load(other)
+        self.seen["new record"] = self.store.load(other)
         self.seen["later"] = self.store.load(token)
         self.seen["unused"] = self.unused.get("/read").text
 
 
 @pytest.fixture(scope="module")
-def courses(servers: Servers) -> dict[str, Course | BaseException]:
-    courses: dict[str, Course | BaseException] = {}
+def timelines(servers: Servers) -> dict[str, Timeline | BaseException]:
+    timelines: dict[str, Timeline | BaseException] = {}
     for name in STORES:
         try:
-            courses[name] = Course(store_named(name, servers))
+            timelines[name] = Timeline(store_named(name, servers))
         except (pytest.skip.Exception, pytest.fail.Exception) as outcome:
-            courses[name] = outcome
-    running = [course for course in courses.values() if isinstance(course, Course)]
+            timelines[name] = outcome
+    running = [
+        timeline for timeline in timelines.values() if isinstance(timeline, Timeline)
+    ]
 
-    def each(step: c.Callable[[Course], None]) -> None:
-        for course in running:
-            step(course)
+    def each(step: c.Callable[[Timeline], None]) -> None:
+        for timeline in running:
+            step(timeline)
 
-    each(Course.begin)
+    # All servers run now, so no session waits for the start of another store's server.
+    each(Timeline.write_sessions)
+    time.sleep(0.3)
+    each(Timeline.save_records)
     time.sleep(0.8)
-    each(Course.after_nearly_a_second)
+    each(Timeline.after_nearly_a_second)
     for _ in range(7):
-        each(Course.every_second)
+        each(Timeline.every_second)
         time.sleep(1)
-    each(Course.end)
-    return courses
+    each(Timeline.end)
+    return timelines
 
 
 @pytest.fixture(params=STORES)
 def seen(
-    request: pytest.FixtureRequest, courses: dict[str, Course | BaseException]
+    request: pytest.FixtureRequest, timelines: dict[str, Timeline | BaseException]
 ) -> dict[str, t.Any]:
-    course = courses[request.param]
-    if isinstance(course, BaseException):
-        raise course
-    return {"store": request.param, **course.seen}
+    timeline = timelines[request.param]
+    if isinstance(timeline, BaseException):
+        raise timeline
+    return {"store": request.param, **timeline.seen}
 
 
-def test_a_record_is_not_gone_before_its_time(seen: dict[str, t.Any]) -> None:
-    """Nobody is logged out early."""
+def test_a_record_does_not_expire_early(seen: dict[str, t.Any]) -> None:
+    """Otherwise a user would be logged out early."""
     if seen["early at"] < 1:
         assert seen["early"] == b"one"
 
 
-def test_a_record_is_gone_after_its_time(seen: dict[str, t.Any]) -> None:
-    """And cannot be saved over as if it were still there. That another one is put in
-    the place of one that is gone brings none of the others back.
+def test_a_record_expires_on_time(seen: dict[str, t.Any]) -> None:
+    """An expired record cannot be replaced. A new record under its token brings no
+    other expired record back.
     """
     if seen["store"] == "cookie":
         return
     assert seen["late"] is None
     assert isinstance(seen["revival"], SessionConflictError)
-    assert seen["anew"] == b"two"
+    assert seen["new record"] == b"two"
     assert seen["later"] is None
 
 
-def test_each_save_says_how_long_a_record_lives(seen: dict[str, t.Any]) -> None:
-    """One that takes another's place, and one under a token that is given."""
+def test_each_save_sets_the_lifetime_of_its_record(seen: dict[str, t.Any]) -> None:
+    """A save may shorten the lifetime. A record under a given token expires, too."""
     if seen["store"] != "cookie":
         assert seen["others"] == [None, None]
 
 
 def test_saving_the_same_record_extends_its_life(seen: dict[str, t.Any]) -> None:
-    """Renewal is a save of the same bytes."""
-    assert seen["renewed record"] == b"one"
+    """A refresh saves the same bytes again."""
+    assert seen["refreshed record"] == b"one"
 
 
-def test_an_unused_session_ends(seen: dict[str, t.Any]) -> None:
-    """After the idle time-out."""
+def test_an_unused_session_expires(seen: dict[str, t.Any]) -> None:
+    """It expires after the idle timeout."""
     assert seen["unused"] == "None"
 
 
-def test_a_used_session_goes_on(seen: dict[str, t.Any]) -> None:
-    """Though it is but read: renewed once a tenth of the time has passed."""
+def test_a_session_in_use_does_not_expire(seen: dict[str, t.Any]) -> None:
+    """Reading refreshes the session after a tenth of the idle timeout."""
     assert seen["used"] == ["1"] * 7
-    assert seen["renewed"] == [True] * 7
+    assert seen["refreshed"] == [True] * 7
     assert seen["calls"] == [["load", "save"]] * 7
 
 
-def test_a_session_ends_at_its_greatest_age(seen: dict[str, t.Any]) -> None:
-    """However much it is used: whole seconds count, so it may take one longer."""
+def test_a_session_in_use_expires_at_the_absolute_timeout(
+    seen: dict[str, t.Any],
+) -> None:
+    """Whole seconds count, so the session may end a second late."""
     assert seen["oldest"][:4] == ["1"] * 4
     assert seen["oldest"][-1] == "None"

@@ -1,4 +1,4 @@
-"""What ``SESSION_STORE`` makes of a URL."""
+"""Test which store ``SESSION_STORE`` makes from a URL."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from flask_buffalo_session.stores.url import SCHEMES, store_from_url
 from tests.conftest import make_app
 from tests.support.servers import require
 
-#: For each scheme a URL, whose server need not be there, and what it makes.
+#: For each scheme: a URL and the class of its store. No server needs to run.
 GOOD: dict[str, tuple[str, type]] = {
     "memory": ("memory:", MemoryStore),
     "file": ("file:sessions", FileStore),
@@ -52,7 +52,7 @@ GOOD: dict[str, tuple[str, type]] = {
 
 
 def client_of(url: str) -> t.Any:
-    """The client that the store for a URL is given."""
+    """Return the client that the store for a URL gets."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "flask_buffalo_session.stores.redis.RedisStore", lambda client: client
@@ -65,7 +65,7 @@ def engine_of(url: str, folder: str | Path = "/nowhere") -> sa.Engine:
 
 
 def test_every_scheme_is_tested() -> None:
-    """A new one needs a line above, and one in the documentation."""
+    """A new scheme needs an entry in ``GOOD`` and a place in the documentation."""
     assert set(GOOD) == set(SCHEMES)
     documented = (Path(__file__).parents[2] / "docs/stores.md").read_text()
     for scheme in SCHEMES:
@@ -74,7 +74,7 @@ def test_every_scheme_is_tested() -> None:
 
 @pytest.mark.parametrize("scheme", GOOD)
 def test_a_url_makes_a_store(scheme: str, tmp_path: Path) -> None:
-    """Without connecting: the application starts before its servers do."""
+    """The store opens no connection. An application may start before its servers."""
     url, kind = GOOD[scheme]
     assert isinstance(store_from_url(url, tmp_path), kind)
 
@@ -126,7 +126,7 @@ def test_a_url_makes_a_store(scheme: str, tmp_path: Path) -> None:
 def test_a_wrong_url_is_an_error_at_the_start(
     url: str, problem: str, tmp_path: Path
 ) -> None:
-    """Naming the setting, and what is wrong."""
+    """The error names the setting and the problem. It repeats no part of the login."""
     with pytest.raises(StoreURLError, match=re.escape(problem)):
         store_from_url(url, tmp_path)
     with pytest.raises(SessionConfigError, match="SESSION_STORE") as caught:
@@ -135,8 +135,8 @@ def test_a_wrong_url_is_an_error_at_the_start(
 
 
 @pytest.mark.parametrize("url", ["file:notes/x", "file:" + "x" * 300, "sqlite:///x"])
-def test_a_place_where_nothing_can_be_is_an_error(url: str, tmp_path: Path) -> None:
-    """Which says why, and not where."""
+def test_a_folder_that_cannot_be_made_is_an_error(url: str, tmp_path: Path) -> None:
+    """The error gives the reason, but not the path."""
     (tmp_path / "notes").write_text("a file")
     folder = tmp_path / "notes" if url.startswith("sqlite") else tmp_path
     with pytest.raises(StoreURLError, match="its folder cannot be made: ") as caught:
@@ -159,8 +159,10 @@ def test_a_place_where_nothing_can_be_is_an_error(url: str, tmp_path: Path) -> N
         ("memcached://localhost", "pymemcache", "memcached"),
     ],
 )
-def test_a_missing_client_names_the_extra(url: str, hidden: str, extra: str) -> None:
-    """In a process of its own, in which it cannot be imported."""
+def test_the_error_of_a_missing_client_names_the_extra(
+    url: str, hidden: str, extra: str
+) -> None:
+    """The test starts a process that cannot import the client."""
     code = (
         f"import sys; sys.modules[{hidden!r}] = None\n"
         "from flask import Flask\n"
@@ -175,12 +177,12 @@ def test_a_missing_client_names_the_extra(url: str, hidden: str, extra: str) -> 
     assert f"install flask-buffalo-session[{extra}]" in last
 
 
-class TestPlaces:
+class TestPaths:
     @pytest.mark.parametrize("scheme", ["file:", "sqlite:///"])
     def test_relative_paths_lie_under_the_instance_folder(
         self, scheme: str, tmp_path: Path
     ) -> None:
-        """Which is made, as is the folder."""
+        """The store makes the instance folder and the folder below it."""
         app = Flask("shop", instance_path=str(tmp_path / "instance"))
         app.config.update(SESSION_SECRET="x" * 32, SESSION_STORE=f"{scheme}data")
         BuffaloSession(app)
@@ -195,26 +197,26 @@ class TestPlaces:
         assert app.test_client().get("/").status_code == 200
         assert (tmp_path / "instance/data").exists()
 
-    def test_absolute_paths_are_what_they_say(self, tmp_path: Path) -> None:
-        """And may hold any character."""
+    def test_absolute_paths_are_used_as_they_are(self, tmp_path: Path) -> None:
+        """They may contain any character."""
         store_from_url(f"file://{tmp_path}/a%20b", "/nowhere")
         assert (tmp_path / "a b").is_dir()
         engine = engine_of(f"sqlite:///{tmp_path}/x.db")
         assert engine.url.database == f"{tmp_path}/x.db"
 
-    def test_memory_is_one_store_for_each_application(self) -> None:
-        """Two applications in one process do not share it."""
+    def test_each_application_has_its_own_memory_store(self) -> None:
+        """Two applications in one process do not share their sessions."""
         configs = [t.cast(t.Any, make_app("memory:").session_interface).config]
         configs += [t.cast(t.Any, make_app("memory:").session_interface).config]
         assert configs[0].store is not configs[1].store
 
 
 class TestTimeouts:
-    """Two seconds, unless the URL says otherwise."""
+    """Every client waits two seconds, unless the URL gives another timeout."""
 
     @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "valkey", "valkeys"])
-    def test_of_redis(self, scheme: str) -> None:
-        """To connect and to answer; nothing is repeated behind our back."""
+    def test_timeouts_of_redis(self, scheme: str) -> None:
+        """They limit connecting and answering. The client repeats no command."""
         settings = client_of(GOOD[scheme][0]).connection_pool.connection_kwargs
         assert settings["socket_timeout"] == 2
         if scheme != "unix":
@@ -231,16 +233,18 @@ class TestTimeouts:
         assert len(attempts) == 1
         assert settings["db"] == {"redis": 3, "unix": 1}.get(scheme, 0)
 
-    def test_the_url_wins(self) -> None:
-        """As in the clients' own documentation."""
+    def test_options_in_the_url_win(self) -> None:
+        """The clients' own documentation describes these options."""
         settings = client_of(
             "redis://localhost/0?socket_timeout=7&protocol=3"
         ).connection_pool.connection_kwargs
         assert settings["socket_timeout"] == 7
         assert str(settings["protocol"]) == "3"
 
-    def test_of_a_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No write is repeated, as it could find its own first attempt."""
+    def test_timeouts_of_a_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The client repeats no write, because a repeated write could find its own
+        first attempt.
+        """
         seen: dict[str, t.Any] = {}
 
         def connect(**settings: t.Any) -> t.NoReturn:
@@ -254,8 +258,10 @@ class TestTimeouts:
         assert seen["retry"].get_retries() == 0
         assert seen["password"] == "x"
 
-    def test_of_sentinel(self) -> None:
-        """Of the sentinels and of the master they name, whose password it is."""
+    def test_timeouts_of_sentinel(self) -> None:
+        """They hold for the sentinels and the master. The password belongs to the
+        master only.
+        """
         pool = client_of("redis+sentinel://ann:g%20h@a:1,b/shop/2").connection_pool
         assert pool.service_name == "shop"
         assert pool.connection_kwargs["socket_timeout"] == 2
@@ -277,30 +283,32 @@ class TestTimeouts:
             ("mariadb://db.example/x", {"write_timeout": 2}),
         ],
     )
-    def test_of_databases(
+    def test_timeouts_of_databases(
         self, url: str, expected: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By the drivers' own names for it."""
+        """Each driver has its own options for them."""
         seen: dict[str, t.Any] = {}
 
-        def noting(*args: t.Any, **settings: t.Any) -> None:
+        def connect(*args: t.Any, **settings: t.Any) -> None:
             seen.update(settings)
-            raise RuntimeError("far enough")
+            raise RuntimeError("not connecting")
 
         engine = engine_of(url)
-        monkeypatch.setattr("psycopg.Connection.connect", noting)
-        monkeypatch.setattr("pymysql.connect", noting)
-        with pytest.raises(RuntimeError, match="far enough"):
+        monkeypatch.setattr("psycopg.Connection.connect", connect)
+        monkeypatch.setattr("pymysql.connect", connect)
+        with pytest.raises(RuntimeError, match="not connecting"):
             engine.connect()
         assert seen.items() >= expected.items()
 
-    def test_other_drivers_may_be_named(self) -> None:
-        """SQLAlchemy's way."""
+    def test_the_url_may_name_another_driver(self) -> None:
+        """It uses the syntax of SQLAlchemy."""
         assert engine_of("mysql+pymysql://localhost/x").driver == "pymysql"
         assert engine_of("postgresql+psycopg://localhost/x").driver == "psycopg"
 
     def test_sqlite_readers_do_not_wait(self, tmp_path: Path) -> None:
-        """Write-ahead logging, and 5 seconds of patience with other writers."""
+        """The database uses write-ahead logging. A writer waits 5 seconds for another
+        writer.
+        """
         engine = engine_of(f"sqlite:///{tmp_path}/x.db")
         with engine.connect() as connection:
             mode = connection.execute(sa.text("PRAGMA journal_mode")).scalar()
@@ -309,8 +317,8 @@ class TestTimeouts:
         assert (mode, patience) == ("wal", 5000)
 
 
-def test_a_socket_of_memcached(tmp_path: Path) -> None:
-    """By its path."""
+def test_memcached_may_use_a_socket(tmp_path: Path) -> None:
+    """The URL contains the path of the socket."""
     program = require("memcached", "memcached")
     path = tmp_path / "socket"
     with subprocess.Popen([program, "-s", str(path), "-u", "root"]) as process:
@@ -327,8 +335,8 @@ def test_a_socket_of_memcached(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite"])
-def test_a_database_may_begin_in_a_new_folder(tmp_path: Path, scheme: str) -> None:
-    """As the instance folder is; with whatever driver SQLAlchemy knows for it."""
+def test_the_folder_of_a_new_database_is_made(tmp_path: Path, scheme: str) -> None:
+    """This holds for every SQLite driver that SQLAlchemy knows."""
     folder = tmp_path / "app/instance"
     store = store_from_url(f"{scheme}:///sessions.db", folder)
     store.save("token", b"data", expected=None, max_age=60)

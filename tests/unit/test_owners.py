@@ -31,7 +31,16 @@ from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.stores.base import Owned, storage_key
 from flask_buffalo_session.tombstones import MOVED, forwarding, tombstone
-from tests.conftest import OWNED, SECRET, STORES, Clock, Desk, make_app, store_named
+from tests.conftest import (
+    OWNED,
+    SECRET,
+    STORES,
+    Clock,
+    Desk,
+    make_app,
+    store_named,
+    url,
+)
 from tests.support.servers import RedisServer, Servers
 
 OTHERS = sorted(set(STORES) - set(OWNED))
@@ -94,7 +103,7 @@ class TestStores:
         time.sleep(2.2)
         for _ in range(2):
             assert [found.id for found in owned.owned(name)] == [storage_key(kept)]
-        assert owned.owned("nobody at all") == []
+        assert list(owned.owned("nobody at all")) == []
 
     def test_revoke_deletes_a_record(self, owned: t.Any, name: str) -> None:
         """It deletes the record by its key, and only once."""
@@ -103,7 +112,7 @@ class TestStores:
         assert owned.revoke(storage_key(token)) == b"data"
         assert owned.revoke(storage_key(token)) is None
         assert owned.load(token) is None
-        assert owned.owned(name) == []
+        assert list(owned.owned(name)) == []
         with pytest.raises(SessionConflictError):
             owned.save(token, b"new", expected=b"data", max_age=HOUR)
 
@@ -141,7 +150,7 @@ def test_redis_drops_expired_entries_of_an_owner(servers: Servers) -> None:
         keys = client.keys("litter:owner:*")
         assert len(keys) == 2
         assert all(HOUR - 10 < client.ttl(key) <= HOUR for key in keys)
-        assert len(store.owned("ann")) == 2
+        assert len(list(store.owned("ann"))) == 2
         time.sleep(1.1)
         store.own(last, "ann", max_age=HOUR)
         held = {storage_key(long).encode(), storage_key(last).encode()}
@@ -422,6 +431,49 @@ class TestExtension:
             with app.app_context():
                 found.append(len(extension.sessions_of("ann")))
         assert found == [1, 0]
+
+
+def test_revoke_all_ends_sessions_as_it_finds_them(
+    owned: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that fails in between has ended some. The rest can be ended later."""
+    desk = Desk(owned)
+    owner = f"ann {time.time_ns()}"
+    for _ in range(4):
+        session = desk.session()
+        session.bind(owner)
+        session.save()
+    owners, revoke, calls = Owners(desk.backend, desk), owned.revoke, list[str]()
+
+    def failing(session_id: str) -> bytes | None:
+        calls.append(session_id)
+        if len(calls) == 3:
+            raise SessionStoreError("it", "is away")
+        return t.cast("bytes | None", revoke(session_id))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owned, "revoke", failing)
+        with pytest.raises(SessionStoreError):
+            owners.revoke_all(owner)
+    assert len(owners.sessions_of(owner)) == 2
+    assert owners.revoke_all(owner) == 2
+
+
+def test_redis_ends_the_first_session_before_it_reads_the_last(
+    servers: Servers,
+) -> None:
+    """So the first of very many ends at once."""
+    store = t.cast(t.Any, url(servers.shared(RedisServer).url))
+    owner = f"ann {time.time_ns()}"
+    tokens = [store.save(None, b"data", expected=None, max_age=HOUR) for _ in range(3)]
+    for token in tokens:
+        store.own(token, owner, max_age=HOUR)
+    found = iter(store.owned(owner))
+    first = next(found)
+    for token in tokens:
+        store.delete(token)
+    assert list(found) == []
+    assert first.data == b"data"
 
 
 class TestBinding:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from flask_buffalo_session import register_type
+from flask_buffalo_session import MemoryStore, register_type
 from flask_buffalo_session import registry as registry_module
+from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import SessionConfigError, SessionTypeError
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.registry import Registry
+from tests.conftest import Desk
 
 
 @pytest.fixture(autouse=True)
@@ -576,3 +578,80 @@ def test_a_go_name_belongs_to_one_dataclass(registry: Registry) -> None:
     assert registry.by_go_name["main.Taken"].cls is Person
     with pytest.raises(SessionConfigError, match=r"'main\.Taken' belongs to"):
         register_type(Item, go_name="main.Taken")
+
+
+class TestUpgrade:
+    """A class that no longer accepts what an earlier version of it stored."""
+
+    @pytest.fixture
+    def old(self) -> bytes:
+        """The bytes of a value whose class had one field."""
+
+        @dataclasses.dataclass
+        class Address:
+            street: str
+
+        register_type(Address, name="shop.Address")
+        return self.codec().encode(Address("Harbour Road 14"), "home")
+
+    @staticmethod
+    def codec() -> NativeCodec:
+        return NativeCodec(registry_module.registry)
+
+    @staticmethod
+    def registered(**settings: t.Any) -> t.Any:
+        """Return the class with a second field, which has no default."""
+
+        @dataclasses.dataclass
+        class Address:
+            street: str
+            number: int
+
+        registry_module.registry.by_name.pop("shop.Address")
+        return register_type(Address, name="shop.Address", **settings)
+
+    def test_old_content_is_turned_into_new(self, old: bytes) -> None:
+        """The function gets what was stored. Content that fits is left alone."""
+        given: list[t.Any] = []
+
+        def split(content: dict[str, t.Any]) -> dict[str, t.Any]:
+            given.append(content)
+            street, _, number = content["street"].rpartition(" ")
+            return {"street": street, "number": int(number)}
+
+        address = self.registered(upgrade=split)
+        codec = self.codec()
+        found = codec.decode(old, "home")
+        assert found == address("Harbour Road", 14)
+        assert codec.decode(codec.encode(found, "home"), "home") == found
+        assert given == [{"street": "Harbour Road 14"}]
+
+    def test_without_it_only_reading_that_value_fails(self, old: bytes) -> None:
+        """The error names it. Everything else works, and deleting mends the session."""
+        self.registered()
+        desk = Desk(MemoryStore(), codec=self.codec())
+        values: dict[t.Hashable, bytes] = {"home": old, "a": desk.codec.encode(1, "a")}
+        data = desk.codec.dumps(Record(0, b"", values))
+        token = desk.store.save(None, data, expected=None, max_age=60)
+        session = desk.session(token)
+        for read in (lambda: session["home"], lambda: dict(session)):
+            with pytest.raises(SessionTypeError, match=r"^session\['home'\].*'number'"):
+                read()
+        with pytest.raises(SessionTypeError):
+            session.pop("home")
+        assert ("home" in session, list(session), len(session)) == (
+            *(True, ["home", "a"]),
+            2,
+        )
+        session["a"] = 2
+        session.save()
+        assert desk.session(token)["a"] == 2
+        session = desk.session(token)
+        assert session.pop("home", "none") == "none"
+        session.save()
+        assert desk.values(token) == {"a": 2}
+
+    def test_an_upgrade_that_is_no_function_is_refused(self) -> None:
+        """Where the class is registered."""
+        with pytest.raises(SessionConfigError, match="upgrade= must be a function"):
+            register_type(Money, encode=str, decode=Money, upgrade=t.cast(t.Any, 5))

@@ -313,6 +313,23 @@ class TestServerBackend:
         )
         backend.write(swapped, rest, changed=["b"])
 
+    def test_swapping_values_does_not_prolong_the_session(self, clock: Clock) -> None:
+        """The record still ends at the absolute time-out."""
+        limited = Policy(
+            idle_timeout=3600,
+            absolute_timeout=100,
+            permanent_lifetime=3600,
+            stores_created=True,
+        )
+        memory = MemoryStore()
+        backend = ServerBackend(memory, CODEC, limited, sealed)
+        began = record(a=1, b=2)._replace(created=int(clock.now))
+        seen = backend.write(backend.blank(), began, changed=["a"])
+        clock.tick(50)
+        backend.swap(seen, seen.record._replace(values=record(b=2).values))
+        clock.tick(51)
+        assert memory.load(str(seen.token)) is None
+
     def test_a_reload_keeps_the_cookie_unless_the_id_moved(
         self, backend: ServerBackend, clock: Clock
     ) -> None:
