@@ -9,6 +9,7 @@ import typing as t
 from flask import Flask
 
 from ..config import DEFAULT_LIFETIME, Config
+from ..errors import SessionConfigError
 from ..secret import find_secrets, weakness
 from ..stores.base import Store
 from .finding import Finding
@@ -89,15 +90,26 @@ def check_settings(
     changed = config.changed(app.config)
     for key in changed:
         yield _changed_late(key)
-    was = find_secrets(config.as_read)
-    if was and not config.format.secrets and was != find_secrets(app.config):
-        yield _changed_late("SESSION_SECRET")
+    if not config.format.secrets:
+        was = _usable_secrets(config.as_read)
+        if was and was != _usable_secrets(app.config):
+            yield _changed_late("SESSION_SECRET")
     for finding in _check_values(
         app, config, secure=secure, alone=alone, lenient=lenient
     ):
         # The value in force is not the one that the developer sees in app.config.
         if finding.about not in changed:
             yield finding
+
+
+def _usable_secrets(settings: c.Mapping[str, t.Any]) -> tuple[bytes, ...]:
+    """Return the secrets, or none if one of them cannot be used: a secret that is not
+    in force must not stop the application.
+    """
+    try:
+        return find_secrets(settings)
+    except SessionConfigError:
+        return ()
 
 
 def _changed_late(key: str) -> Finding:

@@ -667,6 +667,28 @@ CLOCKS = [
 ]
 
 
+class TestUnusableSecret:
+    """A secret that is not in force may be anything."""
+
+    def test_it_does_not_stop_an_application_with_keys_of_its_own(self) -> None:
+        """The format's keys protect the session."""
+        app = make_app(
+            SESSION_FORMAT=GorillaFormat(b"k" * 32), SESSION_SECRET=t.cast(t.Any, 5)
+        )
+        app.add_url_rule("/", view_func=lambda: "served")
+        assert app.test_client().get("/").text == "served"
+
+    def test_one_that_is_set_late_does_not_stop_the_application(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It has no effect, and the warning says so."""
+        app = make_app()
+        app.add_url_rule("/", view_func=lambda: "served")
+        app.config["SESSION_SECRET"] = 5
+        assert app.test_client().get("/").text == "served"
+        assert "SESSION_SECRET: it was changed after init_app" in caplog.text
+
+
 class TestSharedPool:
     def test_an_engine_of_the_application_is_a_note(self, servers: Servers) -> None:
         """A view's connection and the session's may wait for each other."""

@@ -90,7 +90,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "doctor.__init__": ({"config", "doctor", "errors", "secret"}, {"flask"}),
     "doctor.finding": (set(), set()),
     "doctor.settings": (
-        {"config", "doctor.finding", "secret", "stores.base"},
+        {"config", "doctor.finding", "errors", "secret", "stores.base"},
         {"flask"},
     ),
     "doctor.probe": ({"codec", "doctor.finding", "errors", "stores.base"}, set()),
