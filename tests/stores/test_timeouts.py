@@ -54,6 +54,7 @@ class Timeline:
     def write_sessions(self) -> None:
         for client in (self.unused, self.used, self.oldest):
             client.get("/write")
+        self.written = time.monotonic()
 
     def save_records(self) -> None:
         self.started = time.monotonic()
@@ -77,7 +78,8 @@ class Timeline:
         self.seen.setdefault("used", []).append(response.text)
         self.seen.setdefault("calls", []).append(list(self.counting.calls))
         self.seen.setdefault("refreshed", []).append("Set-Cookie" in response.headers)
-        self.seen.setdefault("oldest", []).append(self.oldest.get("/read").text)
+        age = time.monotonic() - self.written
+        self.seen.setdefault("oldest", []).append((age, self.oldest.get("/read").text))
 
     def end(self) -> None:
         token, other = self.tokens
@@ -178,5 +180,8 @@ def test_a_session_in_use_expires_at_the_absolute_timeout(
     seen: dict[str, t.Any],
 ) -> None:
     """Whole seconds count, so the session may end a second late."""
-    assert seen["oldest"][:4] == ["1"] * 4
-    assert seen["oldest"][-1] == "None"
+    ages = seen["oldest"]
+    # A busy machine may read later than planned. Expiry takes up to two seconds, as
+    # clocks count whole seconds.
+    assert {text for age, text in ages if age < ABSOLUTE - 1} == {"1"}
+    assert {text for age, text in ages if age > ABSOLUTE + 2} == {"None"}
