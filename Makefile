@@ -48,7 +48,7 @@ wheel: $(VENV)/dev.stamp
 	cd build && wheel/bin/python -c "import flask_buffalo_session as p; print('installed:', p.__file__)"
 
 ## bench: compare the cost with other session extensions; rewrites docs/performance.md
-bench: $(VENV)/bench.stamp
+bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
 
 clean:

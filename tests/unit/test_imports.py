@@ -100,6 +100,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"config", "cookies", "doctor", "errors", "seal", "secret"},
         {"flask"},
     ),
+    "previous.__init__": ({"previous"}, set()),
+    "previous.base": ({"codec", "config", "cookies"}, {"flask"}),
     "failures": (set(), {"flask"}),
     "interface": (
         {

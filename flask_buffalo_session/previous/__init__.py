@@ -1,0 +1,1 @@
+"""Where sessions were kept before, for the setting ``SESSION_PREVIOUS``."""

@@ -1,0 +1,75 @@
+"""What ``SESSION_PREVIOUS`` needs of a place where sessions were kept before."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import typing as t
+
+from flask import Flask
+
+from ..codec import Codec, Record
+from ..config import Config
+from ..cookies import SessionCookie
+
+
+class Found(t.NamedTuple):
+    """An old session, known by a cookie that was accepted. It is not loaded yet.
+
+    :param identity: bytes that are the same for each request with the same old
+        session, and differ between sessions. A client must not be able to change them
+        while the cookie stays valid.
+    :param load: returns the session, encoded by the codec that is in force now.
+        Raises ``RejectedError`` if there is no such session, and
+        ``SessionStoreError`` if the old place cannot answer.
+    :param delete: deletes the session in the old place. Deleting it again is no error.
+        Raises ``SessionStoreError`` if the old place cannot answer.
+    """
+
+    identity: bytes
+    load: c.Callable[[Codec], Record]
+    delete: c.Callable[[], None]
+
+
+class Source(t.Protocol):
+    """One application's sessions of an earlier kind.
+
+    :ivar cookie: the old cookie, to find it in requests and to remove it.
+    :ivar lifetime: seconds after which an old session is over at the latest, if it is
+        not used in the old place any more.
+    """
+
+    cookie: SessionCookie
+    lifetime: int
+
+    def find(self, text: str) -> Found:
+        """Verify the text of an old cookie. Nothing is loaded from a store.
+
+        :raises RejectedError: ``bad-signature`` if it is no cookie of this kind,
+            ``expired`` or ``corrupt`` if it is one that cannot be used.
+        """
+
+
+@t.runtime_checkable
+class Previous(t.Protocol):
+    """What ``SESSION_PREVIOUS`` lists: where sessions were kept before."""
+
+    def source(self, app: Flask, config: Config) -> Source:
+        """Return the old sessions of an application.
+
+        :param config: the settings that are in force now.
+        :raises SessionConfigError: a parameter is wrong.
+        """
+
+
+def encoded(
+    values: c.Mapping[t.Any, t.Any], codec: Codec, *, created: int | None = None
+) -> Record:
+    """Return the record of a session that another library kept.
+
+    :param values: the session's values by name.
+    :param created: when the session began, in seconds since the epoch; None if that is
+        not known.
+    :raises SessionTypeError: a value cannot be stored.
+    """
+    names = {name: codec.encode(value, name) for name, value in values.items()}
+    return Record(created, b"", names)
