@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import typing as t
 
-from . import errors, signals
+from . import errors, previous, signals
 from .extension import BuffaloSession
 from .formats import NativeFormat
 from .gorilla.format import GorillaFormat
@@ -36,6 +36,7 @@ __all__ = [
     "SessionInfo",
     "Store",
     "errors",
+    "previous",
     "register_type",
     "session",
     "signals",

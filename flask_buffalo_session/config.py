@@ -54,6 +54,7 @@ class Config:
     :param null: whether the application has no sessions.
     :param in_cookie: whether the cookie contains the session itself. If neither
         `null` nor `in_cookie` is true, the store keeps sessions on a server.
+    :param previous: the places where sessions were kept before.
     :param named: the settings whose store a word or a URL names. The application
         itself made any other store.
     :param as_read: the values that ``app.config`` had in ``init_app``, by setting.
@@ -79,6 +80,7 @@ class Config:
     cookie_samesite: str
     cookie_partitioned: bool
     max_cookie_size: int
+    previous: tuple[object, ...]
     named: frozenset[str]
     # It contains secrets, so repr() must not show it.
     as_read: c.Mapping[str, t.Any] = field(repr=False, compare=False)
@@ -87,19 +89,22 @@ class Config:
     def of(
         cls,
         app: Flask,
+        settings: c.Mapping[str, t.Any] | None = None,
         *,
         name: str | None = None,
         store: object = None,
         format: object = None,
         api: bool | None = None,
     ) -> t.Self:
-        """Read and check the settings of an application. The arguments win over the
-        settings ``SESSION_NAME``, ``SESSION_STORE``, ``SESSION_FORMAT`` and
+        """Read and check the settings of an application. The other arguments win over
+        the settings ``SESSION_NAME``, ``SESSION_STORE``, ``SESSION_FORMAT`` and
         ``SESSION_API``.
 
+        :param settings: what to read instead of the application's ``config``.
         :raises SessionConfigError: a setting is wrong.
         """
-        read = _Reader(app.config)
+        settings = app.config if settings is None else settings
+        read = _Reader(settings)
         places = {
             "SESSION_STORE": read.given("SESSION_STORE", store, "cookie"),
             "SESSION_REVOCATION": read.value("SESSION_REVOCATION"),
@@ -111,6 +116,11 @@ class Config:
         lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", DEFAULT_LIFETIME)
         idle = read.seconds("SESSION_IDLE_TIMEOUT", lifetime)
         in_cookie = not null and is_stateless(used_store)
+        previous = _previous(read)
+        cookie_life = t.cast(int, idle)
+        if previous:
+            # An old cookie must not outlive the tombstone of its session.
+            cookie_life = max(cookie_life, t.cast(int, lifetime))
         config = cls(
             name=_name(read, name),
             store=used_store,
@@ -122,7 +132,7 @@ class Config:
             absolute_timeout=read.seconds("SESSION_ABSOLUTE_TIMEOUT"),
             renew_after=read.seconds("SESSION_RENEW_AFTER"),
             revocations=_revocations(
-                app, read, chosen_format, t.cast(int, idle), in_cookie=in_cookie
+                app, read, chosen_format, cookie_life, in_cookie=in_cookie
             ),
             permanent_lifetime=t.cast(int, lifetime),
             refresh_each_request=read.flag("SESSION_REFRESH_EACH_REQUEST"),
@@ -134,6 +144,7 @@ class Config:
             cookie_samesite=_samesite(read),
             cookie_partitioned=read.flag("SESSION_COOKIE_PARTITIONED"),
             max_cookie_size=_max_cookie_size(read),
+            previous=previous,
             named=frozenset(
                 key for key, place in places.items() if isinstance(place, str)
             ),
@@ -142,7 +153,7 @@ class Config:
         _check_prefix(config)
         # init_app writes the name in force to this setting.
         read.values["SESSION_COOKIE_NAME"] = config.name
-        read.values |= {key: app.config.get(key) for key in SECRET_SETTINGS}
+        read.values |= {key: settings.get(key) for key in SECRET_SETTINGS}
         return config
 
     def policy(self) -> Policy:
@@ -287,7 +298,7 @@ def _store_from_url(
 
 
 def _revocations(
-    app: Flask, read: _Reader, format: Format, idle_timeout: int, *, in_cookie: bool
+    app: Flask, read: _Reader, format: Format, cookie_life: int, *, in_cookie: bool
 ) -> RevocationList | None:
     value = read.value("SESSION_REVOCATION")
     if value is None:
@@ -307,7 +318,7 @@ def _revocations(
             "SESSION_REVOCATION needs SESSION_FORMAT = 'native': a cookie of another"
             " format has no id, and a Go application would not look up the id."
         )
-    return RevocationList(t.cast(OwnedStore, kept), idle_timeout)
+    return RevocationList(t.cast(OwnedStore, kept), cookie_life)
 
 
 _REVOCATIONS = (
@@ -341,6 +352,17 @@ def _auth_names(read: _Reader) -> tuple[t.Hashable, ...]:
             hash(names)
             return names
     raise wrong_setting("SESSION_AUTH_NAMES", value, "a list or tuple of session names")
+
+
+def _previous(read: _Reader) -> tuple[object, ...]:
+    value = read.given("SESSION_PREVIOUS", None, ())
+    if not isinstance(value, list | tuple):
+        raise wrong_setting("SESSION_PREVIOUS", value, PREVIOUS)
+    return tuple(value)
+
+
+#: What the setting may be. Its items are checked where they are used.
+PREVIOUS = "a list of 'flask' and objects of flask_buffalo_session.previous"
 
 
 def _domain(read: _Reader) -> str | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import collections.abc as c
 import time
+import typing as t
 
 from werkzeug.http import dump_cookie, http_date
 from werkzeug.wrappers import Response
+
+from .config import Config
 
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
@@ -35,7 +38,9 @@ class SessionCookie:
         partitioned: bool,
     ) -> None:
         self.permanent_sign = permanent_sign
-        self._name = name
+        #: What makes it the same cookie to a browser (RFC 6265, section 5.3).
+        self.identity = (name, domain, path)
+        self.name = name
         self._lifetime = lifetime
         self._start = f"{name}="
         self._permanent_start = self._start + permanent_sign
@@ -54,6 +59,32 @@ class SessionCookie:
             for secure in (False, True)
         }
 
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        *,
+        name: str | None = None,
+        domain: str | None = None,
+        path: str | None = None,
+    ) -> t.Self:
+        """Return the cookie that the settings describe.
+
+        :param name: another name.
+        :param domain: another domain.
+        :param path: another path.
+        """
+        return cls(
+            name or config.name,
+            permanent_sign=config.format.permanent_mark,
+            lifetime=config.permanent_lifetime,
+            domain=domain or config.cookie_domain,
+            path=path or config.cookie_path,
+            httponly=config.cookie_httponly,
+            samesite=config.cookie_samesite,
+            partitioned=config.cookie_partitioned,
+        )
+
     def candidates(self, header: str) -> c.Iterator[str]:
         """Yield the texts of the cookies with the session's name, in their order.
         There are at most :data:`MOST_CANDIDATES`.
@@ -63,7 +94,7 @@ class SessionCookie:
         found = 0
         for pair in header.split(";"):
             name, _, text = pair.partition("=")
-            if name.strip() == self._name:
+            if name.strip() == self.name:
                 yield text.strip()
                 found += 1
                 if found == MOST_CANDIDATES:

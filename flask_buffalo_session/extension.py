@@ -156,7 +156,7 @@ class BuffaloSession:
         The application itself closes a client or a store that it made.
         """
         for interface in list(self._interfaces):
-            interface.config.close()
+            interface.close()
 
     def _is_exempt(self, app: Flask, request: Request) -> bool:
         if not self._any_exempt:

@@ -95,14 +95,22 @@ class IdRegister:
                 return True
         raise AssertionError("attempts() ends with an error")
 
-    def retire(self, key: str, seen: bytes | None, mark: bytes) -> None:
+    def retire(
+        self,
+        key: str,
+        seen: bytes | None,
+        mark: bytes,
+        *,
+        max_age: int = TOMBSTONE_SECONDS,
+    ) -> None:
         """Replace what the register keeps under an id by a tombstone.
 
+        :param max_age: seconds that a server-side store keeps the tombstone.
         :raises SessionConflictError: the register no longer holds `seen`.
         :raises SessionStoreError: the register cannot answer.
         """
         try:
-            self._save(key, mark, seen)
+            self._save(key, mark, seen, max_age)
         except (SessionConflictError, SessionStoreError):
             # The write may have succeeded: the reply was lost, or the client's retry
             # conflicted with its own first attempt.
@@ -122,5 +130,11 @@ class IdRegister:
         if self.owned is not None:
             self.owned.own(key, owner, max_age=max_age)
 
-    def _save(self, key: str, mark: bytes, seen: bytes | None) -> None:
-        self._register.save(key, mark, expected=seen, max_age=TOMBSTONE_SECONDS)
+    def _save(
+        self,
+        key: str,
+        mark: bytes,
+        seen: bytes | None,
+        max_age: int = TOMBSTONE_SECONDS,
+    ) -> None:
+        self._register.save(key, mark, expected=seen, max_age=max_age)

@@ -11,10 +11,9 @@ from flask import Flask, Request, Response
 from flask.sessions import SessionInterface
 
 from . import signals
-from .backends.base import Backend
-from .backends.cookie import CookieBackend
+from .arrivals import Arrivals, PreviousPlaces
+from .backends.make import make_backend
 from .backends.null import NullBackend
-from .backends.server import ServerBackend
 from .codec import Codec
 from .config import Config
 from .cookies import SessionCookie, forbid_caching_cookie, vary_on_cookie
@@ -50,36 +49,20 @@ class BuffaloInterface(SessionInterface):
         self.auth_names = config.auth_names
         self._app = app
         self._is_exempt = exempt
-        self._cookie = SessionCookie(
-            config.name,
-            permanent_sign=config.format.permanent_mark,
-            lifetime=config.permanent_lifetime,
-            domain=config.cookie_domain,
-            path=config.cookie_path,
-            httponly=config.cookie_httponly,
-            samesite=config.cookie_samesite,
-            partitioned=config.cookie_partitioned,
-        )
+        self._cookie = SessionCookie.of(config)
         # An attribute of the interface as well, because every request reads it.
         self._permanent_sign = self._cookie.permanent_sign
-        self._sealer = CookieSealer(app, config, self._cookie)
+        self._sealer = CookieSealer(app, config, self._cookie, app.config)
         self._null = NullBackend()
         self._unprotected = NullBackend(refusal=_NOT_PROTECTED)
-        self.backend = self._make_backend()
+        self.backend = make_backend(config, self.policy, self._sealer)
         self._startup = StartupCheck(app, config)
         self._serving = False
+        self.previous: PreviousPlaces | None = None
         if not config.null:
             self._sealer.find_secret()
-
-    def _make_backend(self) -> Backend:
-        config, sealer = self.config, self._sealer
-        if config.null:
-            return self._null
-        if config.in_cookie:
-            return CookieBackend(
-                config.store, self.codec, self.policy, sealer, config.revocations
-            )
-        return ServerBackend(config.store, self.codec, self.policy, sealer)
+            if config.previous:
+                self.previous = PreviousPlaces(app, config)
 
     # Flask's interface
 
@@ -129,7 +112,7 @@ class BuffaloInterface(SessionInterface):
         vary_on_cookie(response)
         text = session.cookie
         if text is not None:
-            self._set_cookie(response, text, session.cookie_permanent, request)
+            self._set_cookie(response, text, session, request)
         if response.is_streamed:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
@@ -145,15 +128,20 @@ class BuffaloInterface(SessionInterface):
         )
 
     def _set_cookie(
-        self, response: Response, text: str, permanent: bool, request: Request
+        self, response: Response, text: str, session: Session, request: Request
     ) -> None:
         secure = self.config.cookie_secure or (
             request.is_secure and not self._app.debug and not self._app.testing
         )
         if text:
+            permanent = session.cookie_permanent
             cookie = self._cookie.render(text, permanent=permanent, secure=secure)
         else:
             cookie = self._cookie.expire(secure=secure)
+        if session.arrivals is not None:
+            old = t.cast(Arrivals, session.arrivals).leave()
+            if old is not None and old.identity != self._cookie.identity:
+                response.headers.add("Set-Cookie", old.expire(secure=secure))
         response.headers.add("Set-Cookie", cookie)
         forbid_caching_cookie(response)
 
@@ -210,7 +198,11 @@ class BuffaloInterface(SessionInterface):
             return Opened(self._unprotected)
         header = source.environ.get("HTTP_COOKIE", "")
         max_age = self.policy.idle_timeout
-        return Opened(self.backend, *self._sealer.unseal(seal, header, max_age=max_age))
+        ticket, reason = self._sealer.unseal(seal, header, max_age=max_age)
+        arrivals = None
+        if self.previous is not None:
+            arrivals = self.previous.arrivals(self.config.name, header, reason)
+        return Opened(self.backend, ticket, reason, arrivals)
 
     def listens_to(self, signal: NamedSignal) -> bool:
         """Return whether a signal has a receiver, or is logged."""
@@ -241,6 +233,12 @@ class BuffaloInterface(SessionInterface):
     def register(self) -> Store | RevocationList:
         """The store or the revocation list that keeps the ids of sessions."""
         return self.config.revocations or self.config.store
+
+    def close(self) -> None:
+        """Close the connections of the stores that a URL made."""
+        self.config.close()
+        if self.previous is not None:
+            self.previous.close()
 
     def owners(self, session: Session | None = None) -> Owners:
         """Return access to the sessions of owners.

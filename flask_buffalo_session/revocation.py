@@ -36,12 +36,12 @@ class RevocationList:
     used as a store is: it loads and saves entries by compare-and-swap.
 
     :param store: keeps the entries. Public as :attr:`store`.
-    :param idle_timeout: seconds for which a cookie can be used.
+    :param cookie_life: seconds for which a cookie can be used.
     """
 
-    def __init__(self, store: OwnedStore, idle_timeout: int) -> None:
+    def __init__(self, store: OwnedStore, cookie_life: int) -> None:
         self.store = store
-        self._life = idle_timeout + 1 + _MARGIN
+        self._life = cookie_life + 1 + _MARGIN
 
     def load(self, token: str) -> bytes | None:
         """Return the entry of an id: a record of its owner, a tombstone, or None."""

@@ -117,7 +117,7 @@ class SignedSeal:
         try:
             body = base64_decode(value[2:])
             if value[1:2] == _DEFLATED:
-                body = _inflate(body)
+                body = inflate(body)
             elif value[1:2] != _RAW:
                 raise RejectedError("corrupt", "the kind of the payload is unknown")
         except (Base64Error, zlib.error):
@@ -294,7 +294,12 @@ def _glance(part: str) -> int | None:
         return None
 
 
-def _inflate(data: bytes) -> bytes:
+def inflate(data: bytes) -> bytes:
+    """Decompress data, up to :data:`MAX_TOKEN` bytes.
+
+    :raises RejectedError: there is more, or the data does not end where it should.
+    :raises zlib.error: the data is malformed.
+    """
     inflater = zlib.decompressobj()
     body = inflater.decompress(data, MAX_TOKEN)
     if not inflater.eof or inflater.unused_data:

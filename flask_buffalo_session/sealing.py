@@ -23,10 +23,18 @@ class CookieSealer:
     secret late.
 
     :param cookie: how the cookie is sent, which decides how long it is.
+    :param settings: where the secret is found.
     """
 
-    def __init__(self, app: Flask, config: Config, cookie: SessionCookie) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        config: Config,
+        cookie: SessionCookie,
+        settings: c.Mapping[str, t.Any],
+    ) -> None:
         self._app = app
+        self._settings = settings
         self._config = config
         self._cookie = cookie
         self._development_seal: Seal | None = None
@@ -40,7 +48,7 @@ class CookieSealer:
 
         :raises SessionConfigError: a secret cannot be used.
         """
-        settings = self._app.config
+        settings = self._settings
         secrets = self._config.format.secrets or find_secrets(settings)
         self.findings = list(check_secrets(settings, self._config, secrets))
         if secrets:

@@ -65,10 +65,33 @@ def find_secrets(settings: _Settings) -> tuple[bytes, ...]:
     if not fallbacks:
         listed = os.environ.get("SESSION_SECRET_FALLBACKS", "")
         fallbacks = [os.fsencode(text) for text in listed.split()]
-    if not secret:
-        secret = _one(settings, "SECRET_KEY")
-        fallbacks += _several(settings, "SECRET_KEY_FALLBACKS")
+    if secret:
+        return (secret, *fallbacks)
+    flasks = flask_secrets(settings)
+    return (flasks[0], *fallbacks, *flasks[1:]) if flasks else ()
+
+
+def flask_secrets(settings: _Settings) -> tuple[bytes, ...]:
+    """Return Flask's secret and its fallbacks, newest first.
+
+    :param settings: the application's ``config``.
+    :returns: an empty tuple if there is no secret.
+    :raises SessionConfigError: a secret cannot be used.
+    """
+    secret = _one(settings, "SECRET_KEY")
+    fallbacks = _several(settings, "SECRET_KEY_FALLBACKS")
     return (secret, *fallbacks) if secret else ()
+
+
+def given_secrets(label: str, secret: object) -> tuple[bytes, ...]:
+    """Return secrets that were given as an argument.
+
+    :param label: what to call the argument in an error.
+    :param secret: one secret, a list of secrets, newest first, or None.
+    :raises SessionConfigError: a secret cannot be used.
+    """
+    several = [secret] if isinstance(secret, str | bytes) else secret
+    return tuple(_several({label: several}, label))
 
 
 def weakness(secret: bytes) -> str | None:

@@ -16,7 +16,7 @@ from .errors import RejectedError, SessionTypeError, kind_of, shown
 from .flash import Flash
 from .merging import MISSING
 from .tombstones import REPLACED
-from .work import NOTHING, Opener, UnitOfWork
+from .work import NOTHING, Arriving, Opener, UnitOfWork
 
 
 class Session(SessionMixin):
@@ -39,6 +39,8 @@ class Session(SessionMixin):
     accessed = False
     #: Whether the response has been made. From then on, changes raise an error.
     closed = False
+    #: Sessions that were kept elsewhere before, if there may be any.
+    arrivals: Arriving | None = None
     _work: UnitOfWork | None = None
 
     def __init__(self, opener: Opener, source: t.Any) -> None:
@@ -49,15 +51,18 @@ class Session(SessionMixin):
         """Verify the cookie and ask the store. Nothing else does so first."""
         self.accessed = True
         opener = self._opener
-        backend, ticket, reason = opener.open(self.source)
+        backend, ticket, reason, arrivals = opener.open(self.source)
         session_id = snapshot = retired = None
-        if ticket is not None:
-            try:
+        try:
+            if arrivals is not None:
+                self.arrivals, reason = arrivals, None
+                snapshot = arrivals.load(backend, ticket)
+            elif ticket is not None:
                 snapshot = backend.load(ticket)
-            except EndedError as error:
-                retired = error.snapshot
-            except RejectedError as error:
-                reason, session_id = error.reason, error.session_id
+        except EndedError as error:
+            retired = error.snapshot
+        except RejectedError as error:
+            reason, session_id = error.reason, error.session_id
         self._work = work = UnitOfWork(opener, backend, snapshot, retired)
         if reason is not None:
             # Last, because a receiver may use the session.

@@ -1,13 +1,15 @@
 """Tombstones: what stays under an id that was retired.
 
 While a tombstone stands, requests with the old cookie can neither revive the session
-nor start another one in its place. There are three kinds:
+nor start another one in its place. There are four kinds:
 
 - *ended*: the session is over, or its id must not lead anywhere.
 - *moved*: the id was rotated for its age. For 30 seconds requests with the old id are
   led to the session under its new id, so parallel requests stay logged in.
 - *replaced*: the application asked for a new id. Requests with the old id find nothing,
   but a logout that was under way still ends the session under its new id.
+- *arrived*: it stands under no id of a session, but under a key that is made of an old
+  cookie (``SESSION_PREVIOUS``), and leads to the session that the old one has become.
 
 No codec's record begins with a zero byte, as every tombstone does.
 """
@@ -24,17 +26,18 @@ from .stores.base import TOMBSTONE_PREFIX, storage_key
 #: Seconds that a server-side store keeps a tombstone.
 TOMBSTONE_SECONDS = 60
 
-#: Seconds for which a *moved* tombstone leads requests to the session's new id.
+#: Seconds for which parallel requests are led to the session's new id.
 FORWARD_SECONDS = 30
 
-Kind: t.TypeAlias = t.Literal[b"E", b"M", b"R"]
+Kind: t.TypeAlias = t.Literal[b"E", b"M", b"R", b"A"]
 
 ENDED: t.Final = b"E"
 MOVED: t.Final = b"M"
 REPLACED: t.Final = b"R"
+ARRIVED: t.Final = b"A"
 
 _BEGINNINGS = (
-    *(TOMBSTONE_PREFIX + kind for kind in (ENDED, MOVED, REPLACED)),
+    *(TOMBSTONE_PREFIX + kind for kind in (ENDED, MOVED, REPLACED, ARRIVED)),
     # Revocation lists may still hold tombstones of the first version.
     b"\x00retired",
 )
@@ -61,7 +64,7 @@ def forwarding(kind: Kind, key: str, successor: str) -> bytes:
     Only who knows the old id can read the new one, and the store keeps neither. So
     reading the store is not enough to take over a session.
 
-    :param kind: MOVED or REPLACED.
+    :param kind: MOVED, REPLACED or ARRIVED.
     :param key: the id that is retired.
     :param successor: the id under which the session goes on.
     """
@@ -86,7 +89,12 @@ def second_of(data: bytes) -> int:
 
 def session_moved(data: bytes) -> bool:
     """Return whether a tombstone still leads requests to the session's new id."""
-    return kind_of(data) == MOVED and time.time() < second_of(data) + FORWARD_SECONDS
+    return kind_of(data) == MOVED and leads_still(data)
+
+
+def leads_still(data: bytes) -> bool:
+    """Return whether a tombstone is younger than :data:`FORWARD_SECONDS`."""
+    return time.time() < second_of(data) + FORWARD_SECONDS
 
 
 def successor_of(data: bytes, key: str) -> str | None:

@@ -30,17 +30,30 @@ from .tombstones import ENDED, MOVED, Kind, tombstone
 from .tracking import Changes, Tracker, Values
 
 
+class Arriving(t.Protocol):
+    """The sessions, kept elsewhere before, that a request's cookies may belong to."""
+
+    def load(self, backend: Backend, ticket: Ticket | None) -> Snapshot | None:
+        """Return the ticket's session, or else an old session, as a session of the
+        backend. None if the request has no cookie of any kind.
+
+        :raises: what :meth:`.backends.base.Backend.load` raises.
+        """
+
+
 class Opened(t.NamedTuple):
     """What a request's session starts from.
 
     :param backend: where the session lives.
     :param ticket: the first of the request's cookies that verified, if any.
     :param rejected: why no cookie verified, if there was one.
+    :param arrivals: sessions that were kept elsewhere before, if there may be any.
     """
 
     backend: Backend
     ticket: Ticket | None = None
     rejected: Reason | None = None
+    arrivals: Arriving | None = None
 
 
 class Opener(t.Protocol):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import collections.abc as c
 import typing as t
 
-from ..codec import Record
+from ..codec import Codec, Record
 from ..seal import Ticket
 from ..stores.base import Owned
+from ..tombstones import Kind
 
 #: The session name that holds the session's owner.
 OWNER_NAME = "_owner_"
@@ -49,6 +50,23 @@ class Ending(t.NamedTuple):
 
     snapshot: Snapshot
     tombstone: bytes
+
+
+class Arrival(t.NamedTuple):
+    """A session that was kept elsewhere before, and moves here.
+
+    :param key: an id made of the old session's identity, so that every request with
+        the same old cookie comes to the same session here.
+    :param lifetime: seconds for which the old cookie may come again.
+    :param load: returns the old session, encoded by the codec. Raises
+        ``RejectedError`` if there is none.
+    :param unique: whether no other user can have an old session with this key.
+    """
+
+    key: str
+    lifetime: int
+    load: c.Callable[[Codec], Record]
+    unique: bool
 
 
 class EndedError(Exception):
@@ -110,6 +128,14 @@ class Backend(t.Protocol):
         :raises SessionStoreError: the store cannot answer.
         """
 
+    def adopt(self, arrival: Arrival) -> Snapshot:
+        """Return the session that an old session has become, or becomes now.
+
+        :raises EndedError: it has just ended here.
+        :raises RejectedError: it has ended here, or there is no such session.
+        :raises SessionStoreError: a store cannot answer.
+        """
+
     def reload(self, seen: Snapshot) -> Snapshot:
         """Return the session as it is now, after a conflict.
 
@@ -137,9 +163,7 @@ class Backend(t.Protocol):
         :raises SessionStoreError: the store cannot answer.
         """
 
-    def rotate(
-        self, seen: Snapshot, record: Record, *, kind: t.Literal[b"E", b"M", b"R"]
-    ) -> Snapshot:
+    def rotate(self, seen: Snapshot, record: Record, *, kind: Kind) -> Snapshot:
         """Save the session under a new id, and retire the old id.
 
         :param kind: the kind of tombstone to leave under the old id.

@@ -19,8 +19,8 @@ from ..revocation import RevocationList, has_just_ended
 from ..seal import Ticket
 from ..stores.base import Store, storage_key
 from ..tombstones import MOVED, Kind, is_tombstone, session_moved, tombstone
-from .base import OWNER_NAME, EndedError, Ending, Sealer, Snapshot
-from .kept import KeptBackend
+from .base import OWNER_NAME, Arrival, EndedError, Ending, Sealer, Snapshot
+from .kept import NONCE_BYTES, KeptBackend
 
 
 class CookieBackend(KeptBackend):
@@ -66,6 +66,20 @@ class CookieBackend(KeptBackend):
         if permanent is None:
             permanent = self._is_permanent(record.values)
         return Snapshot(record, ticket.token, data, entry, issued, permanent)
+
+    def adopt(self, arrival: Arrival) -> Snapshot:
+        # Every request with the same old cookie gets the same id, so the revocation
+        # list knows whether the session has ended.
+        nonce = bytes.fromhex(storage_key(arrival.key))[:NONCE_BYTES]
+        record, entry = self._arriving(arrival)._replace(nonce=nonce), None
+        if self._ids is not None:
+            record, entry = self._listed(self._ids, record, Ticket("", 0, None))
+        seen = Snapshot(record)
+        record, data = self._packed(seen, record, changed=())
+        token = self._save(seen, record, data)
+        # No browser has the cookie yet, so the cookie is due at once.
+        permanent = self._is_permanent(record.values)
+        return Snapshot(record, token, data, entry, 0, permanent)
 
     def reload(self, seen: Snapshot) -> Snapshot:
         key = self._key(seen)

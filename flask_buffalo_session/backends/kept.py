@@ -19,9 +19,9 @@ from ..ids import IdRegister
 from ..policy import Policy
 from ..stores.base import Owned, Store, storage_key
 from ..tombstones import ENDED, Kind, forwarding, tombstone
-from .base import OWNER_NAME, Ending, Sealer, Snapshot
+from .base import OWNER_NAME, Arrival, Ending, Sealer, Snapshot
 
-_NONCE_BYTES = 12  # pragma: no mutate: any number that is large enough
+NONCE_BYTES = 12  # pragma: no mutate: any number that is large enough
 
 
 class KeptBackend(ABC):
@@ -98,6 +98,17 @@ class KeptBackend(ABC):
             return True
         return self._ids.end(key, self._seen(seen), mark)
 
+    def _arriving(self, arrival: Arrival) -> Record:
+        """Load an old session, and date it.
+
+        :raises RejectedError: there is none, or it is too old.
+        """
+        loaded, blank = arrival.load(self._codec), self._policy.blank()
+        created = blank.created if loaded.created is None else loaded.created
+        record = blank._replace(created=created, values=loaded.values)
+        self._policy.check_age(record)
+        return record
+
     def id_of(self, snapshot: Snapshot) -> str | None:
         key = self._key(snapshot)
         return None if key is None else storage_key(key)
@@ -131,7 +142,7 @@ class KeptBackend(ABC):
         """
         if seen.data is None or changed or record.created != seen.record.created:
             if not record.nonce:
-                record = record._replace(nonce=os.urandom(_NONCE_BYTES))
+                record = record._replace(nonce=os.urandom(NONCE_BYTES))
             return record, self._codec.dumps(record)
         return record, seen.data
 

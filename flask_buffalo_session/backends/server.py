@@ -6,14 +6,23 @@ import collections.abc as c
 import time
 import typing as t
 
+from ..attempts import attempts
 from ..codec import Codec, Record
-from ..errors import RejectedError
+from ..errors import RejectedError, SessionConflictError
 from ..ids import IdRegister
 from ..policy import Policy
 from ..seal import Ticket
 from ..stores.base import Store, storage_key
-from ..tombstones import MOVED, is_tombstone, session_moved
-from .base import OWNER_NAME, EndedError, Sealer, Snapshot
+from ..tombstones import (
+    ARRIVED,
+    MOVED,
+    forwarding,
+    is_tombstone,
+    leads_still,
+    session_moved,
+    successor_of,
+)
+from .base import OWNER_NAME, Arrival, EndedError, Sealer, Snapshot
 from .kept import KeptBackend
 
 
@@ -54,6 +63,34 @@ class ServerBackend(KeptBackend):
         if permanent is None:
             permanent = self._is_permanent(record.values)
         return Snapshot(record, token, data, None, issued, permanent)
+
+    def adopt(self, arrival: Arrival) -> Snapshot:
+        key = arrival.key
+        for _ in attempts():
+            pointer = self._store.load(key)
+            if pointer is not None:
+                # Another request was faster, or the old cookie was used before.
+                moved = self.load(Ticket(successor_of(pointer, key) or "", 0, None))
+                if arrival.unique or leads_still(pointer):
+                    return moved
+                # The cookie may be that of another user, with the same values. So it
+                # gets a session of its own.
+            record = self._arriving(arrival)
+            seen = Snapshot(record)
+            record, data = self._packed(seen, record, changed=())
+            token = self._save(seen, record, data)
+            mark = forwarding(ARRIVED, key, token)
+            try:
+                # If the store cannot answer, the new record stays: the pointer may
+                # lead to it.
+                self._ids.retire(key, pointer, mark, max_age=arrival.lifetime)
+            except SessionConflictError:
+                self._ids.forget(token)
+                continue
+            # No browser has the cookie yet, so the cookie is due at once.
+            permanent = self._is_permanent(record.values)
+            return Snapshot(record, token, data, None, 0, permanent)
+        raise AssertionError("attempts() ends with an error")
 
     def reload(self, seen: Snapshot) -> Snapshot:
         if seen.token is None:

@@ -1,1 +1,16 @@
-"""Where sessions were kept before, for the setting ``SESSION_PREVIOUS``."""
+"""Where sessions were kept before, for the setting ``SESSION_PREVIOUS``::
+
+    app.config["SESSION_PREVIOUS"] = [
+        previous.FlaskCookie(),
+        previous.Buffalo(store="cookie", name="_old_session"),
+    ]
+
+A request looks at the places in this order when it first uses its session, and only if
+it has no cookie of the present kind. A session that it finds becomes a session of the
+present kind. So nobody is logged out.
+"""
+
+from .buffalo import Buffalo
+from .flask_cookie import FlaskCookie
+
+__all__ = ["Buffalo", "FlaskCookie"]

@@ -23,11 +23,14 @@ class Found(t.NamedTuple):
         ``SessionStoreError`` if the old place cannot answer.
     :param delete: deletes the session in the old place. Deleting it again is no error.
         Raises ``SessionStoreError`` if the old place cannot answer.
+    :param unique: whether no other user can have a session of the same identity. Two
+        cookies that contain all of a session may be equal by chance.
     """
 
     identity: bytes
     load: c.Callable[[Codec], Record]
     delete: c.Callable[[], None]
+    unique: bool = True
 
 
 class Source(t.Protocol):

@@ -90,6 +90,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "cookie_secure": False,
         "cookie_samesite": "Lax",
         "cookie_partitioned": False,
+        "previous": (),
         "max_cookie_size": 4093,
         "named": frozenset({"SESSION_STORE"}),
     }

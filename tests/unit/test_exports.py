@@ -37,10 +37,14 @@ NAMES = {
     "SessionInfo",
     "Store",
     "errors",
+    "previous",
     "register_type",
     "session",
     "signals",
 }
+
+#: The names that are no classes.
+OTHERS = {"errors", "previous", "register_type", "session", "signals"}
 
 #: The other base classes of each error.
 ERRORS = {
@@ -150,7 +154,7 @@ def test_the_signals_have_their_documented_names() -> None:
 
 def test_public_methods_are_documented() -> None:
     """Each public method has a docstring of its own."""
-    for name in sorted(NAMES - {"session", "errors", "signals", "register_type"}):
+    for name in sorted(NAMES - OTHERS):
         cls = getattr(flask_buffalo_session, name)
         for attribute, value in vars(cls).items():
             if attribute.startswith("_") or not callable(value):

@@ -40,15 +40,27 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "revocation": ({"errors", "stores.base", "tombstones"}, set()),
     "ids": ({"attempts", "errors", "stores.base", "tombstones"}, set()),
     "backends.__init__": (set(), set()),
-    "backends.base": ({"codec", "seal", "stores.base"}, set()),
+    "backends.base": ({"codec", "seal", "stores.base", "tombstones"}, set()),
+    "backends.make": (
+        {"backends", "config", "policy"},
+        set(),
+    ),
     "backends.kept": (
         {"backends.base", "codec", "errors", "ids", "policy", "stores.base"}
         | {"tombstones"},
         set(),
     ),
     "backends.server": (
-        {"backends.base", "backends.kept", "codec", "errors", "ids", "policy"}
-        | {"seal", "stores.base", "tombstones"},
+        {
+            "attempts",
+            "backends.base",
+            "backends.kept",
+            "codec",
+            "errors",
+            "ids",
+            "policy",
+        }
+        | {"policy", "seal", "stores.base", "tombstones"},
         set(),
     ),
     "backends.cookie": (
@@ -95,17 +107,39 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "doctor.probe": ({"codec", "doctor.finding", "errors", "stores.base"}, set()),
     "startup": ({"config", "doctor"}, {"flask"}),
-    "cookies": (set(), {"werkzeug"}),
+    "cookies": ({"config"}, {"werkzeug"}),
     "sealing": (
         {"config", "cookies", "doctor", "errors", "seal", "secret"},
         {"flask"},
     ),
     "previous.__init__": ({"previous"}, set()),
     "previous.base": ({"codec", "config", "cookies"}, {"flask"}),
+    "previous.flask_cookie": (
+        {"codec", "config", "cookies", "errors", "previous.base", "seal", "secret"},
+        {"flask", "itsdangerous"},
+    ),
+    "previous.buffalo": (
+        {"backends", "codec", "config", "cookies", "errors", "formats"}
+        | {"previous.base", "seal", "sealing", "secret", "tombstones"},
+        {"flask"},
+    ),
+    "arrivals": (
+        {"backends.base", "config", "cookies", "errors", "previous", "seal"}
+        | {"stores.base"},
+        {"flask"},
+    ),
     "failures": (set(), {"flask"}),
     "interface": (
         {
-            *{"backends", "codec", "config", "cookies", "errors", "failures"},
+            *{
+                "arrivals",
+                "backends",
+                "codec",
+                "config",
+                "cookies",
+                "errors",
+                "failures",
+            },
             *{"owners", "revocation", "sealing", "sessions", "signals", "startup"},
             *{"stores.base", "work"},
         },
