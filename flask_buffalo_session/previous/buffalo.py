@@ -81,8 +81,6 @@ class Buffalo:
         if format != "native" and not isinstance(format, NativeFormat):
             # Only this package's own format has ids that can be revoked.
             settings["SESSION_REVOCATION"] = None
-        elif config.revocations is not None:
-            settings["SESSION_REVOCATION"] = config.revocations.store
         # The application's own settings stay behind it, as secrets are set late.
         chain = ChainMap(settings, app.config)
         try:

@@ -676,16 +676,19 @@ class TestFromEarlierSettings:
             with client.session_transaction() as opened:
                 assert "gone" in opened
 
-    def test_the_newest_place_counts(self, store: Store) -> None:
-        """And after a logout no older cookie counts either."""
+    def test_the_newest_place_counts(self, server_store: Store, clock: Clock) -> None:
+        """After a logout no older cookie counts, either."""
         first = self.cookies(make_app("cookie", SESSION_NAME="first"), a=1)
         second = self.cookies(make_app("cookie", SESSION_NAME="second"), a=2)
         places = [
             previous.Buffalo(store="cookie", name="second"),
             previous.Buffalo(store="cookie", name="first"),
         ]
-        moved = Moved(store, SESSION_PREVIOUS=places)
+        moved = Moved(server_store, SESSION_PREVIOUS=places)
         assert moved.values(f"{first}; {second}") == {"a": 2}
+        moved.get(f"{first}; {second}", lambda: session.clear())
+        clock.tick(100)
+        assert moved.values(f"{first}; {second}") == {}
 
     def test_an_outage_of_the_old_store_is_an_error(self) -> None:
         """It is never taken for an empty session."""
