@@ -20,7 +20,7 @@ from flask import Flask
 from .errors import SessionConfigError, suggestion, wrong_setting
 from .formats import Format, NativeFormat
 from .gorilla.format import GorillaFormat
-from .policy import Policy
+from .policy import DEFAULT_TIMEOUT_LIMIT, Policy
 from .revocation import OwnedStore, RevocationList
 from .secret import SECRET_SETTINGS
 from .stores.base import Closable, Store, is_owned, is_stateless
@@ -68,6 +68,7 @@ class Config:
     encrypt: bool
     idle_timeout: int
     absolute_timeout: int | None
+    timeout_limit: int
     renew_after: int | None
     revocations: RevocationList | None
     permanent_lifetime: int
@@ -130,6 +131,9 @@ class Config:
             encrypt=read.flag("SESSION_ENCRYPT"),
             idle_timeout=t.cast(int, idle),
             absolute_timeout=read.seconds("SESSION_ABSOLUTE_TIMEOUT"),
+            timeout_limit=t.cast(
+                int, read.seconds("SESSION_TIMEOUT_LIMIT", DEFAULT_TIMEOUT_LIMIT)
+            ),
             renew_after=read.seconds("SESSION_RENEW_AFTER"),
             revocations=_revocations(
                 app, read, chosen_format, cookie_life, in_cookie=in_cookie
@@ -160,11 +164,12 @@ class Config:
         """Return the time-outs, as sessions need them."""
         has_ids = not self.in_cookie or self.revocations is not None
         return Policy(
+            self.format.codec,
             idle_timeout=self.idle_timeout,
             absolute_timeout=self.absolute_timeout,
+            timeout_limit=self.timeout_limit,
             rotate_after=self.renew_after if has_ids else None,
             permanent_lifetime=self.permanent_lifetime,
-            stores_created=self.format.codec.stores_created,
         )
 
     @property

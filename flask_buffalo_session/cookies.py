@@ -115,11 +115,18 @@ class SessionCookie:
         start += len(self._start)
         return header[start:end] if end > 0 else header[start:]
 
-    def render(self, text: str, *, permanent: bool, secure: bool) -> str:
-        """Return the ``Set-Cookie`` value for a sealed text."""
+    def render(
+        self, text: str, *, permanent: bool, secure: bool, lifetime: int | None = None
+    ) -> str:
+        """Return the ``Set-Cookie`` value for a sealed text.
+
+        :param lifetime: seconds after which browsers drop this cookie, if it is
+            permanent. None for the lifetime that the settings say.
+        """
         expires = ""
         if permanent:
-            expires = f"; Expires={http_date(time.time() + self._lifetime)}"
+            seconds = self._lifetime if lifetime is None else lifetime
+            expires = f"; Expires={http_date(time.time() + seconds)}"
         return f"{self._start}{text}{expires}{self._attributes[secure]}"
 
     def expire(self, *, secure: bool) -> str:

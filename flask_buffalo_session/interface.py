@@ -197,8 +197,10 @@ class BuffaloInterface(SessionInterface):
         if seal is None:
             return Opened(self._unprotected)
         header = source.environ.get("HTTP_COOKIE", "")
-        max_age = self.policy.idle_timeout
-        ticket, reason = self._sealer.unseal(seal, header, max_age=max_age)
+        max_age, longest = self.policy.idle_timeout, self.policy.longest_idle
+        ticket, reason = self._sealer.unseal(
+            seal, header, max_age=max_age, longest=longest
+        )
         arrivals = None
         if self.previous is not None:
             arrivals = self.previous.arrivals(self.config.name, header, reason)

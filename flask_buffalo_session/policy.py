@@ -2,52 +2,86 @@
 
 from __future__ import annotations
 
+import math
 import time
+import typing as t
+from datetime import timedelta
 
-from .codec import Record
-from .errors import RejectedError
+from .backends.base import AUTHENTICATED_NAME, TIMEOUTS_NAME, Snapshot
+from .codec import NO_VALUES, Codec, Encoded, Record
+from .errors import RejectedError, SessionTypeError
+
+#: The longest time-out that a session may have of its own, in seconds, unless
+#: ``SESSION_TIMEOUT_LIMIT`` says otherwise. Browsers keep no cookie longer.
+DEFAULT_TIMEOUT_LIMIT = 400 * 24 * 3600
 
 # The last use of a session is known to within a tenth of its lifetime. In return a
 # request that only reads does not save the session.
 _REFRESHES_IN_A_LIFETIME = 10
 
 
+class Timeouts(t.NamedTuple):
+    """A session's own time-outs, in seconds. None where the settings decide."""
+
+    idle: int | None = None
+    absolute: int | None = None
+
+    @classmethod
+    def of(cls, codec: Codec, values: Encoded) -> t.Self:
+        """Return the time-outs that a session's values contain."""
+        text = _read(codec, values, TIMEOUTS_NAME)
+        if type(text) is not str:
+            return cls()
+        idle, _, absolute = text.partition(",")
+        return cls(_number(idle), _number(absolute))
+
+    def text(self) -> str:
+        """Return what the session keeps."""
+        return f"{self.idle or ''},{self.absolute or ''}"
+
+
+NO_TIMEOUTS: t.Final = Timeouts()
+
+
 class Policy:
     """An application's time-outs. All times are in seconds.
 
+    :param codec: decodes what a session's values contain about its own time-outs.
     :param idle_timeout: how long a session lives without being used.
-    :param absolute_timeout: how long a session lives at most; None for no limit.
+    :param absolute_timeout: how long a session lives at most after it began or its user
+        last logged in; None for no limit.
+    :param timeout_limit: the longest time-out that a session may have of its own.
     :param rotate_after: the age at which an id is replaced by itself; None for never.
     :param permanent_lifetime: how long browsers keep a permanent session's cookie.
-    :param stores_created: whether every record says when its session began, because
-        the codec writes that anyway.
     """
 
     def __init__(
         self,
+        codec: Codec,
         *,
         idle_timeout: int,
         absolute_timeout: int | None = None,
+        timeout_limit: int = DEFAULT_TIMEOUT_LIMIT,
         rotate_after: int | None = None,
         permanent_lifetime: int,
-        stores_created: bool,
     ) -> None:
+        self._codec = codec
         self.idle_timeout = idle_timeout
+        self.timeout_limit = timeout_limit
+        #: The age at which every cookie is too old.
+        self.longest_idle = max(idle_timeout, timeout_limit)
         self._absolute_timeout = absolute_timeout
         self._rotate_after = rotate_after
+        self._permanent_lifetime = permanent_lifetime
         self._needs_created = (
-            stores_created or absolute_timeout is not None or rotate_after is not None
+            codec.stores_created
+            or absolute_timeout is not None
+            or rotate_after is not None
         )
         self._refresh_after = {
             False: idle_timeout / _REFRESHES_IN_A_LIFETIME,
             True: min(idle_timeout, permanent_lifetime) / _REFRESHES_IN_A_LIFETIME,
         }
-        #: How long an owner's index keeps an entry. Each refresh renews the entry, and
-        #: there are ten refreshes in half of this time.
-        self.index_seconds = 2 * idle_timeout
-        #: How much longer than a cookie its entry in a revocation list lives. A
-        #: changed cookie lives on, although its entry is only renewed once it is due.
-        self.entry_margin = idle_timeout // _REFRESHES_IN_A_LIFETIME + 2
 
     def blank(self) -> Record:
         """Return the record of a session that begins now."""
@@ -62,34 +96,131 @@ class Policy:
 
     def lacks_date(self, record: Record) -> bool:
         """Return whether a record must say when its session began, but does not,
-        because another program wrote the record.
+        because another program wrote the record, or because the session has an
+        absolute time-out of its own.
         """
-        return record.created is None and self._needs_created
+        return record.created is None and (
+            self._needs_created or self._limits(record.values)[1] is not None
+        )
+
+    # A session's own times
+
+    def authenticated(self, values: Encoded) -> int | None:
+        """Return when the session's user last logged in, in seconds since the epoch."""
+        seconds = _read(self._codec, values, AUTHENTICATED_NAME)
+        return seconds if type(seconds) is int else None
+
+    def _own(self, values: Encoded) -> Timeouts:
+        """Return the time-outs that a session has of its own."""
+        if TIMEOUTS_NAME not in values:
+            return NO_TIMEOUTS
+        # The limit may have been lowered since the session got its time-outs.
+        limit = self.timeout_limit
+        own = Timeouts.of(self._codec, values)
+        return Timeouts(*(None if one is None else min(one, limit) for one in own))
+
+    def _limits(self, values: Encoded) -> tuple[int, int | None]:
+        """Return the idle and the absolute time-out that count for a session."""
+        own = self._own(values)
+        return own.idle or self.idle_timeout, own.absolute or self._absolute_timeout
+
+    def _began(self, record: Record) -> int | None:
+        """Return when the absolute time-out began to count."""
+        authenticated = self.authenticated(record.values)
+        if authenticated is None or record.created is None:
+            return record.created if authenticated is None else authenticated
+        return max(record.created, authenticated)
+
+    # Whether it is over
 
     def check_age(self, record: Record) -> None:
         """Check that a session has not reached its absolute time-out.
 
         :raises RejectedError: it has, with the reason ``expired``.
         """
-        limit = self._absolute_timeout
-        if limit is None or record.created is None:
+        limit = self._limits(record.values)[1]
+        if limit is None or (began := self._began(record)) is None:
             return
-        if time.time() - record.created >= limit + 1:
+        if time.time() - began >= limit + 1:
             raise RejectedError("expired", "the session has reached its absolute limit")
 
-    def max_age(self, record: Record) -> int:
-        """Return how many seconds a record is kept if it is not saved again."""
-        limit = self._absolute_timeout
-        if limit is None or record.created is None:
-            return self.idle_timeout
-        left = record.created + limit - int(time.time())
-        return max(1, min(self.idle_timeout, left))
+    def check_idle(self, issued: int, values: Encoded = NO_VALUES) -> None:
+        """Check that a session was used recently enough.
 
-    def refresh_is_due(self, issued: int, *, permanent: bool) -> bool:
+        :param issued: when its cookie was sealed; 0 if that is not known.
+        :raises RejectedError: it was not, with the reason ``expired``.
+        """
+        # As a seal does that checks the age of a cookie.
+        if issued and time.time() - issued >= self._limits(values)[0] + 1:
+            raise RejectedError("expired", "the session was not used for too long")
+
+    def expires(self, record: Record, used: int) -> int:
+        """Return when a session ends if it is not used again.
+
+        :param used: when it was last used.
+        """
+        idle, absolute = self._limits(record.values)
+        if absolute is None or (began := self._began(record)) is None:
+            return used + idle
+        return min(used + idle, began + absolute)
+
+    def max_age(self, record: Record, used: int | None = None) -> int:
+        """Return how many seconds a record is kept if it is not saved again.
+
+        :param used: when the session was last used; now by default.
+        """
+        now = int(time.time())
+        # A clock that was set back does not make the time longer.
+        last = now if used is None else min(used, now)
+        return max(1, self.expires(record, last) - now)
+
+    # How long others keep something of it
+
+    def cookie_lifetime(self, values: Encoded, used: int | None = None) -> int:
+        """Return how many seconds browsers keep a permanent session's cookie.
+
+        :param used: when the session was last used; now by default.
+        """
+        lifetime = self._own(values).idle or self._permanent_lifetime
+        return lifetime if used is None else lifetime + used - int(time.time())
+
+    def index_seconds(self, values: Encoded) -> int:
+        """Return how long an owner's index keeps an entry. Each refresh renews the
+        entry, and there are ten refreshes in half of this time.
+        """
+        return 2 * self._limits(values)[0]
+
+    def entry_margin(self, values: Encoded) -> int:
+        """Return how much longer than a cookie its entry in a revocation list lives. A
+        changed cookie lives on, although its entry is only renewed once it is due.
+        """
+        return self._limits(values)[0] // _REFRESHES_IN_A_LIFETIME + 2
+
+    # What is due
+
+    def cookie_is_due(self, seen: Snapshot) -> bool:
+        """Return whether a session's cookie has to be refreshed."""
+        if seen.used is not None:
+            # A passive request refreshes nothing. It only sends the cookie of a session
+            # that moved, because the browser may not have it.
+            return not seen.issued
+        return self.refresh_is_due(
+            seen.issued, permanent=seen.permanent, values=seen.record.values
+        )
+
+    def refresh_is_due(
+        self, issued: int, *, permanent: bool, values: Encoded = NO_VALUES
+    ) -> bool:
         """Return whether a cookie issued at that second has to be refreshed."""
+        own = self._own(values).idle
+        after = (
+            self._refresh_after[permanent]
+            if own is None
+            else own / _REFRESHES_IN_A_LIFETIME
+        )
         # The distance counts in both directions: after a clock was set back, a
         # refresh would otherwise be late by as much.
-        return abs(time.time() - issued) >= self._refresh_after[permanent]
+        return abs(time.time() - issued) >= after
 
     def id_is_old(self, record: Record) -> bool:
         """Return whether the session's id has to be rotated for its age."""
@@ -97,3 +228,30 @@ class Policy:
             return False
         issued = record.rotated or record.created
         return issued is not None and time.time() - issued >= self._rotate_after
+
+
+def whole_seconds(value: object) -> int | None:
+    """Return a time span in seconds, rounded up; None if the value is no time span.
+
+    :param value: a number of seconds or a ``timedelta``, above 0.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    return math.ceil(seconds) if 0 < seconds < math.inf else None
+
+
+def _read(codec: Codec, values: Encoded, name: str) -> t.Any:
+    raw = values.get(name)
+    if raw is None:
+        return None
+    try:
+        return codec.decode(raw, name)
+    except SessionTypeError:
+        # Another program may have written anything here. The settings count then.
+        return None
+
+
+def _number(text: str) -> int | None:
+    # No time-out has more than a dozen digits.
+    return int(text) or None if text.isdecimal() and len(text) < 12 else None

@@ -10,8 +10,11 @@ from __future__ import annotations
 import collections.abc as c
 import time
 import typing as t
+from contextlib import suppress
 
-from .errors import SessionConflictError
+from .errors import RejectedError, SessionConflictError
+from .native.codec import NativeCodec
+from .policy import Timeouts
 from .stores.base import Owned, OwnedRecord, Prunable, Store, storage_key
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
@@ -36,12 +39,14 @@ class RevocationList:
     used as a store is: it loads and saves entries by compare-and-swap.
 
     :param store: keeps the entries. Public as :attr:`store`.
-    :param cookie_life: seconds for which a cookie can be used.
+    :param cookie_life: seconds for which a cookie can be used, unless its session has
+        an idle time-out of its own. Such a session has an entry.
     """
 
     def __init__(self, store: OwnedStore, cookie_life: int) -> None:
         self.store = store
-        self._life = cookie_life + 1 + _MARGIN
+        self._cookie_life = cookie_life
+        self._codec = NativeCodec()
 
     def load(self, token: str) -> bytes | None:
         """Return the entry of an id: a record of its owner, a tombstone, or None."""
@@ -56,7 +61,7 @@ class RevocationList:
             kept for longer than any cookie can be used.
         """
         if is_tombstone(data):
-            max_age = self._life
+            max_age = self._life_after(expected)
         self._swap(storage_key(token), data, expected, max_age)
 
     def delete(self, token: str) -> None:
@@ -99,10 +104,19 @@ class RevocationList:
                 return found
             try:
                 # Dated to the epoch, so that no request counts as under way.
-                self._swap(session_id, tombstone(at=0), found, self._life)
+                self._swap(session_id, tombstone(at=0), found, self._life_after(found))
             except SessionConflictError:
                 continue
             return found or b""
+
+    def _life_after(self, entry: bytes | None) -> int:
+        """Return how long to keep the tombstone that replaces an entry."""
+        life = self._cookie_life
+        if entry is not None:
+            with suppress(RejectedError):
+                own = Timeouts.of(self._codec, self._codec.loads(entry).values)
+                life = max(life, own.idle or 0)
+        return life + 1 + _MARGIN
 
     def _swap(self, key: str, data: bytes, expected: bytes | None, age: int) -> None:
         # The id's hash stands in front, because the store's own key hides it.

@@ -39,9 +39,11 @@ class Ticket(t.NamedTuple):
 class Seal(t.Protocol):
     """Protects tokens, for one cookie name."""
 
-    def seal(self, token: str, *, permanent: bool) -> str:
+    def seal(self, token: str, *, permanent: bool, issued: int | None = None) -> str:
         """Return the text for the cookie, in characters that need no quoting.
 
+        :param issued: the time that the text bears, in seconds since the epoch; now by
+            default.
         :raises SessionTooLargeError: the format does not allow a text of that length.
         """
 
@@ -95,7 +97,7 @@ class SignedSeal:
         require_secrets(secrets)
         self._signer = _Signer(secrets, salt=_purpose("sign", name))
 
-    def seal(self, token: str, *, permanent: bool) -> str:
+    def seal(self, token: str, *, permanent: bool, issued: int | None = None) -> str:
         body = token.encode("latin-1")
         mark = _RAW
         if len(body) > _WORTH_COMPRESSING:
@@ -103,7 +105,7 @@ class SignedSeal:
             if len(deflated) < len(body):
                 body, mark = deflated, _DEFLATED
         flags = (_PERMANENT if permanent else _BROWSER) + mark
-        value = flags + base64_encode(body) + b"." + _now()
+        value = flags + base64_encode(body) + b"." + _encoded_time(issued)
         return self._signer.sign(value).decode("ascii")
 
     def unseal(self, text: str, *, max_age: int) -> Ticket:
@@ -162,9 +164,9 @@ class EncryptedSeal:
         ]
         self._invalid = InvalidTag
 
-    def seal(self, token: str, *, permanent: bool) -> str:
+    def seal(self, token: str, *, permanent: bool, issued: int | None = None) -> str:
         flags = (_PERMANENT if permanent else _BROWSER) + _RAW
-        timestamp = _now()
+        timestamp = _encoded_time(issued)
         nonce = os.urandom(12)
         sealed = self._ciphers[0].encrypt(
             nonce, token.encode("latin-1"), flags + timestamp
@@ -259,8 +261,9 @@ def require_secrets(secrets: c.Sequence[bytes]) -> None:
         raise SessionConfigError("An empty secret cannot protect a session.")
 
 
-def _now() -> bytes:
-    return base64_encode(int_to_bytes(int(time.time())))
+def _encoded_time(issued: int | None) -> bytes:
+    seconds = int(time.time()) if issued is None else issued
+    return base64_encode(int_to_bytes(seconds))
 
 
 def _timestamp(data: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as c
 import typing as t
+from contextlib import suppress
 
 from flask import Flask
 
@@ -67,29 +68,41 @@ class CookieSealer:
         return self.seal
 
     def unseal(
-        self, seal: Seal, header: str, *, max_age: int
+        self, seal: Seal, header: str, *, max_age: int, longest: int
     ) -> tuple[Ticket | None, Reason | None]:
         """Verify the cookies with the session's name.
 
         :param header: the request's ``Cookie`` header.
-        :param max_age: seconds after which a cookie is too old.
+        :param max_age: seconds after which a cookie is too old, unless its session has
+            a longer time-out of its own.
+        :param longest: seconds after which every cookie is too old.
         :returns: the first cookie that verifies, or the reason why the first one does
-            not.
+            not. An older cookie than `max_age` comes last.
         """
-        rejected = None
+        rejected = aged = None
         for text in self._cookie.candidates(header):
             try:
                 return seal.unseal(text, max_age=max_age), None
             except RejectedError as error:
                 rejected = rejected or error.reason
-        return None, rejected
+                if error.reason == "expired" and aged is None:
+                    with suppress(RejectedError):
+                        aged = seal.unseal(text, max_age=longest)
+        return aged, None if aged else rejected
 
     def __call__(
-        self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
+        self,
+        token: str,
+        *,
+        permanent: bool,
+        values: c.Mapping[t.Hashable, bytes],
+        issued: int | None = None,
     ) -> str:
         """Return the cookie's text for a token.
 
         :param values: the session's values, to name the largest in an error.
+        :param issued: the time that the text bears, in seconds since the epoch; now by
+            default.
         :raises SessionTooLargeError: browsers would drop the cookie.
         """
         seal = self.seal or t.cast(Seal, self.in_force())
@@ -97,7 +110,7 @@ class CookieSealer:
         if len(token) > MAX_TOKEN:
             raise SessionTooLargeError(len(token), MAX_TOKEN, _largest(values))
         try:
-            text = seal.seal(token, permanent=permanent)
+            text = seal.seal(token, permanent=permanent, issued=issued)
         except SessionTooLargeError as error:
             # The format has a limit of its own. Name the smaller one.
             allowed = min(error.limit, limit or error.limit)

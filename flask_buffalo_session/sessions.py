@@ -11,11 +11,18 @@ import flask
 from flask.sessions import SessionMixin
 
 from . import signals
-from .backends.base import OWNER_NAME, EndedError
+from .backends.base import (
+    HIDDEN_NAMES,
+    OWNER_NAME,
+    TIMEOUTS_NAME,
+    EndedError,
+)
 from .errors import RejectedError, SessionTypeError, kind_of, shown
 from .flash import Flash
 from .merging import MISSING
+from .policy import NO_TIMEOUTS, Timeouts, whole_seconds
 from .tombstones import REPLACED
+from .values import path_of
 from .work import NOTHING, Arriving, Opener, UnitOfWork
 
 
@@ -51,7 +58,7 @@ class Session(SessionMixin):
         """Verify the cookie and ask the store. Nothing else does so first."""
         self.accessed = True
         opener = self._opener
-        backend, ticket, reason, arrivals = opener.open(self.source)
+        backend, ticket, reason, arrivals, passive = opener.open(self.source)
         session_id = snapshot = retired = None
         try:
             if arrivals is not None:
@@ -63,6 +70,8 @@ class Session(SessionMixin):
             retired = error.snapshot
         except RejectedError as error:
             reason, session_id = error.reason, error.session_id
+        if passive and ticket is not None and snapshot is not None:
+            snapshot = snapshot._replace(used=ticket.issued)
         self._work = work = UnitOfWork(opener, backend, snapshot, retired)
         if reason is not None:
             # Last, because a receiver may use the session.
@@ -78,6 +87,8 @@ class Session(SessionMixin):
 
     def get(self, name: t.Hashable, default: t.Any = None) -> t.Any:
         """Return the value of a name, or `default`."""
+        if name in HIDDEN_NAMES:
+            return default
         value = (self._work or self._load()).tracker.get(name)
         return default if value is MISSING else value
 
@@ -145,6 +156,60 @@ class Session(SessionMixin):
         """End the session, as :meth:`clear` does."""
         self.clear()
 
+    def authenticate(self, owner: str | int | None = None) -> None:
+        """Begin a login: call it in a login view, and in a view that asks for the
+        password again.
+
+        The session gets a new id, the absolute time-out starts again, and
+        :attr:`authenticated_at` is now.
+
+        :param owner: whose session it is, as :meth:`bind` takes it.
+        :raises SessionUnsupportedError: `owner` is given, and the store does not
+            support owners.
+        :raises SessionTypeError: `owner` is neither a str nor an int, or is empty.
+        """
+        if owner is not None:
+            self._bind("session.authenticate()", owner)
+        self.regenerate()
+        self._writable().authenticate()
+
+    def is_fresh(self, max_age: float | dt.timedelta) -> bool:
+        """Return whether the user logged in recently. If not, a view that changes
+        something important asks for the password again.
+
+        :param max_age: seconds, or a ``timedelta``.
+        :raises SessionTypeError: `max_age` is neither, or not above 0.
+        """
+        seconds = whole_seconds(max_age)
+        if seconds is None:
+            raise _wrong_time("session.is_fresh()", "max_age", max_age, "")
+        authenticated = (self._work or self._load()).authenticated()
+        return authenticated is not None and time.time() - authenticated <= seconds
+
+    def set_timeouts(
+        self,
+        idle: float | dt.timedelta | None = None,
+        absolute: float | dt.timedelta | None = None,
+    ) -> None:
+        """Give this session time-outs of its own::
+
+            session.permanent = True                       # "Remember me"
+            session.set_timeouts(idle=timedelta(days=90))
+
+        :param idle: seconds or a ``timedelta`` since the last use. A permanent
+            session's cookie is kept for as long. None for the settings' time-out.
+        :param absolute: seconds or a ``timedelta`` since the session began or the user
+            last logged in. None for the settings' time-out.
+        :raises SessionTypeError: a time-out is neither, is not above 0 or is above
+            ``SESSION_TIMEOUT_LIMIT``.
+        """
+        limit = self._opener.policy.timeout_limit
+        own = Timeouts(
+            _own_timeout("idle", idle, limit), _own_timeout("absolute", absolute, limit)
+        )
+        value = MISSING if own == NO_TIMEOUTS else own.text()
+        self._writable().tracker.set(TIMEOUTS_NAME, value)
+
     def bind(self, owner: str | int) -> None:
         """Set the session's owner, so that the extension's ``sessions_of`` finds the
         session, as a :class:`.owners.SessionInfo`, and ``revoke_all`` ends it.
@@ -154,10 +219,13 @@ class Session(SessionMixin):
         :raises SessionUnsupportedError: the store does not support owners.
         :raises SessionTypeError: `owner` is neither.
         """
+        self._bind("session.bind()", owner)
+
+    def _bind(self, call: str, owner: str | int) -> None:
         backend = (self._work or self._load()).backend
         if backend.keeps:
             backend.check_owners()
-        self[OWNER_NAME] = owner_name("session.bind()", owner)
+        self[OWNER_NAME] = owner_name(call, owner)
 
     @property
     def owner(self) -> str | None:
@@ -198,6 +266,26 @@ class Session(SessionMixin):
         return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
     @property
+    def authenticated_at(self) -> dt.datetime | None:
+        """When the user last logged in: aware, in UTC. None without a login.
+
+        :meth:`authenticate` sets it. A new value of a name in ``SESSION_AUTH_NAMES``
+        sets it, too, and deleting the last of these values removes it.
+        """
+        seconds = (self._work or self._load()).authenticated()
+        return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+    @property
+    def expires_at(self) -> dt.datetime:
+        """When the session ends if it is not used again: aware, in UTC.
+
+        Time counts from the last refresh of the cookie, which may be a tenth of the
+        idle time-out ago.
+        """
+        seconds = (self._work or self._load()).expires()
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+    @property
     def modified(self) -> bool:
         """Whether there is anything to save. The session finds out by itself; setting
         True saves even if nothing changed.
@@ -216,11 +304,15 @@ class Session(SessionMixin):
 
     def __getitem__(self, name: t.Hashable) -> t.Any:
         value = (self._work or self._load()).tracker.get(name)
-        if value is MISSING:
+        if value is MISSING or name in HIDDEN_NAMES:
             raise KeyError(name)
         return value
 
     def __setitem__(self, name: t.Hashable, value: t.Any) -> None:
+        if name in HIDDEN_NAMES:
+            raise SessionTypeError(
+                path_of(name), "the session itself uses this name. Use another name"
+            )
         self._writable().tracker.set(name, value)
 
     def __delitem__(self, name: t.Hashable) -> None:
@@ -247,13 +339,18 @@ class Session(SessionMixin):
         return value
 
     def __contains__(self, name: object) -> bool:
-        return (self._work or self._load()).tracker.has(name)
+        has = (self._work or self._load()).tracker.has(name)
+        return has and name not in HIDDEN_NAMES
 
     def __iter__(self) -> c.Iterator[t.Any]:
-        return iter((self._work or self._load()).tracker.names())
+        return iter(self._names())
 
     def __len__(self) -> int:
-        return len((self._work or self._load()).tracker.names())
+        return len(self._names())
+
+    def _names(self) -> list[t.Hashable]:
+        names = (self._work or self._load()).tracker.names()
+        return [name for name in names if name not in HIDDEN_NAMES]
 
     def __repr__(self) -> str:
         # Names only: representations end up in logs.
@@ -281,6 +378,16 @@ class Session(SessionMixin):
     def cookie_permanent(self) -> bool:
         """Whether the browser is to keep the cookie when it closes."""
         return self._work is not None and self._work.snapshot.permanent
+
+    @property
+    def cookie_lifetime(self) -> int | None:
+        """For how many seconds the browser keeps a permanent session's cookie; None
+        for as long as the settings say.
+        """
+        if self._work is None:
+            return None
+        seen = self._work.snapshot
+        return self._opener.policy.cookie_lifetime(seen.record.values, seen.used)
 
     def save_once(self) -> None:
         """Save at the end of the request.
@@ -331,3 +438,31 @@ def owner_name(call: str, owner: object) -> str:
             f" {kind_of(owner)}",
         )
     return owner
+
+
+def _own_timeout(argument: str, value: object, limit: int) -> int | None:
+    """Return a time-out in seconds, rounded up.
+
+    :param limit: the longest that is allowed, in seconds.
+    :raises SessionTypeError: the value cannot be a time-out.
+    """
+    if value is None:
+        return None
+    seconds = whole_seconds(value)
+    if seconds is None:
+        raise _wrong_time("session.set_timeouts()", argument, value, ", or None")
+    if seconds > limit:
+        raise SessionTypeError(
+            "session.set_timeouts()",
+            f"{argument} must be at most SESSION_TIMEOUT_LIMIT, which is {limit}"
+            " seconds. Use a shorter time-out, or raise that setting",
+        )
+    return seconds
+
+
+def _wrong_time(call: str, argument: str, value: object, more: str) -> SessionTypeError:
+    return SessionTypeError(
+        call,
+        f"{argument} must be a number of seconds above 0, or a timedelta{more}, not"
+        f" {kind_of(value)}",
+    )

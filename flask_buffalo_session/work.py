@@ -14,7 +14,16 @@ from blinker import NamedSignal
 
 from . import signals
 from .attempts import attempts
-from .backends.base import OWNER_NAME, Backend, EndedError, Ending, Snapshot
+from .backends.base import (
+    AUTHENTICATED_NAME,
+    INTERNAL_NAMES,
+    OWNER_NAME,
+    TIMEOUTS_NAME,
+    Backend,
+    EndedError,
+    Ending,
+    Snapshot,
+)
 from .codec import NO_STAMPS, Codec, Record
 from .errors import (
     Reason,
@@ -27,7 +36,7 @@ from .merging import MISSING
 from .policy import Policy
 from .seal import Ticket
 from .tombstones import ENDED, MOVED, Kind, tombstone
-from .tracking import Changes, Tracker, Values
+from .tracking import Change, Changes, Tracker, Values
 
 
 class Arriving(t.Protocol):
@@ -48,12 +57,14 @@ class Opened(t.NamedTuple):
     :param ticket: the first of the request's cookies that verified, if any.
     :param rejected: why no cookie verified, if there was one.
     :param arrivals: sessions that were kept elsewhere before, if there may be any.
+    :param passive: whether the request does not count as use of the session.
     """
 
     backend: Backend
     ticket: Ticket | None = None
     rejected: Reason | None = None
     arrivals: Arriving | None = None
+    passive: bool = False
 
 
 class Opener(t.Protocol):
@@ -193,8 +204,49 @@ class UnitOfWork:
             self.tracker.forget(name, record)
             if name == OWNER_NAME or name in self._opener.auth_names:
                 self.pending = self.pending._replace(rotate=ENDED)
+                self._keep_login(self._login({name: Change(raw, None)}))
             return value
         raise AssertionError("attempts() ends with an error")
+
+    def authenticate(self) -> None:
+        """Keep that the user logs in now. A login counts as use, in a passive request
+        too.
+        """
+        self.tracker.set(AUTHENTICATED_NAME, int(time.time()))
+        self.snapshot = self.snapshot._replace(used=None)
+
+    def authenticated(self) -> int | None:
+        """Return when the user last logged in, in seconds since the epoch. This is what
+        a save would keep now.
+        """
+        login = self._login(self._auth_changes())
+        if login is not None:
+            return int(time.time()) if login else None
+        values = self.tracker.applied(self.tracker.change(AUTHENTICATED_NAME))
+        return self._opener.policy.authenticated(values)
+
+    def expires(self) -> int:
+        """Return when the session ends if it is not used again, in seconds since the
+        epoch.
+        """
+        seen, policy = self.snapshot, self._opener.policy
+        own = self.tracker.change(TIMEOUTS_NAME)
+        values = self.tracker.applied(own)
+        authenticated = self.authenticated()
+        values.pop(AUTHENTICATED_NAME, None)
+        if authenticated is not None:
+            raw = self._opener.codec.encode(authenticated, AUTHENTICATED_NAME)
+            values[AUTHENTICATED_NAME] = raw
+        used = seen.used
+        if used is None:
+            # The cookie's date counts, unless this request sends another cookie.
+            renews = own or self.pending.rotate or self._auth_changes()
+            in_cookie = not self.backend.claims
+            if in_cookie:
+                renews = renews or self.plan() != ({}, NOTHING)
+            stays = seen.token is not None and not renews and not self._is_due()
+            used = seen.issued if stays else int(time.time())
+        return policy.expires(self._record(values, {}), used)
 
     def clear(self) -> None:
         """Delete all values. The next save ends the session."""
@@ -259,6 +311,9 @@ class UnitOfWork:
         if claimed and self._is_logout(changes):
             self.clear()
             changes, claimed = {}, False
+        elif claimed:
+            self._keep_login(self._login(changes))
+            changes |= self.tracker.change(AUTHENTICATED_NAME)
         if changes or self.snapshot.token is not None:
             try:
                 self.snapshot = self._write(changes, events, claimed=claimed)
@@ -296,7 +351,7 @@ class UnitOfWork:
             try:
                 if kind is not None:
                     written = self.backend.rotate(seen, record, kind=kind)
-                elif seen.token is not None and self._opener.policy.id_is_old(record):
+                elif self._id_is_old(record):
                     written = self.backend.rotate(seen, record, kind=MOVED)
                 else:
                     written = self.backend.write(seen, record, changed=changes)
@@ -317,14 +372,45 @@ class UnitOfWork:
         raise AssertionError("attempts() ends with an error")
 
     def _is_logout(self, changes: Changes) -> bool:
-        """Return whether deletions have emptied the session, and one of the deleted
-        names was an authentication name.
+        """Return whether deletions have left no values, and one of the deleted names
+        was an authentication name.
         """
         deleted = any(
             name in changes and changes[name].now is None
             for name in self._opener.auth_names
         )
-        return deleted and not self.tracker.names()
+        return deleted and INTERNAL_NAMES.issuperset(self.tracker.names())
+
+    def _auth_changes(self) -> Changes:
+        changes: Changes = {}
+        for name in self._opener.auth_names:
+            changes |= self.tracker.change(name)
+        return changes
+
+    def _login(self, changes: Changes) -> bool | None:
+        """Return whether changed authentication names are a login or a logout: True,
+        False, or None if neither changed who the user is.
+        """
+        names = [name for name in self._opener.auth_names if name in changes]
+        if any(self._names_user(name) for name in names):
+            return True
+        if names and not any(map(self._names_user, self._opener.auth_names)):
+            return False
+        return None
+
+    def _names_user(self, name: t.Hashable) -> bool:
+        if not self.tracker.has(name):
+            return False
+        try:
+            return self.tracker.get(name) is not None
+        except SessionTypeError:
+            return True
+
+    def _keep_login(self, login: bool | None) -> None:
+        if login:
+            self.authenticate()
+        elif login is False and self.tracker.has(AUTHENTICATED_NAME):
+            self.tracker.set(AUTHENTICATED_NAME, MISSING)
 
     def _rotation(self, changes: Changes, *, claimed: bool) -> Kind | None:
         """Return the kind of tombstone to leave under the present id; None keeps it.
@@ -391,9 +477,17 @@ class UnitOfWork:
         """Return whether a session that did not change must be saved nevertheless."""
         seen, policy = self.snapshot, self._opener.policy
         return seen.token is not None and (
-            policy.refresh_is_due(seen.issued, permanent=seen.permanent)
+            policy.cookie_is_due(seen)
             or policy.lacks_date(seen.record)
-            or policy.id_is_old(seen.record)
+            or self._id_is_old(seen.record)
+        )
+
+    def _id_is_old(self, record: Record) -> bool:
+        seen = self.snapshot
+        return (
+            seen.token is not None
+            and seen.used is None
+            and self._opener.policy.id_is_old(record)
         )
 
     def _record(self, values: Values, changes: Changes) -> Record:
@@ -401,13 +495,14 @@ class UnitOfWork:
 
         :param changes: the changes that are applied in these values.
         """
-        created, nonce, _, rotated, _ = record = self.snapshot.record
-        if self._opener.policy.lacks_date(record):
-            created = int(time.time())
+        created, nonce, _, rotated, _ = self.snapshot.record
         stamps = NO_STAMPS
         if self.tracker.stamped:
             stamps = self.tracker.stamps(changes, values)
-        return Record(created, nonce, values, rotated, stamps)
+        record = Record(created, nonce, values, rotated, stamps)
+        if self._opener.policy.lacks_date(record):
+            record = record._replace(created=int(time.time()))
+        return record
 
     def _emit(self, events: list[Event]) -> None:
         if not self.backend.keeps:

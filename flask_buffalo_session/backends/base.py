@@ -17,6 +17,21 @@ from ..tombstones import Kind
 #: The session name that holds the session's owner.
 OWNER_NAME = "_owner_"
 
+#: The session name that holds when the user logged in: an int, in seconds since the
+#: epoch.
+AUTHENTICATED_NAME = "_authenticated_"
+
+#: The session name that holds the session's own time-outs, idle and absolute: a str of
+#: seconds such as ``"7776000,"``. A list would not do: Go programs read only types that
+#: they have registered.
+TIMEOUTS_NAME = "_timeouts_"
+
+#: Names that a view does not see.
+HIDDEN_NAMES = frozenset({AUTHENTICATED_NAME, TIMEOUTS_NAME})
+
+#: Names that do not count as values when a logout leaves nothing else.
+INTERNAL_NAMES = HIDDEN_NAMES | {OWNER_NAME, "_permanent"}
+
 
 class Snapshot(t.NamedTuple):
     """A session as this request has last seen it. Replaced whole, never edited.
@@ -25,10 +40,13 @@ class Snapshot(t.NamedTuple):
     :param token: what its cookie carries; None until the session is first saved.
     :param data: the record's bytes, for compare-and-swap.
     :param entry: what the revocation list holds for it.
-    :param issued: when its cookie was sealed, in seconds since the epoch.
+    :param issued: when its cookie was sealed, in seconds since the epoch; 0 if the
+        browser has to get a new cookie.
     :param permanent: whether the browser keeps its cookie when it closes.
     :param cookie: a cookie text that the browser has not been sent yet; "" removes the
         cookie.
+    :param used: when the session was last used, in seconds since the epoch. None if
+        this request uses it, as every request does that is not passive.
     """
 
     record: Record
@@ -38,6 +56,7 @@ class Snapshot(t.NamedTuple):
     issued: int = 0
     permanent: bool = False
     cookie: str | None = None
+    used: int | None = None
 
 
 class Ending(t.NamedTuple):
@@ -85,10 +104,17 @@ class Sealer(t.Protocol):
     """Seals a token for the cookie."""
 
     def __call__(
-        self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
+        self,
+        token: str,
+        *,
+        permanent: bool,
+        values: c.Mapping[t.Hashable, bytes],
+        issued: int | None = None,
     ) -> str:
         """Return the cookie's text.
 
+        :param issued: the time that the text bears, in seconds since the epoch; now by
+            default.
         :raises SessionTooLargeError: browsers would drop the cookie.
         """
 

@@ -9,18 +9,30 @@ from __future__ import annotations
 import collections.abc as c
 import time
 import typing as t
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from ..codec import Codec, Record
-from ..errors import RejectedError
+from ..errors import RejectedError, SessionConflictError
 from ..ids import IdRegister
 from ..policy import Policy
 from ..revocation import RevocationList, has_just_ended
 from ..seal import Ticket
 from ..stores.base import Store, storage_key
 from ..tombstones import MOVED, Kind, is_tombstone, session_moved, tombstone
-from .base import OWNER_NAME, Arrival, EndedError, Ending, Sealer, Snapshot
+from .base import (
+    AUTHENTICATED_NAME,
+    OWNER_NAME,
+    TIMEOUTS_NAME,
+    Arrival,
+    EndedError,
+    Ending,
+    Sealer,
+    Snapshot,
+)
 from .kept import NONCE_BYTES, KeptBackend
+
+# What the revocation list keeps of a session.
+_ENTERED = frozenset({OWNER_NAME, AUTHENTICATED_NAME, TIMEOUTS_NAME})
 
 
 class CookieBackend(KeptBackend):
@@ -49,6 +61,7 @@ class CookieBackend(KeptBackend):
             raise RejectedError("unknown", "the cookie's token is no record")
         record = self._codec.loads(data)
         try:
+            self._policy.check_idle(ticket.issued, record.values)
             self._policy.check_age(record)
         except RejectedError as error:
             error.session_id = self.id_of(Snapshot(record))
@@ -97,13 +110,20 @@ class CookieBackend(KeptBackend):
     ) -> Snapshot:
         if not record.values:
             return self._remove(seen)
+        has_id = seen.token is not None and self._key(seen) is not None
+        if has_id and TIMEOUTS_NAME in changed:
+            # The browser's cookie has the earlier time-outs, so its id is retired.
+            return self.rotate(seen, record, kind=MOVED)
         record, data = self._packed(seen, record, changed=changed)
         token = self._save(seen, record, data)
         permanent = self._is_permanent(record.values)
+        issued = int(time.time()) if seen.used is None else seen.used
         # A session that is too large for a cookie must not be indexed.
-        cookie = self._seal(token, permanent=permanent, values=record.values)
+        cookie = self._seal(
+            token, permanent=permanent, values=record.values, issued=issued
+        )
         written = Snapshot(
-            record, token, data, seen.entry, int(time.time()), permanent, cookie
+            record, token, data, seen.entry, issued, permanent, cookie, seen.used
         )
         if self._revocations is None or not self._entry_is_due(seen, changed):
             return written
@@ -114,7 +134,10 @@ class CookieBackend(KeptBackend):
     def rotate(self, seen: Snapshot, record: Record, *, kind: Kind) -> Snapshot:
         if not record.values:
             return self._remove(seen)
-        return super().rotate(seen, record, kind=kind)
+        return super().rotate(self._entered(seen), record, kind=kind)
+
+    def end(self, ending: Ending) -> bool:
+        return super().end(ending._replace(snapshot=self._entered(ending.snapshot)))
 
     def _listed(
         self, ids: IdRegister, record: Record, ticket: Ticket
@@ -151,11 +174,11 @@ class CookieBackend(KeptBackend):
     # The revocation list
 
     def _entry_is_due(self, seen: Snapshot, changed: c.Collection[t.Hashable]) -> bool:
-        if seen.token is None or OWNER_NAME in changed:
+        if seen.token is None or not _ENTERED.isdisjoint(changed):
             return True
-        if self._policy.refresh_is_due(seen.issued, permanent=seen.permanent):
+        if self._policy.cookie_is_due(seen):
             return True
-        if seen.entry is None:
+        if seen.entry is None or seen.used is not None:
             return False
         # Each change makes a new cookie, so the age of the cookie alone does not say
         # how old its entry is.
@@ -163,29 +186,42 @@ class CookieBackend(KeptBackend):
             entered = self._codec.loads(seen.entry).rotated
         except RejectedError:
             return True
-        return self._policy.refresh_is_due(entered, permanent=seen.permanent)
+        return self._policy.cookie_is_due(seen._replace(issued=entered))
 
     def _enter(self, revocations: RevocationList, written: Snapshot) -> bytes | None:
-        """Enter the session's owner in the list.
+        """Enter the session's owner and its own time-outs in the list.
 
-        :returns: the entry; None if the session has no owner and had none.
+        :returns: the entry; None if the session has neither and had none.
         """
         record, key = written.record, self._key(written)
-        owner = record.values.get(OWNER_NAME)
-        if key is None or (owner is None and written.entry is None):
+        values = {
+            name: raw for name, raw in record.values.items() if name in _ENTERED
+        }
+        needed = OWNER_NAME in values or TIMEOUTS_NAME in values
+        if key is None or not (needed or written.entry):
             return written.entry
-        values: dict[t.Hashable, bytes] = {}
-        if owner is not None:
-            values[OWNER_NAME] = owner
         entry = self._codec.dumps(Record(record.created, b"", values, int(time.time())))
+        max_age = self._policy.max_age(record, written.used)
         revocations.save(
             key,
             entry,
             expected=written.entry,
-            max_age=self._policy.max_age(record) + self._policy.entry_margin,
+            max_age=max_age + self._policy.entry_margin(values),
         )
         self._index(key, record.values)
         return entry
+
+    def _entered(self, seen: Snapshot) -> Snapshot:
+        """Enter a session in the list that is about to end, if it may outlive a usual
+        tombstone. The entry says how long the tombstone is needed.
+        """
+        has_own = TIMEOUTS_NAME in seen.record.values
+        if self._revocations is None or seen.entry is not None or not has_own:
+            return seen
+        with suppress(SessionConflictError):
+            # Otherwise another request has entered or ended the session.
+            return seen._replace(entry=self._enter(self._revocations, seen))
+        return seen
 
     def _key(self, snapshot: Snapshot) -> str | None:
         if self._ids is None:

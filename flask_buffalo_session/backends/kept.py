@@ -69,7 +69,7 @@ class KeptBackend(ABC):
         # pragma: no mutate: an empty nonce and a missing one are the same here
         renewed = record._replace(nonce=b"", rotated=self._policy.rotated_now())
         # pragma: no mutate: only the missing token and data of the snapshot count
-        written = self.write(Snapshot(record), renewed, changed=())
+        written = self.write(Snapshot(record, used=seen.used), renewed, changed=())
         key, successor = self._key(seen), self._key(written)
         # pragma: no mutate: without a register there is no id, old or new
         if self._ids is None or key is None or successor is None:
@@ -131,7 +131,7 @@ class KeptBackend(ABC):
         """Return why owners are not supported, and what to do."""
 
     def _save(self, seen: Snapshot, record: Record, data: bytes) -> str:
-        max_age = self._policy.max_age(record)
+        max_age = self._policy.max_age(record, seen.used)
         return self._store.save(seen.token, data, expected=seen.data, max_age=max_age)
 
     def _packed(
@@ -163,7 +163,7 @@ class KeptBackend(ABC):
     def _index(self, key: str, values: c.Mapping[t.Hashable, bytes]) -> None:
         owner = self._read(OWNER_NAME, values)
         if self._ids is not None and isinstance(owner, str):
-            self._ids.own(key, owner, max_age=self._policy.index_seconds)
+            self._ids.own(key, owner, max_age=self._policy.index_seconds(values))
 
     def _read(self, name: str, values: c.Mapping[t.Hashable, bytes]) -> t.Any:
         """Return a value that the package itself uses, or None if it cannot be decoded:

@@ -22,7 +22,14 @@ from ..tombstones import (
     session_moved,
     successor_of,
 )
-from .base import OWNER_NAME, Arrival, EndedError, Sealer, Snapshot
+from .base import (
+    OWNER_NAME,
+    TIMEOUTS_NAME,
+    Arrival,
+    EndedError,
+    Sealer,
+    Snapshot,
+)
 from .kept import KeptBackend
 
 
@@ -53,8 +60,10 @@ class ServerBackend(KeptBackend):
                 raise EndedError(Snapshot(self._policy.blank(), token, data))
         try:
             if data is None:
+                self._policy.check_idle(ticket.issued)
                 raise RejectedError("unknown", "the store has no such session")
             record = self._codec.loads(data)
+            self._policy.check_idle(ticket.issued, record.values)
             self._policy.check_age(record)
         except RejectedError as error:
             error.session_id = storage_key(token)
@@ -113,25 +122,29 @@ class ServerBackend(KeptBackend):
         self, seen: Snapshot, record: Record, *, changed: c.Collection[t.Hashable]
     ) -> Snapshot:
         begins = seen.token is None
-        refresh = begins or self._policy.refresh_is_due(
-            seen.issued, permanent=seen.permanent
+        refresh = (
+            begins or TIMEOUTS_NAME in changed or self._policy.cookie_is_due(seen)
         )
         record, data = self._packed(seen, record, changed=changed)
-        if seen.token is not None and (refresh or OWNER_NAME in changed):
+        is_used = refresh and seen.used is None
+        if seen.token is not None and (is_used or OWNER_NAME in changed):
             # Before the record names another owner, so that the session is found
             # under one of the two at any moment.
             self._index(seen.token, record.values)
         token = self._save(seen, record, data)
         permanent = self._is_permanent(record.values)
         if not refresh and permanent == seen.permanent:
-            issued = seen.issued
-            return Snapshot(record, token, data, None, issued, permanent, seen.cookie)
+            return seen._replace(record=record, token=token, data=data)
+        issued = int(time.time()) if seen.used is None else seen.used
         with self._forgetting(token if begins else None):
             if begins:
                 self._index(token, record.values)
-            cookie = self._seal(token, permanent=permanent, values=record.values)
-        issued = int(time.time())
-        return Snapshot(record, token, data, None, issued, permanent, cookie)
+            cookie = self._seal(
+                token, permanent=permanent, values=record.values, issued=issued
+            )
+        return Snapshot(
+            record, token, data, None, issued, permanent, cookie, seen.used
+        )
 
     def _key(self, snapshot: Snapshot) -> str | None:
         return snapshot.token

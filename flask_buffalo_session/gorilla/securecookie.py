@@ -55,12 +55,14 @@ class GorillaSeal:
         self._name = name.encode() + b"|"
         self._sound = sound
 
-    def seal(self, token: str, *, permanent: bool) -> str:
+    def seal(self, token: str, *, permanent: bool, issued: int | None = None) -> str:
         """Return the text for the cookie. It does not show `permanent`.
 
+        :param issued: the time that the text bears, in seconds since the epoch; now by
+            default.
         :raises SessionTooLargeError: gorilla would not read the text.
         """
-        return self.seal_at(int(time.time()), token)
+        return self.seal_at(int(time.time()) if issued is None else issued, token)
 
     def seal_at(self, issued: int, token: str) -> str:
         """Return the text for the cookie, as if it had been sealed earlier.

@@ -101,11 +101,12 @@ class BuffaloSessions:
         self, app: Flask, config: Config, settings: c.Mapping[str, t.Any]
     ) -> None:
         self.cookie = SessionCookie.of(config)
-        self.lifetime = config.idle_timeout
+        policy = config.policy()
+        self.lifetime = policy.longest_idle
         self._app = app
         self._config = config
         self._sealer = CookieSealer(app, config, self.cookie, settings)
-        self._backend = make_backend(config, config.policy(), self._sealer)
+        self._backend = make_backend(config, policy, self._sealer)
         # A cookie of gorilla contains nothing but the values.
         self._is_unique = self._backend.claims or isinstance(
             config.format, NativeFormat
