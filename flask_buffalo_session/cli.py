@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from .doctor import diagnose
+from .doctor import LEVELS, diagnose
 from .errors import SessionError
 from .interface import BuffaloInterface, current_interface
 from .stores.base import Prunable, is_storage_key
@@ -38,8 +38,13 @@ def secret() -> None:
 
 
 @session_cli.command()
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="Also check against this level of NIST SP 800-63B-4.",
+)
 @click.pass_context
-def doctor(context: click.Context) -> None:
+def doctor(context: click.Context, level: str | None) -> None:
     """Check the settings and the store, and report problems. Exit with status 1 if
     there is a problem. Notes do not count.
     """
@@ -50,7 +55,7 @@ def doctor(context: click.Context) -> None:
     lenient = app.debug or app.testing
     click.echo(_CHECKED_FOR[lenient].format(store=type(config.store).__name__))
     problems = 0
-    for finding in diagnose(app, config, lenient=lenient):
+    for finding in diagnose(app, config, lenient=lenient, level=level):
         problems += not finding.note
         click.echo(
             f"\n{'note' if finding.note else 'problem'}  {finding.about}:"

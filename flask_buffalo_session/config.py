@@ -422,17 +422,16 @@ def _max_cookie_size(read: _Reader) -> int:
 def _check_prefix(config: Config) -> None:
     # RFC 6265bis, section 4.1.3: browsers refuse a cookie with such a prefix unless
     # it has the attributes that the prefix requires. They ignore the prefix's case.
-    name = config.name.lower()
-    if not name.startswith(("__host-", "__secure-")):
+    name, shown = config.name.lower(), f"SESSION_NAME {config.name!r}"
+    if not name.startswith(("__host-", "__secure-", "__http-")):
         return
     if not config.cookie_secure:
-        raise SessionConfigError(
-            f"SESSION_NAME {config.name!r} needs SESSION_COOKIE_SECURE = True."
-        )
+        raise SessionConfigError(f"{shown} needs SESSION_COOKIE_SECURE = True.")
+    if name.startswith(("__http-", "__host-http-")) and not config.cookie_httponly:
+        raise SessionConfigError(f"{shown} needs SESSION_COOKIE_HTTPONLY = True.")
     if name.startswith("__host-") and (
         config.cookie_domain is not None or config.cookie_path != "/"
     ):
         raise SessionConfigError(
-            f"SESSION_NAME {config.name!r} needs SESSION_COOKIE_PATH = '/' and no"
-            " SESSION_COOKIE_DOMAIN."
+            f"{shown} needs SESSION_COOKIE_PATH = '/' and no SESSION_COOKIE_DOMAIN."
         )

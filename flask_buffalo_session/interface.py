@@ -209,7 +209,12 @@ class BuffaloInterface(SessionInterface):
         return bool(signal.receivers) or signal is signals.session_conflict
 
     def emit(
-        self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
+        self,
+        signal: NamedSignal,
+        session_id: str | None,
+        reason: Reason | None = None,
+        *,
+        old_id: str | None = None,
     ) -> None:
         """Emit a signal, and log it if it reports a problem."""
         logger = self._app.logger
@@ -224,7 +229,9 @@ class BuffaloInterface(SessionInterface):
             logger.warning(
                 "Changes to a session%s were dropped, because it has ended.", shown
             )
-        if signal.receivers:
+        if signal is signals.session_regenerated:
+            signal.send(self._app, session_id=session_id, old_id=old_id)
+        elif signal.receivers:
             signal.send(self._app, session_id=session_id)
 
     # What the extension and the command line need

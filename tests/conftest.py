@@ -425,7 +425,12 @@ class Desk:
         return True
 
     def emit(
-        self, signal: t.Any, session_id: str | None, reason: str | None = None
+        self,
+        signal: t.Any,
+        session_id: str | None,
+        reason: str | None = None,
+        *,
+        old_id: str | None = None,
     ) -> None:
         self.emitted.append((signal.name.removeprefix("session-"), reason))
 

@@ -538,6 +538,23 @@ def test_a_secure_prefix_requires_its_attribute(name: str) -> None:
     assert found.name == name
 
 
+@pytest.mark.parametrize("name", ["__Http-sid", "__Host-Http-sid", "__HTTP-sid"])
+def test_an_http_prefix_requires_http_only(name: str) -> None:
+    """Beside Secure. Scripts cannot make such a cookie."""
+    assert "SESSION_COOKIE_SECURE" in complaint(SESSION_NAME=name)
+    assert "SESSION_COOKIE_HTTPONLY = True" in complaint(
+        SESSION_NAME=name, SESSION_COOKIE_SECURE=True, SESSION_COOKIE_HTTPONLY=False
+    )
+    assert config(SESSION_NAME=name, SESSION_COOKIE_SECURE=True).name == name
+
+
+def test_a_host_http_prefix_requires_what_a_host_prefix_does() -> None:
+    """The root path and no domain; a plain HTTP prefix does not."""
+    settings = {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_PATH": "/shop"}
+    assert "SESSION_COOKIE_PATH" in complaint(SESSION_NAME="__Host-Http-a", **settings)
+    assert config(SESSION_NAME="__Http-a", **settings).cookie_path == "/shop"
+
+
 def test_a_prefix_in_flasks_setting_counts_too() -> None:
     """The cookie gets this name, whichever setting it comes from."""
     assert "SESSION_COOKIE_SECURE" in complaint(SESSION_COOKIE_NAME="__Host-sid")

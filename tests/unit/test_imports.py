@@ -105,6 +105,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"config", "doctor.finding", "errors", "secret", "stores.base"},
         {"flask"},
     ),
+    "doctor.levels": ({"config", "doctor.finding"}, set()),
     "doctor.probe": ({"codec", "doctor.finding", "errors", "stores.base"}, set()),
     "startup": ({"config", "doctor"}, {"flask"}),
     "cookies": ({"config"}, {"werkzeug"}),

@@ -701,7 +701,7 @@ def test_the_signal_for_an_emptied_session_carries_its_id() -> None:
     desk = Desk(CookieStore(), revocations=RevocationList(MemoryStore(), 3600))
     emitted: list[tuple[str, str | None]] = []
 
-    def record(signal: t.Any, session_id: str | None, reason: object = None) -> None:
+    def record(signal: t.Any, session_id: str | None, *_: t.Any, **__: t.Any) -> None:
         emitted.append((signal.name, session_id))
 
     session = desk.session(desk.stored(a=1))

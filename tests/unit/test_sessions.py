@@ -1106,7 +1106,7 @@ class TestSignals:
         emitted: list[tuple[str, str | None]] = []
 
         def record(
-            signal: t.Any, session_id: str | None, reason: object = None
+            signal: t.Any, session_id: str | None, *_: object, **__: object
         ) -> None:
             emitted.append((signal.name, session_id))
 
