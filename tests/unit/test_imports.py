@@ -119,6 +119,15 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"codec", "config", "cookies", "errors", "previous.base", "seal", "secret"},
         {"flask", "itsdangerous"},
     ),
+    "previous.flask_session": (
+        {"codec", "config", "cookies", "errors", "previous", "secret"}
+        | {"stores.base", "stores.redis", "stores.url"},
+        {"flask", "itsdangerous", "ormsgpack"},
+    ),
+    "previous.flask_session_table": (
+        {"errors", "stores.base"},
+        {"sqlalchemy"},
+    ),
     "previous.buffalo": (
         {"backends", "codec", "config", "cookies", "errors", "formats"}
         | {"previous.base", "seal", "sealing", "secret", "tombstones"},
@@ -287,10 +296,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         below(name, ())
 
 
+#: The modules that the package imports only where an application uses SQL.
+LAZY = ("stores.sql", "stores.engine", "previous.flask_session_table")
+
+
 @pytest.mark.parametrize("name", PATHS)
 def test_no_optional_dependency_is_imported_with_its_module(name: str) -> None:
-    """The SQLAlchemy store is an exception: the package imports that module lazily."""
-    allowed = {"sqlalchemy"} if name in ("stores.sql", "stores.engine") else set()
+    """Modules that the package imports lazily are an exception."""
+    allowed = {"sqlalchemy"} if name in LAZY else set()
     assert IMPORTS[name].at_once & OPTIONAL == allowed
 
 
