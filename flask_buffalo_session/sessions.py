@@ -330,4 +330,4 @@ def owner_name(call: str, owner: object) -> str:
             "the owner must be a str that is not empty, or an int, not"
             f" {kind_of(owner)}",
         )
-    return owner
+    return str.__str__(owner)

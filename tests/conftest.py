@@ -207,7 +207,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     formats = FORMATS.keys() - {"signed"}
     for item in items:
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        names = {value for value in values if isinstance(value, str)}
+        names = {value for value in values if type(value) is str}
         if names & stores and names & formats:
             item.add_marker(pytest.mark.exhaustive)
 

@@ -22,11 +22,13 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "signals": (set(), {"blinker"}),
     "registry": ({"errors"}, set()),
     "values": ({"errors", "registry"}, set()),
+    "bases": (set(), {"markupsafe", "werkzeug"}),
+    "advice": (set(), set()),
     "codec": (set(), {"markupsafe"}),
     "native.__init__": (set(), set()),
     "native.types": ({"errors", "registry", "values"}, {"ormsgpack", "markupsafe"}),
     "native.codec": (
-        {"codec", "errors", "native.types", "registry", "values"},
+        {"advice", "bases", "codec", "errors", "native.types", "registry", "values"},
         {"ormsgpack"},
     ),
     "seal": ({"errors"}, {"itsdangerous", "cryptography"}),
@@ -184,7 +186,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "gorilla": (
         {
             *{"gorilla", "codec", "errors", "flash", "registry", "seal", "values"},
-            *{"stores.base", "stores.lockfile"},
+            *{"advice", "bases", "stores.base", "stores.lockfile"},
         },
         {"markupsafe", "cryptography"},
     ),
