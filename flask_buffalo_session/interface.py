@@ -20,6 +20,7 @@ from .cookies import SessionCookie, forbid_caching_cookie, vary_on_cookie
 from .errors import Reason, SessionConfigError, SessionError
 from .failures import answer_failure
 from .owners import Owners
+from .preserved import PRESERVE, PreservedSession
 from .revocation import RevocationList
 from .sealing import CookieSealer
 from .sessions import Session
@@ -81,13 +82,16 @@ class BuffaloInterface(SessionInterface):
         if not session.accessed:
             # Every request runs this code, so it calls as little as possible. It
             # verifies the cookie only if the cookie may need to be refreshed.
-            header = session.source.environ.get("HTTP_COOKIE")
+            environ = session.source.environ
+            header = environ.get("HTTP_COOKIE")
             if (
                 header is None
                 or self._permanent_sign not in header
                 or not self._refresh_untouched(session, header)
             ):
                 session.closed = True
+                if PRESERVE in environ:
+                    environ[PRESERVE](PreservedSession(session))
                 if type(response.response) is not list:
                     response.call_on_close(session.check_saved)
                 return
@@ -109,6 +113,8 @@ class BuffaloInterface(SessionInterface):
             if self._startup.store_is_due and session.answered and self._sealer.seal:
                 self._startup.check_store()
         session.closed = True
+        if PRESERVE in request.environ:
+            request.environ[PRESERVE](PreservedSession(session))
         vary_on_cookie(response)
         text = session.cookie
         if text is not None:
@@ -261,7 +267,15 @@ def current_interface() -> BuffaloInterface:
 
     :raises SessionConfigError: the application has no BuffaloSession.
     """
-    interface = flask.current_app.session_interface
+    return interface_of(flask.current_app)
+
+
+def interface_of(app: Flask) -> BuffaloInterface:
+    """Return the session interface of an application.
+
+    :raises SessionConfigError: the application has no BuffaloSession.
+    """
+    interface = app.session_interface
     if not isinstance(interface, BuffaloInterface):
         raise SessionConfigError(
             "This application has no BuffaloSession: call BuffaloSession(app) or"

@@ -41,6 +41,8 @@ class Session(SessionMixin):
     closed = False
     #: Sessions that were kept elsewhere before, if there may be any.
     arrivals: Arriving | None = None
+    #: Whether a test uses the session after the response. See :meth:`detach`.
+    detached = False
     _work: UnitOfWork | None = None
 
     def __init__(self, opener: Opener, source: t.Any) -> None:
@@ -64,6 +66,8 @@ class Session(SessionMixin):
         except RejectedError as error:
             reason, session_id = error.reason, error.session_id
         self._work = work = UnitOfWork(opener, backend, snapshot, retired)
+        if self.detached:
+            work.abandon()
         if reason is not None:
             # Last, because a receiver may use the session.
             opener.emit(signals.session_rejected, session_id, reason)
@@ -71,7 +75,7 @@ class Session(SessionMixin):
 
     def _writable(self) -> UnitOfWork:
         work = self._work or self._load()
-        work.check_writable(closed=self.closed)
+        work.check_writable(closed=self.closed and not self.detached)
         return work
 
     # Buffalo's methods
@@ -93,7 +97,8 @@ class Session(SessionMixin):
         if name not in self:
             return default
         work = self._writable()
-        if not work.backend.claims or name not in work.tracker.stored:
+        claims = work.backend.claims and not self.detached
+        if not claims or name not in work.tracker.stored:
             return self.pop(name)
         value = work.claim(name)
         return default if value is MISSING else value
@@ -182,6 +187,11 @@ class Session(SessionMixin):
         return work.backend.id_of(work.snapshot)
 
     @property
+    def sid(self) -> str | None:
+        """The same as :attr:`id`."""
+        return self.id
+
+    @property
     def new(self) -> bool:  # type: ignore[override]
         """Whether this session began in this request."""
         return (self._work or self._load()).new
@@ -246,11 +256,41 @@ class Session(SessionMixin):
         del self[name]
         return value
 
+    def popitem(self) -> tuple[t.Any, t.Any]:
+        """Delete the last value and return its name and the value, as a dict does.
+
+        :raises KeyError: the session is empty.
+        """
+        for name in reversed(self):
+            return name, self.pop(name)
+        raise KeyError("popitem(): the session is empty")
+
+    def copy(self) -> dict[t.Any, t.Any]:
+        """Return a dict with the same names and values."""
+        return dict(self)
+
+    def __or__(self, other: c.Mapping[t.Any, t.Any]) -> dict[t.Any, t.Any]:
+        if not isinstance(other, c.Mapping):
+            return NotImplemented
+        return {**self, **other}
+
+    def __ror__(self, other: c.Mapping[t.Any, t.Any]) -> dict[t.Any, t.Any]:
+        if not isinstance(other, c.Mapping):
+            return NotImplemented
+        return {**other, **self}
+
+    def __ior__(self, other: c.Mapping[t.Any, t.Any]) -> t.Self:
+        self.update(other)
+        return self
+
     def __contains__(self, name: object) -> bool:
         return (self._work or self._load()).tracker.has(name)
 
     def __iter__(self) -> c.Iterator[t.Any]:
         return iter((self._work or self._load()).tracker.names())
+
+    def __reversed__(self) -> c.Iterator[t.Any]:
+        return reversed((self._work or self._load()).tracker.names())
 
     def __len__(self) -> int:
         return len((self._work or self._load()).tracker.names())
@@ -300,6 +340,15 @@ class Session(SessionMixin):
         """Save nothing more. The cookie stays as last saved."""
         if self._work is not None:
             self._work.abandon()
+
+    def detach(self) -> None:
+        """Let the session be read and changed after the response. Nothing is saved.
+
+        From now on the session does nothing to the store, except that the first use
+        loads the session.
+        """
+        self.detached = True
+        self.abandon()
 
     def check_saved(self) -> None:
         """Check that nothing changed after the response was made.

@@ -41,10 +41,11 @@ NAMES = {
     "register_type",
     "session",
     "signals",
+    "testing",
 }
 
 #: The names that are no classes.
-OTHERS = {"errors", "previous", "register_type", "session", "signals"}
+OTHERS = {"errors", "previous", "register_type", "session", "signals", "testing"}
 
 #: The other base classes of each error.
 ERRORS = {
