@@ -211,11 +211,16 @@ class Session(SessionMixin):
     def modified(self) -> bool:
         """Whether there is anything to save. The session finds out by itself; setting
         True saves even if nothing changed.
+
+        In a context that a test keeps after the response: whether the request changed
+        the session.
         """
-        if self._work is None:
+        work = self._work
+        if work is None:
             return False
-        changes, pending = self._work.plan()
-        return bool(changes) or pending != NOTHING
+        changes, pending = work.plan()
+        saved = self.detached and work.has_saved
+        return bool(changes) or pending != NOTHING or saved
 
     @modified.setter
     def modified(self, value: bool) -> None:

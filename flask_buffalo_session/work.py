@@ -146,6 +146,8 @@ class UnitOfWork:
         self._state = State.LIVE if retired is None else State.RETIRED
         self._failed: t.Any = None
         self.pending = NOTHING
+        #: Whether a save has stored or ended what the view asked for.
+        self.has_saved = False
         #: The cookie text to send: "" removes the cookie, None leaves it alone.
         self.cookie: str | None = None
         self._follow(backend.blank() if snapshot is None else snapshot)
@@ -295,6 +297,7 @@ class UnitOfWork:
                 cookie = "" if ended else None
         # From here on nothing can fail.
         self.pending, self.cookie = NOTHING, cookie
+        self.has_saved = self.has_saved or wanted
         if self.snapshot.cookie is not None:
             self.snapshot = self.snapshot._replace(cookie=None)
 

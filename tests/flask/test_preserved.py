@@ -82,6 +82,30 @@ class TestInATest:
             expected = {"cart": ["tea"], "once": "x"}
             assert saved == expected | {"_flashes": [("message", "Saved")]}
 
+    def test_modified_says_whether_the_request_changed_it(
+        self, client: FlaskClient
+    ) -> None:
+        """As in Flask, where a save does not reset it."""
+
+        @client.application.get("/read")
+        def read() -> str:
+            return repr(session.get("cart"))
+
+        @client.application.get("/clear")
+        def clear() -> str:
+            session.clear()
+            return ""
+
+        for path, modified in {
+            "/untouched": False,
+            "/write": True,
+            "/read": False,
+            "/clear": True,
+        }.items():
+            with client:
+                client.get(path)
+                assert session.modified is modified, path
+
     def test_the_first_use_loads_the_session(
         self, client: FlaskClient, counting: Counting
     ) -> None:
