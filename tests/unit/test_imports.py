@@ -97,9 +97,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "secret": ({"errors"}, set()),
+    "places": ({"errors", "revocation", "stores"}, {"flask", "cachelib"}),
+    "strangers": ({"errors", "secret"}, {"flask"}),
     "config": (
-        {"errors", "formats", "gorilla", "policy", "revocation", "secret", "stores"},
-        {"flask", "cachelib"},
+        {"errors", "formats", "gorilla", "places", "policy", "revocation", "secret"}
+        | {"stores", "strangers"},
+        {"flask"},
     ),
     "doctor.__init__": ({"config", "doctor", "errors", "secret"}, {"flask"}),
     "doctor.finding": (set(), set()),
