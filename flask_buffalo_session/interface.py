@@ -17,15 +17,14 @@ from .backends.null import NullBackend
 from .codec import Codec
 from .config import Config
 from .cookies import SessionCookie, forbid_caching_cookie, vary_on_cookie
-from .errors import Reason, SessionConfigError, SessionError
+from .errors import Reason, SessionConfigError, SessionError, SessionSecretError
 from .failures import answer_failure
 from .owners import Owners
 from .preserved import PRESERVE, PreservedSession
-from .revocation import RevocationList
+from .seal import Ticket
 from .sealing import CookieSealer
 from .sessions import Session
 from .startup import StartupCheck
-from .stores.base import Store
 from .work import Opened
 
 _NOT_PROTECTED = (
@@ -242,10 +241,18 @@ class BuffaloInterface(SessionInterface):
 
     # What the extension and the command line need
 
-    @property
-    def register(self) -> Store | RevocationList:
-        """The store or the revocation list that keeps the ids of sessions."""
-        return self.config.revocations or self.config.store
+    def unsealed(self, text: str) -> Ticket:
+        """Verify the text of a cookie.
+
+        :raises RejectedError: it does not verify.
+        :raises SessionSecretError: there is no secret to verify it with.
+        """
+        seal = self._sealer.in_force()
+        if seal is None:
+            raise SessionSecretError(
+                "There is no secret to verify the cookie with. Set SESSION_SECRET."
+            )
+        return seal.unseal(text, max_age=self.policy.idle_timeout)
 
     def close(self) -> None:
         """Close the connections of the stores that a URL made."""

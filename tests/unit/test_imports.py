@@ -148,12 +148,17 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "interface": (
         {
             *{"arrivals", "backends", "codec", "config", "cookies", "errors"},
-            *{"failures", "owners", "preserved", "revocation", "sealing"},
+            *{"failures", "owners", "preserved", "seal", "sealing"},
             *{"sessions", "signals", "startup", "stores.base", "work"},
         },
         {"flask", "blinker"},
     ),
     "testing": ({"interface", "sessions"}, {"flask"}),
+    "showing": (
+        {"backends.base", "codec", "errors", "interface", "stores.base"}
+        | {"tombstones"},
+        set(),
+    ),
     "extension": ({"*"}, {"flask"}),
     "cli": ({"*"}, {"flask", "click"}),
     "__main__": ({"cli"}, {"click"}),
