@@ -75,7 +75,13 @@ class ServerBackend(KeptBackend):
                     return moved
                 # The cookie may be that of another user, with the same values. So it
                 # gets a session of its own.
-            record = self._arriving(arrival)
+            try:
+                record = self._arriving(arrival)
+            except RejectedError:
+                if self._store.load(key) == pointer:
+                    raise
+                # Another request has just moved the session and deleted the old one.
+                continue
             seen = Snapshot(record)
             record, data = self._packed(seen, record, changed=())
             token = self._save(seen, record, data)
