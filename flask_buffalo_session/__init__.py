@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import typing as t
 
-from . import errors, previous, signals
+from . import errors, previous, signals, testing
 from .extension import BuffaloSession
 from .formats import NativeFormat
 from .gorilla.format import GorillaFormat
@@ -40,6 +40,7 @@ __all__ = [
     "register_type",
     "session",
     "signals",
+    "testing",
 ]
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import sys
 import typing as t
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from .doctor import diagnose
+from .doctor import LEVELS, diagnose
 from .errors import SessionError
 from .interface import BuffaloInterface, current_interface
-from .stores.base import Prunable, is_storage_key
+from .showing import Shown, show_cookie, show_record
+from .stores.base import Prunable, PrunableInBatches, is_storage_key
 
 session_cli = AppGroup("session", help="Commands for managing sessions.")
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _interface() -> BuffaloInterface:
@@ -31,6 +36,10 @@ class _Failure(click.ClickException):
         super().__init__(str(error))
 
 
+def _print_json(content: object) -> None:
+    click.echo(json.dumps(content, indent=2))
+
+
 @session_cli.command(with_appcontext=False)
 def secret() -> None:
     """Print a new secret for SESSION_SECRET."""
@@ -38,28 +47,46 @@ def secret() -> None:
 
 
 @session_cli.command()
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="Also check against this level of NIST SP 800-63B-4.",
+)
+@_as_json
 @click.pass_context
-def doctor(context: click.Context) -> None:
+def doctor(context: click.Context, level: str | None, as_json: bool) -> None:
     """Check the settings and the store, and report problems. Exit with status 1 if
     there is a problem. Notes do not count.
     """
     app, config = current_app, _interface().config
-    if config.null:
+    if config.null and not as_json:
         click.echo("This application has no sessions, so there is nothing to check.")
         return
     lenient = app.debug or app.testing
-    click.echo(_CHECKED_FOR[lenient].format(store=type(config.store).__name__))
-    problems = 0
-    for finding in diagnose(app, config, lenient=lenient):
-        problems += not finding.note
-        click.echo(
-            f"\n{'note' if finding.note else 'problem'}  {finding.about}:"
-            f" {finding.problem}.\n  {finding.fix}"
+    findings = []
+    if not config.null:
+        findings = list(diagnose(app, config, lenient=lenient, level=level))
+    problems = sum(not finding.note for finding in findings)
+    store = type(config.store).__name__
+    if as_json:
+        _print_json(
+            {
+                "checked_for": "development" if lenient else "production",
+                "store": store,
+                "problems": problems,
+                "findings": [finding._asdict() for finding in findings],
+            }
         )
+    else:
+        click.echo(_CHECKED_FOR[lenient].format(store=store))
+        for finding in findings:
+            click.echo(
+                f"\n{'note' if finding.note else 'problem'}  {finding.about}:"
+                f" {finding.problem}.\n  {finding.fix}"
+            )
+        click.echo(f"\nProblems: {problems}." if problems else "\nNo problems found.")
     if problems:
-        click.echo(f"\nProblems: {problems}.")
         context.exit(1)
-    click.echo("\nNo problems found.")
 
 
 _CHECKED_FOR = {
@@ -73,12 +100,25 @@ _CHECKED_FOR = {
 @session_cli.command()
 def purge() -> None:
     """Delete expired sessions from a store that does not delete them by itself."""
-    store = _interface().register
+    config = _interface().config
+    store = config.store if config.revocations is None else config.revocations.store
     if not isinstance(store, Prunable):
         click.echo(f"A {type(store).__name__} deletes expired sessions by itself.")
         return
+    count = 0
     try:
-        count = store.prune()
+        if isinstance(store, PrunableInBatches):
+            # Nothing counts the expired sessions before, so the bar has no end.
+            with click.progressbar(
+                store.prune_batches(),
+                label="Removing expired sessions",
+                item_show_func=lambda _: str(count),
+                hidden=not sys.stdout.isatty(),
+            ) as batches:
+                for deleted in batches:
+                    count += deleted
+        else:
+            count = store.prune()
     except SessionError as error:
         raise _Failure(error) from error
     click.echo(f"Expired sessions removed: {count}.")
@@ -86,12 +126,25 @@ def purge() -> None:
 
 @session_cli.command("list")
 @click.argument("owner")
-def list_(owner: str) -> None:
+@_as_json
+def list_(owner: str, as_json: bool) -> None:
     """List the sessions of OWNER."""
     try:
         found = _interface().owners().sessions_of(owner)
     except SessionError as error:
         raise _Failure(error) from error
+    if as_json:
+        _print_json(
+            [
+                {
+                    "id": info.id,
+                    "created_at": info.created_at.isoformat(),
+                    "last_seen": info.last_seen.isoformat(),
+                }
+                for info in found
+            ]
+        )
+        return
     for info in found:
         click.echo(
             f"{info.id}  created {info.created_at:%Y-%m-%d %H:%M}"
@@ -103,7 +156,8 @@ def list_(owner: str) -> None:
 @session_cli.command()
 @click.argument("session_id", required=False)
 @click.option("--owner", help="End all sessions of this owner.")
-def revoke(session_id: str | None, owner: str | None) -> None:
+@_as_json
+def revoke(session_id: str | None, owner: str | None, as_json: bool) -> None:
     """End the session with an id, or all sessions of an owner."""
     if (session_id is None) == (owner is None):
         raise click.UsageError("Give either a session id or --owner.")
@@ -121,4 +175,57 @@ def revoke(session_id: str | None, owner: str | None) -> None:
             count = int(owners.revoke(session_id))
     except SessionError as error:
         raise _Failure(error) from error
-    click.echo(f"Sessions ended: {count}.")
+    if as_json:
+        _print_json({"ended": count})
+    else:
+        click.echo(f"Sessions ended: {count}.")
+
+
+@session_cli.command()
+@click.argument("what")
+@click.option("--values", is_flag=True, help="Show the values, too.")
+@_as_json
+@click.pass_context
+def show(context: click.Context, what: str, values: bool, as_json: bool) -> None:
+    """Show what is in a session. Nothing is changed.
+
+    WHAT is the text of a cookie, or "-" to read the cookie from the standard input,
+    so that the cookie does not stay in the shell's history. Or WHAT is the id of a
+    session, as `flask session list` prints it. Exit with status 1 if the session is
+    not alive.
+    """
+    interface = _interface()
+    if interface.config.null:
+        raise click.ClickException("This application has no sessions.")
+    if what == "-":
+        what = sys.stdin.read().strip()
+    try:
+        if is_storage_key(what):
+            shown = show_record(interface, what, values=values)
+        else:
+            shown = show_cookie(interface, what, values=values)
+    except SessionError as error:
+        raise _Failure(error) from error
+    if as_json:
+        _print_json(shown)
+    else:
+        _print_shown(shown)
+    if shown["state"] != "alive":
+        context.exit(1)
+
+
+def _print_shown(shown: Shown) -> None:
+    """Print a line for each fact, and then a line for each value."""
+    held = shown.pop("values", [])
+    for fact, content in shown.items():
+        if isinstance(content, bool):
+            content = "yes" if content else "no"
+        click.echo(f"{fact:<10} {'-' if content is None else content}")
+    for value in held:
+        line = f"  {value['name']!r}: {value['type'] or 'unreadable'}"
+        line += f", {value['size']} bytes"
+        if "value" in value:
+            line += f", {value['value']!r}"
+        if "problem" in value:
+            line += f" ({value['problem']})"
+        click.echo(line)

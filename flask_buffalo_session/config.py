@@ -14,20 +14,18 @@ import typing as t
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from cachelib import BaseCache
 from flask import Flask
 
-from .errors import SessionConfigError, suggestion, wrong_setting
+from .errors import SessionConfigError, wrong_setting
 from .formats import Format, NativeFormat
 from .gorilla.format import GorillaFormat
+from .places import revocation_store, store_of
 from .policy import DEFAULT_TIMEOUT_LIMIT, Policy
-from .revocation import OwnedStore, RevocationList
+from .revocation import RevocationList
 from .secret import SECRET_SETTINGS
-from .stores.base import Closable, Store, is_owned, is_stateless
-from .stores.cache import CacheStore
-from .stores.cookie import CookieStore
+from .stores.base import Closable, Store, is_stateless
 from .stores.null import NullStore
-from .stores.url import SCHEMES, store_from_url
+from .strangers import check_flask_session
 
 DEFAULT_NAME = "_buffalo_session"
 
@@ -110,9 +108,12 @@ class Config:
             "SESSION_STORE": read.given("SESSION_STORE", store, "cookie"),
             "SESSION_REVOCATION": read.value("SESSION_REVOCATION"),
         }
-        chosen_store = _store(app, places["SESSION_STORE"])
+        null_mode = read.flag("SESSION_API", api)
+        if store is None and read.values["SESSION_STORE"] is None and not null_mode:
+            check_flask_session(settings)
+        chosen_store = store_of(app, places["SESSION_STORE"])
         chosen_format = _format(read.given("SESSION_FORMAT", format, "native"))
-        null = read.flag("SESSION_API", api) or isinstance(chosen_store, NullStore)
+        null = null_mode or isinstance(chosen_store, NullStore)
         used_store = NullStore() if null else chosen_store
         lifetime = read.seconds("PERMANENT_SESSION_LIFETIME", DEFAULT_LIFETIME)
         idle = read.seconds("SESSION_IDLE_TIMEOUT", lifetime)
@@ -262,59 +263,13 @@ def _name(read: _Reader, argument: str | None) -> str:
     return name
 
 
-def _store(app: Flask, value: t.Any) -> Store:
-    if isinstance(value, str):
-        if value == "cookie":
-            return CookieStore()
-        if value == "null":
-            return NullStore()
-        return _store_from_url(app, "SESSION_STORE", value, _STORES, _STORE_WORDS)
-    if isinstance(value, BaseCache):
-        return CacheStore(value)
-    if isinstance(value, type) or not isinstance(value, Store):
-        raise wrong_setting("SESSION_STORE", value, _STORES)
-    return value
-
-
-_URL_WORDS = tuple(f"{scheme}:" for scheme in SCHEMES)
-
-_STORE_WORDS = ("cookie", "null", *_URL_WORDS)
-
-_STORES = (
-    f"'cookie', 'null', a URL ({', '.join(_URL_WORDS)}), a cache of cachelib, or an"
-    " object with the methods load, save and delete"
-)
-
-
-def _store_from_url(
-    app: Flask, key: str, url: str, allowed: str, words: c.Sequence[str]
-) -> Store:
-    try:
-        return store_from_url(url, app.instance_path)
-    except ImportError as error:
-        raise SessionConfigError(f"{key} cannot be used: {error}.") from error
-    except ValueError as error:
-        # The message must not contain the URL, which may hold a password.
-        known = url.startswith(_URL_WORDS)
-        hint = "" if known else suggestion(url, words)
-        raise SessionConfigError(
-            f"{key} cannot be used: {error}{hint}. It must be {allowed}."
-        ) from error
-
-
 def _revocations(
     app: Flask, read: _Reader, format: Format, cookie_life: int, *, in_cookie: bool
 ) -> RevocationList | None:
     value = read.value("SESSION_REVOCATION")
     if value is None:
         return None
-    kept: t.Any = value
-    if isinstance(value, str):
-        kept = _store_from_url(
-            app, "SESSION_REVOCATION", value, _REVOCATIONS, _URL_WORDS
-        )
-    if isinstance(kept, type) or not (isinstance(kept, Store) and is_owned(kept)):
-        raise wrong_setting("SESSION_REVOCATION", value, _REVOCATIONS)
+    store = revocation_store(app, value)
     if not in_cookie:
         # A store on a server deletes the sessions that have ended.
         return None
@@ -323,13 +278,7 @@ def _revocations(
             "SESSION_REVOCATION needs SESSION_FORMAT = 'native': a cookie of another"
             " format has no id, and a Go application would not look up the id."
         )
-    return RevocationList(t.cast(OwnedStore, kept), cookie_life)
-
-
-_REVOCATIONS = (
-    "a URL or a store of Redis, Valkey, SQLite, PostgreSQL, MySQL, MariaDB or memory"
-    " that supports owners"
-)
+    return RevocationList(store, cookie_life)
 
 
 def _format(value: t.Any) -> Format:
@@ -427,17 +376,16 @@ def _max_cookie_size(read: _Reader) -> int:
 def _check_prefix(config: Config) -> None:
     # RFC 6265bis, section 4.1.3: browsers refuse a cookie with such a prefix unless
     # it has the attributes that the prefix requires. They ignore the prefix's case.
-    name = config.name.lower()
-    if not name.startswith(("__host-", "__secure-")):
+    name, shown = config.name.lower(), f"SESSION_NAME {config.name!r}"
+    if not name.startswith(("__host-", "__secure-", "__http-")):
         return
     if not config.cookie_secure:
-        raise SessionConfigError(
-            f"SESSION_NAME {config.name!r} needs SESSION_COOKIE_SECURE = True."
-        )
+        raise SessionConfigError(f"{shown} needs SESSION_COOKIE_SECURE = True.")
+    if name.startswith(("__http-", "__host-http-")) and not config.cookie_httponly:
+        raise SessionConfigError(f"{shown} needs SESSION_COOKIE_HTTPONLY = True.")
     if name.startswith("__host-") and (
         config.cookie_domain is not None or config.cookie_path != "/"
     ):
         raise SessionConfigError(
-            f"SESSION_NAME {config.name!r} needs SESSION_COOKIE_PATH = '/' and no"
-            " SESSION_COOKIE_DOMAIN."
+            f"{shown} needs SESSION_COOKIE_PATH = '/' and no SESSION_COOKIE_DOMAIN."
         )

@@ -14,6 +14,7 @@ from .errors import SessionConfigError, SessionTypeError, kind_of
 from .interface import BuffaloInterface, current_interface
 from .owners import Owners, SessionInfo
 from .sessions import Session
+from .strangers import unknown_settings
 
 T = t.TypeVar("T")
 
@@ -77,6 +78,10 @@ class BuffaloSession:
                 "This application already has a BuffaloSession: call init_app once."
             )
         config = Config.of(app, **self._arguments)
+        if unknown := unknown_settings(app.config, config.as_read):
+            app.logger.warning(
+                "Unknown settings have no effect: %s.", ", ".join(unknown)
+            )
         interface = BuffaloInterface(app, config, self._is_exempt)
         app.session_interface = interface
         self._interfaces.add(interface)

@@ -17,14 +17,14 @@ from .backends.null import NullBackend
 from .codec import Codec
 from .config import Config
 from .cookies import SessionCookie, forbid_caching_cookie, vary_on_cookie
-from .errors import Reason, SessionConfigError, SessionError
+from .errors import Reason, SessionConfigError, SessionError, SessionSecretError
 from .failures import answer_failure
 from .owners import Owners
-from .revocation import RevocationList
+from .preserved import PRESERVE, PreservedSession
+from .seal import Ticket
 from .sealing import CookieSealer
 from .sessions import Session
 from .startup import StartupCheck
-from .stores.base import Store
 from .work import Opened
 
 _NOT_PROTECTED = (
@@ -81,13 +81,16 @@ class BuffaloInterface(SessionInterface):
         if not session.accessed:
             # Every request runs this code, so it calls as little as possible. It
             # verifies the cookie only if the cookie may need to be refreshed.
-            header = session.source.environ.get("HTTP_COOKIE")
+            environ = session.source.environ
+            header = environ.get("HTTP_COOKIE")
             if (
                 header is None
                 or self._permanent_sign not in header
                 or not self._refresh_untouched(session, header)
             ):
                 session.closed = True
+                if PRESERVE in environ:
+                    environ[PRESERVE](PreservedSession(session))
                 if type(response.response) is not list:
                     response.call_on_close(session.check_saved)
                 return
@@ -109,6 +112,8 @@ class BuffaloInterface(SessionInterface):
             if self._startup.store_is_due and session.answered and self._sealer.seal:
                 self._startup.check_store()
         session.closed = True
+        if PRESERVE in request.environ:
+            request.environ[PRESERVE](PreservedSession(session))
         vary_on_cookie(response)
         text = session.cookie
         if text is not None:
@@ -135,7 +140,10 @@ class BuffaloInterface(SessionInterface):
         )
         if text:
             permanent = session.cookie_permanent
-            cookie = self._cookie.render(text, permanent=permanent, secure=secure)
+            lifetime = session.cookie_lifetime if permanent else None
+            cookie = self._cookie.render(
+                text, permanent=permanent, secure=secure, lifetime=lifetime
+            )
         else:
             cookie = self._cookie.expire(secure=secure)
         if session.arrivals is not None:
@@ -211,7 +219,12 @@ class BuffaloInterface(SessionInterface):
         return bool(signal.receivers) or signal is signals.session_conflict
 
     def emit(
-        self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
+        self,
+        signal: NamedSignal,
+        session_id: str | None,
+        reason: Reason | None = None,
+        *,
+        old_id: str | None = None,
     ) -> None:
         """Emit a signal, and log it if it reports a problem."""
         logger = self._app.logger
@@ -226,15 +239,25 @@ class BuffaloInterface(SessionInterface):
             logger.warning(
                 "Changes to a session%s were dropped, because it has ended.", shown
             )
-        if signal.receivers:
+        if signal is signals.session_regenerated:
+            signal.send(self._app, session_id=session_id, old_id=old_id)
+        elif signal.receivers:
             signal.send(self._app, session_id=session_id)
 
     # What the extension and the command line need
 
-    @property
-    def register(self) -> Store | RevocationList:
-        """The store or the revocation list that keeps the ids of sessions."""
-        return self.config.revocations or self.config.store
+    def unsealed(self, text: str) -> Ticket:
+        """Verify the text of a cookie.
+
+        :raises RejectedError: it does not verify.
+        :raises SessionSecretError: there is no secret to verify it with.
+        """
+        seal = self._sealer.in_force()
+        if seal is None:
+            raise SessionSecretError(
+                "There is no secret to verify the cookie with. Set SESSION_SECRET."
+            )
+        return seal.unseal(text, max_age=self.policy.longest_idle)
 
     def close(self) -> None:
         """Close the connections of the stores that a URL made."""
@@ -256,7 +279,15 @@ def current_interface() -> BuffaloInterface:
 
     :raises SessionConfigError: the application has no BuffaloSession.
     """
-    interface = flask.current_app.session_interface
+    return interface_of(flask.current_app)
+
+
+def interface_of(app: Flask) -> BuffaloInterface:
+    """Return the session interface of an application.
+
+    :raises SessionConfigError: the application has no BuffaloSession.
+    """
+    interface = app.session_interface
     if not isinstance(interface, BuffaloInterface):
         raise SessionConfigError(
             "This application has no BuffaloSession: call BuffaloSession(app) or"

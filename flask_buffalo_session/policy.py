@@ -138,7 +138,7 @@ class Policy:
 
         :raises RejectedError: it has, with the reason ``expired``.
         """
-        limit = self._limits(record.values)[1]
+        limit = self._own(record.values).absolute or self._absolute_timeout
         if limit is None or (began := self._began(record)) is None:
             return
         if time.time() - began >= limit + 1:
@@ -150,9 +150,21 @@ class Policy:
         :param issued: when its cookie was sealed; 0 if that is not known.
         :raises RejectedError: it was not, with the reason ``expired``.
         """
+        idle = self._own(values).idle or self.idle_timeout
         # As a seal does that checks the age of a cookie.
-        if issued and time.time() - issued >= self._limits(values)[0] + 1:
+        if issued and time.time() - issued >= idle + 1:
             raise RejectedError("expired", "the session was not used for too long")
+
+    def check_cookie(self, issued: int, values: Encoded) -> None:
+        """Check the age of a cookie whose session is alive in a store on a server. A
+        shorter idle time-out of the session's own is the store's business: a request
+        under way may have an older cookie.
+
+        :param issued: when the cookie was sealed; 0 if that is not known.
+        :raises RejectedError: the cookie is too old, with the reason ``expired``.
+        """
+        if time.time() - issued >= self.idle_timeout + 1:
+            self.check_idle(issued, values)
 
     def expires(self, record: Record, used: int) -> int:
         """Return when a session ends if it is not used again.
@@ -212,12 +224,9 @@ class Policy:
         self, issued: int, *, permanent: bool, values: Encoded = NO_VALUES
     ) -> bool:
         """Return whether a cookie issued at that second has to be refreshed."""
-        own = self._own(values).idle
-        after = (
-            self._refresh_after[permanent]
-            if own is None
-            else own / _REFRESHES_IN_A_LIFETIME
-        )
+        after = self._refresh_after[permanent]
+        if TIMEOUTS_NAME in values and (own := self._own(values).idle):
+            after = own / _REFRESHES_IN_A_LIFETIME
         # The distance counts in both directions: after a clock was set back, a
         # refresh would otherwise be late by as much.
         return abs(time.time() - issued) >= after
@@ -254,4 +263,6 @@ def _read(codec: Codec, values: Encoded, name: str) -> t.Any:
 
 def _number(text: str) -> int | None:
     # No time-out has more than a dozen digits.
-    return int(text) or None if text.isdecimal() and len(text) < 12 else None
+    if not text.isdecimal() or len(text) > 12:
+        return None
+    return int(text) or None

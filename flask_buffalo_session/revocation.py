@@ -15,7 +15,7 @@ from contextlib import suppress
 from .errors import RejectedError, SessionConflictError
 from .native.codec import NativeCodec
 from .policy import Timeouts
-from .stores.base import Owned, OwnedRecord, Prunable, Store, storage_key
+from .stores.base import Owned, OwnedRecord, Store, storage_key
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
 # Keeps the entries apart from sessions in the same store.
@@ -67,13 +67,6 @@ class RevocationList:
     def delete(self, token: str) -> None:
         """Delete the entry of an id that no cookie carries."""
         self.store.delete(_name(storage_key(token)))
-
-    def prune(self) -> int:
-        """Remove the entries of expired cookies, if the store does not by itself.
-
-        :returns: how many entries were removed.
-        """
-        return self.store.prune() if isinstance(self.store, Prunable) else 0
 
     def own(self, token: str, owner: str, *, max_age: int) -> None:
         """Index an id under its owner, as :meth:`.stores.base.Owned.own` does."""

@@ -48,6 +48,8 @@ class Session(SessionMixin):
     closed = False
     #: Sessions that were kept elsewhere before, if there may be any.
     arrivals: Arriving | None = None
+    #: Whether a test uses the session after the response. See :meth:`detach`.
+    detached = False
     _work: UnitOfWork | None = None
 
     def __init__(self, opener: Opener, source: t.Any) -> None:
@@ -70,9 +72,11 @@ class Session(SessionMixin):
             retired = error.snapshot
         except RejectedError as error:
             reason, session_id = error.reason, error.session_id
-        if passive and ticket is not None and snapshot is not None:
-            snapshot = snapshot._replace(used=ticket.issued)
+        if passive and snapshot is not None and snapshot.issued:
+            snapshot = snapshot._replace(used=snapshot.issued)
         self._work = work = UnitOfWork(opener, backend, snapshot, retired)
+        if self.detached:
+            work.abandon()
         if reason is not None:
             # Last, because a receiver may use the session.
             opener.emit(signals.session_rejected, session_id, reason)
@@ -80,7 +84,7 @@ class Session(SessionMixin):
 
     def _writable(self) -> UnitOfWork:
         work = self._work or self._load()
-        work.check_writable(closed=self.closed)
+        work.check_writable(closed=self.closed and not self.detached)
         return work
 
     # Buffalo's methods
@@ -104,7 +108,8 @@ class Session(SessionMixin):
         if name not in self:
             return default
         work = self._writable()
-        if not work.backend.claims or name not in work.tracker.stored:
+        claims = work.backend.claims and not self.detached
+        if not claims or name not in work.tracker.stored:
             return self.pop(name)
         value = work.claim(name)
         return default if value is MISSING else value
@@ -125,7 +130,8 @@ class Session(SessionMixin):
         begin another session, under another id.
         """
         work = self._work or self._load()
-        if self or work.snapshot.token is not None or not work.answered:
+        begun = work.snapshot.token is not None or work.tracker.names()
+        if begun or not work.answered:
             self._writable().clear()
 
     def save(self) -> None:
@@ -250,6 +256,11 @@ class Session(SessionMixin):
         return work.backend.id_of(work.snapshot)
 
     @property
+    def sid(self) -> str | None:
+        """The same as :attr:`id`."""
+        return self.id
+
+    @property
     def new(self) -> bool:  # type: ignore[override]
         """Whether this session began in this request."""
         return (self._work or self._load()).new
@@ -289,11 +300,16 @@ class Session(SessionMixin):
     def modified(self) -> bool:
         """Whether there is anything to save. The session finds out by itself; setting
         True saves even if nothing changed.
+
+        In a context that a test keeps after the response: whether the request changed
+        the session.
         """
-        if self._work is None:
+        work = self._work
+        if work is None:
             return False
-        changes, pending = self._work.plan()
-        return bool(changes) or pending != NOTHING
+        changes, pending = work.plan()
+        saved = self.detached and work.has_saved
+        return bool(changes) or pending != NOTHING or saved
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -338,12 +354,42 @@ class Session(SessionMixin):
         del self[name]
         return value
 
+    def popitem(self) -> tuple[t.Any, t.Any]:
+        """Delete the last value and return its name and the value, as a dict does.
+
+        :raises KeyError: the session is empty.
+        """
+        for name in reversed(self):
+            return name, self.pop(name)
+        raise KeyError("popitem(): the session is empty")
+
+    def copy(self) -> dict[t.Any, t.Any]:
+        """Return a dict with the same names and values."""
+        return dict(self)
+
+    def __or__(self, other: c.Mapping[t.Any, t.Any]) -> dict[t.Any, t.Any]:
+        if not isinstance(other, c.Mapping):
+            return NotImplemented
+        return {**self, **other}
+
+    def __ror__(self, other: c.Mapping[t.Any, t.Any]) -> dict[t.Any, t.Any]:
+        if not isinstance(other, c.Mapping):
+            return NotImplemented
+        return {**other, **self}
+
+    def __ior__(self, other: c.Mapping[t.Any, t.Any]) -> t.Self:
+        self.update(other)
+        return self
+
     def __contains__(self, name: object) -> bool:
         has = (self._work or self._load()).tracker.has(name)
         return has and name not in HIDDEN_NAMES
 
     def __iter__(self) -> c.Iterator[t.Any]:
         return iter(self._names())
+
+    def __reversed__(self) -> c.Iterator[t.Any]:
+        return reversed(self._names())
 
     def __len__(self) -> int:
         return len(self._names())
@@ -408,6 +454,15 @@ class Session(SessionMixin):
         if self._work is not None:
             self._work.abandon()
 
+    def detach(self) -> None:
+        """Let the session be read and changed after the response. Nothing is saved.
+
+        From now on the session does nothing to the store, except that the first use
+        loads the session.
+        """
+        self.detached = True
+        self.abandon()
+
     def check_saved(self) -> None:
         """Check that nothing changed after the response was made.
 
@@ -437,7 +492,7 @@ def owner_name(call: str, owner: object) -> str:
             "the owner must be a str that is not empty, or an int, not"
             f" {kind_of(owner)}",
         )
-    return owner
+    return str.__str__(owner)
 
 
 def _own_timeout(argument: str, value: object, limit: int) -> int | None:

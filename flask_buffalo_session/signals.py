@@ -18,6 +18,10 @@ session_created = _signals.signal("session-created")
 #: A session's changes were saved.
 session_saved = _signals.signal("session-saved")
 
+#: A session got a new id, by a login, ``regenerate()`` or its age. Also carries
+#: ``old_id``, the hash of the id that was retired.
+session_regenerated = _signals.signal("session-regenerated")
+
 #: ``clear()``, ``destroy()`` or ``revoke`` ended a session.
 session_destroyed = _signals.signal("session-destroyed")
 

@@ -109,7 +109,7 @@ class Tracker:
             return
         touched.value = value
         # So is filling a dict or a set that was empty when it was assigned.
-        touched.assigned = type(value) not in (dict, set) or bool(value)
+        touched.assigned = not isinstance(value, dict | set) or len(value) > 0
 
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
@@ -185,8 +185,8 @@ class Tracker:
             # A name that is not a str gets no stamp, so its dicts are merged by key.
             if (
                 touched.assigned
-                and type(touched.value) in (dict, set)
-                and type(name) is str
+                and isinstance(touched.value, dict | set)
+                and isinstance(name, str)
             ):
                 stamps[name] = secrets.token_bytes(_STAMP_BYTES)
         return stamps
@@ -242,8 +242,10 @@ class Tracker:
             return False
         if name in self._whole_names:
             return True
-        kind = type(touched.value)
-        return kind is dict or (theirs is None and kind is not list)
+        value = touched.value
+        return isinstance(value, dict) or (
+            theirs is None and not isinstance(value, list)
+        )
 
     def _merged(
         self,

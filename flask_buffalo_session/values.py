@@ -11,6 +11,8 @@ SURROGATES = "contains lone surrogates, which UTF-8 cannot encode"
 
 DAMAGED = "the stored bytes are damaged: delete the name or assign a new value"
 
+SAME_KEY = "two keys of the dict would be stored as the same key"
+
 TOO_DEEP = "nested too deeply"
 
 
@@ -62,14 +64,6 @@ def is_lazy_text(value: object) -> bool:
 def class_shown(kind: type) -> str:
     """Return a class's full name."""
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def advice_for(kind: type, otherwise: str) -> str:
-    """Return what to do about a class that cannot be stored.
-
-    :param otherwise: the advice that fits no particular class.
-    """
-    return "use bytes" if kind in (bytearray, memoryview) else otherwise
 
 
 def problem_shown(problem: Exception) -> str:

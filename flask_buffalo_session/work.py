@@ -82,9 +82,18 @@ class Opener(t.Protocol):
         """Return whether a signal has a receiver, or is logged."""
 
     def emit(
-        self, signal: NamedSignal, session_id: str | None, reason: Reason | None = None
+        self,
+        signal: NamedSignal,
+        session_id: str | None,
+        reason: Reason | None = None,
+        *,
+        old_id: str | None = None,
     ) -> None:
-        """Emit a signal, and log it if it reports a problem."""
+        """Emit a signal, and log it if it reports a problem.
+
+        :param reason: why a session was rejected.
+        :param old_id: the hash of the id that was retired, if the session got another.
+        """
 
 
 class State(enum.Enum):
@@ -114,8 +123,17 @@ class Pending(t.NamedTuple):
 
 NOTHING: t.Final = Pending()
 
-#: A signal to emit, and the session that it is about.
-Event: t.TypeAlias = tuple[NamedSignal, Snapshot]
+
+class Event(t.NamedTuple):
+    """A signal to emit.
+
+    :param snapshot: the session that the signal is about.
+    :param old: the session under its earlier id.
+    """
+
+    signal: NamedSignal
+    snapshot: Snapshot
+    old: Snapshot | None = None
 
 
 class UnitOfWork:
@@ -139,6 +157,8 @@ class UnitOfWork:
         self._state = State.LIVE if retired is None else State.RETIRED
         self._failed: t.Any = None
         self.pending = NOTHING
+        #: Whether a save has stored or ended what the view asked for.
+        self.has_saved = False
         #: The cookie text to send: "" removes the cookie, None leaves it alone.
         self.cookie: str | None = None
         self._follow(backend.blank() if snapshot is None else snapshot)
@@ -240,9 +260,8 @@ class UnitOfWork:
         used = seen.used
         if used is None:
             # The cookie's date counts, unless this request sends another cookie.
-            renews = own or self.pending.rotate or self._auth_changes()
-            in_cookie = not self.backend.claims
-            if in_cookie:
+            renews = bool(own or self.pending.rotate or self._auth_changes())
+            if not self.backend.claims:
                 renews = renews or self.plan() != ({}, NOTHING)
             stays = seen.token is not None and not renews and not self._is_due()
             used = seen.issued if stays else int(time.time())
@@ -332,6 +351,7 @@ class UnitOfWork:
                 cookie = "" if ended else None
         # From here on nothing can fail.
         self.pending, self.cookie = NOTHING, cookie
+        self.has_saved = self.has_saved or wanted
         if self.snapshot.cookie is not None:
             self.snapshot = self.snapshot._replace(cookie=None)
 
@@ -348,13 +368,14 @@ class UnitOfWork:
         for _ in attempts():
             seen, values = self.snapshot, self.tracker.applied(changes)
             record = self._record(values, changes)
+            leaving = kind
+            if kind is None and self._id_is_old(record):
+                leaving = MOVED
             try:
-                if kind is not None:
-                    written = self.backend.rotate(seen, record, kind=kind)
-                elif self._id_is_old(record):
-                    written = self.backend.rotate(seen, record, kind=MOVED)
-                else:
+                if leaving is None:
                     written = self.backend.write(seen, record, changed=changes)
+                else:
+                    written = self.backend.rotate(seen, record, kind=leaving)
             except SessionConflictError:
                 self._reload()
                 if not changes and self.pending == NOTHING and not self._is_due():
@@ -363,11 +384,13 @@ class UnitOfWork:
                 continue
             self.tracker.saved(changes, record)
             if seen.token is None:
-                events.append((signals.session_created, written))
+                events.append(Event(signals.session_created, written))
+            elif leaving is not None:
+                events.append(Event(signals.session_regenerated, written, seen))
             if changes or self.pending.forced:
                 # A session that was removed is reported by the id that it had.
                 saved = seen if written.token is None else written
-                events.append((signals.session_saved, saved))
+                events.append(Event(signals.session_saved, saved))
             return written
         raise AssertionError("attempts() ends with an error")
 
@@ -425,6 +448,9 @@ class UnitOfWork:
         if owner is not None and (owner.before is not None or self.pending.rotate):
             # The old id must not pass to the new owner.
             return ENDED
+        if self.pending.rotate is None and TIMEOUTS_NAME in changes:
+            # A cookie that holds the session has the earlier time-outs.
+            return None if self.backend.claims else MOVED
         return self.pending.rotate
 
     def _reload(self) -> None:
@@ -448,7 +474,7 @@ class UnitOfWork:
     def _end(self, ending: Ending, events: list[Event]) -> bool:
         ended = self.backend.end(ending)
         signal = signals.session_destroyed if ended else signals.session_conflict
-        events.append((signal, ending.snapshot))
+        events.append(Event(signal, ending.snapshot))
         return ended
 
     def _drop(self, events: list[Event]) -> None:
@@ -456,7 +482,7 @@ class UnitOfWork:
         newer one may be on its way.
         """
         self._state, self.cookie = State.ABANDONED, None
-        events.append((signals.session_conflict, self.snapshot))
+        events.append(Event(signals.session_conflict, self.snapshot))
 
     def _drop_changes(self, events: list[Event]) -> None:
         """Save nothing, because the id was retired before this request. A logout still
@@ -468,9 +494,9 @@ class UnitOfWork:
         ended = bool(pending.endings) and self.backend.end(pending.endings[0])
         retired = t.cast(Snapshot, self._retired)
         if ended:
-            events.append((signals.session_destroyed, retired))
+            events.append(Event(signals.session_destroyed, retired))
         if changed or not ended:
-            events.append((signals.session_conflict, retired))
+            events.append(Event(signals.session_conflict, retired))
         self._state, self.pending = State.ABANDONED, NOTHING
 
     def _is_due(self) -> bool:
@@ -507,7 +533,9 @@ class UnitOfWork:
     def _emit(self, events: list[Event]) -> None:
         if not self.backend.keeps:
             return
-        for signal, snapshot in events:
-            # The id's hash is computed only if somebody needs it.
-            if self._opener.listens_to(signal):
-                self._opener.emit(signal, self.backend.id_of(snapshot))
+        opener, id_of = self._opener, self.backend.id_of
+        for signal, snapshot, old in events:
+            # An id's hash is computed only if somebody needs it.
+            if opener.listens_to(signal):
+                old_id = None if old is None else id_of(old)
+                opener.emit(signal, id_of(snapshot), old_id=old_id)

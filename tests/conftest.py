@@ -207,7 +207,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     formats = FORMATS.keys() - {"signed"}
     for item in items:
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        names = {value for value in values if isinstance(value, str)}
+        names = {value for value in values if type(value) is str}
         if names & stores and names & formats:
             item.add_marker(pytest.mark.exhaustive)
 
@@ -394,9 +394,9 @@ class Desk:
         if self.stateless and self.revocations is None:
             self._settings["rotate_after"] = None
         self.policy = Policy(
+            self.codec,
             **self._settings,
             permanent_lifetime=self._settings["idle_timeout"],
-            stores_created=self.codec.stores_created,
         )
         self.backend: Backend
         if self.stateless:
@@ -416,16 +416,26 @@ class Desk:
         return Opened(self.backend, Ticket(source, int(issued), False))
 
     def _seal(
-        self, token: str, *, permanent: bool, values: c.Mapping[t.Hashable, bytes]
+        self,
+        token: str,
+        *,
+        permanent: bool,
+        values: c.Mapping[t.Hashable, bytes],
+        issued: int | None = None,
     ) -> str:
-        self._sealed[token] = time.time()
+        self._sealed[token] = time.time() if issued is None else issued
         return token
 
     def listens_to(self, signal: object) -> bool:
         return True
 
     def emit(
-        self, signal: t.Any, session_id: str | None, reason: str | None = None
+        self,
+        signal: t.Any,
+        session_id: str | None,
+        reason: str | None = None,
+        *,
+        old_id: str | None = None,
     ) -> None:
         self.emitted.append((signal.name.removeprefix("session-"), reason))
 

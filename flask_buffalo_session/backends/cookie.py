@@ -110,10 +110,6 @@ class CookieBackend(KeptBackend):
     ) -> Snapshot:
         if not record.values:
             return self._remove(seen)
-        has_id = seen.token is not None and self._key(seen) is not None
-        if has_id and TIMEOUTS_NAME in changed:
-            # The browser's cookie has the earlier time-outs, so its id is retired.
-            return self.rotate(seen, record, kind=MOVED)
         record, data = self._packed(seen, record, changed=changed)
         token = self._save(seen, record, data)
         permanent = self._is_permanent(record.values)
@@ -194,12 +190,12 @@ class CookieBackend(KeptBackend):
         :returns: the entry; None if the session has neither and had none.
         """
         record, key = written.record, self._key(written)
-        values = {
-            name: raw for name, raw in record.values.items() if name in _ENTERED
-        }
-        needed = OWNER_NAME in values or TIMEOUTS_NAME in values
+        needed = OWNER_NAME in record.values or TIMEOUTS_NAME in record.values
         if key is None or not (needed or written.entry):
             return written.entry
+        values: dict[t.Hashable, bytes] = {
+            name: raw for name, raw in record.values.items() if name in _ENTERED
+        }
         entry = self._codec.dumps(Record(record.created, b"", values, int(time.time())))
         max_age = self._policy.max_age(record, written.used)
         revocations.save(

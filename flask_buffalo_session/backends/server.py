@@ -58,12 +58,13 @@ class ServerBackend(KeptBackend):
                 issued = 0
             if data is None or is_tombstone(data):
                 raise EndedError(Snapshot(self._policy.blank(), token, data))
+        if data is None:
+            self._policy.check_idle(ticket.issued)
         try:
             if data is None:
-                self._policy.check_idle(ticket.issued)
                 raise RejectedError("unknown", "the store has no such session")
             record = self._codec.loads(data)
-            self._policy.check_idle(ticket.issued, record.values)
+            self._policy.check_cookie(ticket.issued, record.values)
             self._policy.check_age(record)
         except RejectedError as error:
             error.session_id = storage_key(token)
@@ -84,7 +85,13 @@ class ServerBackend(KeptBackend):
                     return moved
                 # The cookie may be that of another user, with the same values. So it
                 # gets a session of its own.
-            record = self._arriving(arrival)
+            try:
+                record = self._arriving(arrival)
+            except RejectedError:
+                if self._store.load(key) == pointer:
+                    raise
+                # Another request has just moved the session and deleted the old one.
+                continue
             seen = Snapshot(record)
             record, data = self._packed(seen, record, changed=())
             token = self._save(seen, record, data)
@@ -122,9 +129,7 @@ class ServerBackend(KeptBackend):
         self, seen: Snapshot, record: Record, *, changed: c.Collection[t.Hashable]
     ) -> Snapshot:
         begins = seen.token is None
-        refresh = (
-            begins or TIMEOUTS_NAME in changed or self._policy.cookie_is_due(seen)
-        )
+        refresh = begins or TIMEOUTS_NAME in changed or self._policy.cookie_is_due(seen)
         record, data = self._packed(seen, record, changed=changed)
         is_used = refresh and seen.used is None
         if seen.token is not None and (is_used or OWNER_NAME in changed):
@@ -142,9 +147,7 @@ class ServerBackend(KeptBackend):
             cookie = self._seal(
                 token, permanent=permanent, values=record.values, issued=issued
             )
-        return Snapshot(
-            record, token, data, None, issued, permanent, cookie, seen.used
-        )
+        return Snapshot(record, token, data, None, issued, permanent, cookie, seen.used)
 
     def _key(self, snapshot: Snapshot) -> str | None:
         return snapshot.token

@@ -12,17 +12,21 @@ from ..config import Config
 from ..errors import SessionConfigError
 from ..secret import find_secrets
 from .finding import Finding, one_line
+from .levels import LEVELS, check_level
 from .probe import diagnose_store
 from .settings import check_secrets, check_settings
 
-__all__ = ["Finding", "diagnose"]
+__all__ = ["LEVELS", "Finding", "diagnose"]
 
 
-def diagnose(app: Flask, config: Config, *, lenient: bool) -> c.Iterator[Finding]:
+def diagnose(
+    app: Flask, config: Config, *, lenient: bool, level: str | None = None
+) -> c.Iterator[Finding]:
     """Check the settings and try out the stores.
 
     :param lenient: whether the application is in debug or testing mode. What matters
         only in production is a note then.
+    :param level: the level of NIST SP 800-63B-4 to check against, too.
     """
     try:
         yield from _diagnose_secrets(app, config, lenient=lenient)
@@ -32,6 +36,8 @@ def diagnose(app: Flask, config: Config, *, lenient: bool) -> c.Iterator[Finding
     yield from check_settings(
         app, config, secure=config.cookie_secure, alone=False, lenient=lenient
     )
+    if level is not None:
+        yield from check_level(config, level)
     for about, store in config.stores.items():
         in_cookie = config.in_cookie and about == "SESSION_STORE"
         yield from diagnose_store(

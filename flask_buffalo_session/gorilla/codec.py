@@ -6,6 +6,7 @@ import contextlib
 import functools
 import typing as t
 
+from ..bases import as_base
 from ..codec import LAST_SECOND, NO_VALUES, Encoded, Record, UnreadName
 from ..errors import RejectedError, SessionTypeError
 from ..flash import FLASH_NAME
@@ -15,7 +16,7 @@ from ..values import DAMAGED, SURROGATES, path_of
 from .decode import Decoder
 from .encode import Encoder
 from .equality import described
-from .flash import check_asserted, json_of, messages_of
+from .flash import check_asserted, json_of, messages_of, plain_messages
 from .gob.reader import Boxed, Reader, add_named_types
 from .gob.types import (
     BYTES,
@@ -136,10 +137,11 @@ class GorillaCodec:
     ) -> bytes:
         key, old = (None, None) if was is None else _parsed_or_none(was)
         if name == FLASH_NAME:
+            messages = plain_messages(value)
             with contextlib.suppress(SessionTypeError):
-                if was is not None and self.decode(was, name) == value:
+                if was is not None and self.decode(was, name) == messages:
                     return was
-            return _entry(key, Boxed("[]uint8", BYTES, json_of(value)))
+            return _entry(key, Boxed("[]uint8", BYTES, json_of(messages)))
         held = functools.partial(_named_types, was, beside)
         known = KnownTypes(self._registered, held)
         encoded = _entry(key, Encoder(self._registry, name, known).encode(value, old))
@@ -190,10 +192,11 @@ class GorillaCodec:
 
         :raises SessionTypeError: Go has no such key.
         """
-        if type(name) is str:
-            return _text(name)
         if type(name) is UnreadName:
             return _parsed(name)[1]
+        name = as_base(name, self._registry.by_class)
+        if type(name) is str:
+            return _text(name)
         if isinstance(name, bytes | tuple):
             raise SessionTypeError(
                 path_of(name), f"a {type(name).__name__} cannot be the key of a Go map"

@@ -12,13 +12,16 @@ import datetime as dt
 import typing as t
 from uuid import UUID
 
+from ..advice import advice_for
+from ..bases import EXACT, as_base, with_base_keys
 from ..errors import SessionTypeError
 from ..registry import ConversionError, Registered, Registry
 from ..values import (
+    SAME_KEY,
     TOO_DEEP,
     ValuePath,
-    advice_for,
     class_shown,
+    problem_shown,
 )
 from .decode import Decoder, GoOpaque, GoStruct
 from .equality import same
@@ -98,6 +101,7 @@ class Encoder:
             return None
         if path.depth > _DEEPEST:
             raise SessionTypeError(str(path), TOO_DEEP)
+        value = self._as_base(value, path)
         if old is not None and self._may_stay(value, old):
             try:
                 wire = self.wire_value(old.type, value, old.name, old.value, path)
@@ -118,9 +122,23 @@ class Encoder:
         """
         if path.depth > _DEEPEST:
             raise SessionTypeError(str(path), TOO_DEEP)
+        value = self._as_base(value, path)
         if (scalar := SCALAR_ENCODERS.get(kind.kind)) is not None:
             return scalar(kind, value, go_type, old, path)
         return _ENCODERS[kind.kind](self, kind, value, go_type, old, path)
+
+    def _as_base(self, value: t.Any, path: ValuePath) -> t.Any:
+        if type(value) not in EXACT:
+            try:
+                value = as_base(value, self._registry.by_class)
+            except Exception as error:
+                raise SessionTypeError(str(path), problem_shown(error)) from error
+        if type(value) is not dict:
+            return value
+        keyed = with_base_keys(value, self._registry.by_class)
+        if len(keyed) != len(value):
+            raise SessionTypeError(str(path), SAME_KEY)
+        return keyed
 
     # Values that keep their Go type
 
@@ -287,7 +305,7 @@ class Encoder:
             return self._fresh_struct(value, entry, path)
         if is_text(value):
             return Boxed("string", STRING, encode_string(STRING, value, "", None, path))
-        raise SessionTypeError(str(path), _no_go_type(kind, entry))
+        raise SessionTypeError(str(path), _no_go_type(value, entry))
 
     def _fresh_container(
         self, name: str, kind: GobType, value: t.Any, old: Boxed | None, path: ValuePath
@@ -296,13 +314,14 @@ class Encoder:
         were there keep their own Go types.
         """
         before: t.Any = None
-        if old is not None and old.type.kind in ("slice", "array", "map"):
+        kinds = ("slice", "array") if kind is LIST else ("map",)
+        if old is not None and old.type.kind in kinds:
             element, inner = old.type.parts[-1], elements_of(old.name)[-1]
             if element is not INTERFACE and inner not in SCALARS:
                 before = None
-            elif old.type.kind != "map" and kind is LIST:
+            elif kind is LIST:
                 before = [in_interface(element, inner, item) for item in old.value]
-            elif old.type.kind == "map" and old.type.parts[0] is kind.parts[0]:
+            elif old.type.parts[0] is kind.parts[0]:
                 before = [
                     (key, in_interface(element, inner, v)) for key, v in old.value
                 ]
@@ -358,11 +377,12 @@ _ENCODERS: dict[
 }
 
 
-def _no_go_type(kind: type, entry: Registered | None) -> str:
+def _no_go_type(value: object, entry: Registered | None) -> str:
+    kind = type(value)
     if entry is not None and dataclasses.is_dataclass(kind):
         return (
             f"a {kind.__name__} needs to know its Go type: add go_name= to its"
             " register_type"
         )
-    advice = advice_for(kind, "keep a str, a number, a list or a dict instead")
+    advice = advice_for(value) or "keep a str, a number, a list or a dict instead"
     return f"a {class_shown(kind)} has no Go type: {advice}"

@@ -7,6 +7,7 @@ import datetime as dt
 import math
 import typing as t
 
+from ..bases import as_base, with_base_keys
 from ..registry import fields_of
 from .decode import GoOpaque, GoStruct
 
@@ -14,7 +15,11 @@ from .decode import GoOpaque, GoStruct
 def same(one: t.Any, other: t.Any) -> bool:
     """Return whether two values would be the same to a Go program. 1 and True are
     not, and neither are 0.0 and -0.0.
+
+    :param one: a decoded value.
     """
+    if type(one) is not type(other):
+        other = as_base(other)
     if type(one) is not type(other):
         return {type(one), type(other)} == {list, tuple} and same(
             list(one), list(other)
@@ -22,6 +27,7 @@ def same(one: t.Any, other: t.Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict):
+        other = with_base_keys(other)
         return one.keys() == other.keys() and all(
             same(one[key], other[key]) for key in one
         )

@@ -11,6 +11,7 @@ import json
 import re
 import typing as t
 
+from ..bases import as_base
 from ..errors import SessionTypeError
 from ..flash import FLASH_NAME
 from ..values import SURROGATES, path_of
@@ -51,33 +52,48 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
-def json_of(messages: t.Any) -> bytes:
+def plain_messages(value: t.Any) -> dict[str, list[str]]:
+    """Return messages of nothing but dicts, lists and str.
+
+    :raises SessionTypeError: the value is no dict of lists of str.
+    """
+    value = as_base(value)
+    if type(value) is not dict:
+        raise _not_messages()
+    messages = {}
+    for kind, texts in value.items():
+        kind, texts = as_base(kind), as_base(texts)
+        if type(texts) is not list:
+            raise _not_messages()
+        texts = list(map(as_base, texts))
+        if not all(map(is_text, (kind, *texts))):
+            raise _not_messages()
+        messages[str(kind)] = list(map(str, texts))
+    return messages
+
+
+def _not_messages() -> SessionTypeError:
+    return SessionTypeError(
+        path_of(FLASH_NAME),
+        "Buffalo keeps its flash messages here, and takes nothing but a dict of str"
+        " to list of str: use session.flash, or another name",
+    )
+
+
+def json_of(messages: dict[str, list[str]]) -> bytes:
     """Return the bytes that Go's json.Marshal makes of messages.
 
-    :raises SessionTypeError: the value is no dict of lists of str, or a message
-        contains lone surrogates.
+    :raises SessionTypeError: a message contains lone surrogates.
     """
-    if not _are_messages(messages):
-        raise SessionTypeError(
-            path_of(FLASH_NAME),
-            "Buffalo keeps its flash messages here, and takes nothing but a dict of str"
-            " to list of str: use session.flash, or another name",
-        )
-    listed = {str(kind): list(map(str, texts)) for kind, texts in messages.items()}
-    text = json.dumps(listed, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    text = json.dumps(
+        messages, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+    )
     text = text.translate(_ESCAPES)
     text = text.replace("\\b", "\\u0008").replace("\\f", "\\u000c")
     try:
         return text.encode()
     except UnicodeEncodeError:
         raise SessionTypeError(path_of(FLASH_NAME), SURROGATES) from None
-
-
-def _are_messages(value: object) -> t.TypeGuard[dict[t.Any, list[t.Any]]]:
-    return isinstance(value, dict) and all(
-        is_text(kind) and isinstance(texts, list) and all(map(is_text, texts))
-        for kind, texts in value.items()
-    )
 
 
 # The names whose Go types Buffalo's code asserts: the Go type, and what fits it here.
@@ -95,7 +111,7 @@ def check_asserted(name: t.Hashable, value: object) -> None:
     if name not in _ASSERTED:
         return
     go_type, needed, fits = _ASSERTED[name]
-    if not fits(value):
+    if not fits(as_base(value)):
         raise SessionTypeError(
             path_of(name),
             f"Buffalo keeps a {go_type} here, and drops the connection if it finds"

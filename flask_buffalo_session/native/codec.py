@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import itertools
 import threading
 import typing as t
@@ -14,16 +12,18 @@ import zlib
 
 import ormsgpack
 
+from ..advice import advice_for, registration_for
+from ..bases import as_base, with_base_keys
 from ..codec import LAST_SECOND, NO_STAMPS, NO_VALUES, Encoded, Record, UnreadName
 from ..errors import RejectedError, SessionTypeError, shown
 from ..registry import ConversionError, Registry
 from ..registry import registry as default_registry
 from ..values import (
     DAMAGED,
+    SAME_KEY,
     SURROGATES,
     TOO_DEEP,
     ValuePath,
-    advice_for,
     class_shown,
     is_lazy_text,
     path_of,
@@ -104,20 +104,18 @@ class NativeCodec:
         return Record(created, nonce, values, rotated, stamps)
 
     def dumps(self, record: Record) -> bytes:
-        rest: list[t.Any] = [record.rotated] if record.rotated else []
-        if record.stamps:
-            rest = [record.rotated, dict(record.stamps)]
+        values, stamps = record.values, dict(record.stamps)
         try:
-            body = ormsgpack.packb([record.created, record.nonce, record.values, *rest])
+            body = _body(record, values, stamps)
         except TypeError:
             # Some name is not a plain str.
-            flat: list[bytes] = []
-            for name, value in record.values.items():
-                if type(name) is UnreadName:
-                    flat += bytes(name), value
-                else:
-                    flat += self.encode(name, name), value
-            body = ormsgpack.packb([record.created, record.nonce, flat, *rest])
+            kept = {*self._registry.by_class, UnreadName}
+            values, stamps = with_base_keys(values, kept), with_base_keys(stamps, kept)
+            stamps = {name: old for name, old in stamps.items() if type(name) is str}
+            # Encoding the names finds one that cannot be stored.
+            flat = self._flat(values)
+            are_str = all(type(name) is str for name in values)
+            body = _body(record, values if are_str else flat, stamps)
         return _VERSION + zlib.crc32(body).to_bytes(4, "big") + body
 
     def encode(
@@ -177,7 +175,9 @@ class NativeCodec:
             return REGISTERED, [entry.name, entry.dismantle(value)]
         if is_lazy_text(value):
             return 0, str(value)
-        raise ConversionError(_refusal(kind))
+        if (base := as_base(value)) is not value:
+            return 0, base
+        raise ConversionError(_refusal(value))
 
     def _pack_lowered(self, value: t.Any, path: ValuePath) -> bytes:
         try:
@@ -212,14 +212,19 @@ class NativeCodec:
         if kind is list:
             tag, content = 0, value
         elif kind is dict:
-            tag = 0 if all(type(key) is str for key in value) else MAPPING
-            content = value
+            content = with_base_keys(value, self._registry.by_class)
+            if len(content) != len(value):
+                raise SessionTypeError(str(path), SAME_KEY)
+            tag = 0 if all(type(key) is str for key in content) else MAPPING
         else:
             tag, content = self._checked_unfolded(value, path)
+            if not tag:
+                parents.add(id(value))
+                content = self._lowered(content, path, parents, depth, extensions)
+                parents.remove(id(value))
+                return content
             if type(content) is bytes:
                 return ormsgpack.Ext(tag, content)
-            if not tag:
-                return self._lowered_scalar(content, path)
         if tag:
             depth, extensions = 0, extensions + 1
         else:
@@ -296,6 +301,15 @@ class NativeCodec:
             self._scratch.problem = problem
             raise
 
+    def _flat(self, values: Encoded) -> list[bytes]:
+        flat: list[bytes] = []
+        for name, value in values.items():
+            if type(name) is UnreadName:
+                flat += bytes(name), value
+            else:
+                flat += self.encode(name, name), value
+        return flat
+
     def _name(self, data: bytes) -> t.Hashable:
         try:
             return t.cast(t.Hashable, self._unpack(data))
@@ -357,6 +371,13 @@ def _ignored(tag: int, data: bytes) -> None:
     """Return None in place of an extension type."""
 
 
+def _body(record: Record, values: object, stamps: Encoded) -> bytes:
+    rest: list[t.Any] = [record.rotated] if record.rotated else []
+    if stamps:
+        rest = [record.rotated, stamps]
+    return ormsgpack.packb([record.created, record.nonce, values, *rest])
+
+
 def _ending(rest: list[t.Any]) -> tuple[int, dict[t.Hashable, bytes]]:
     """Return the optional end of a record: when its id was issued, and its stamps.
 
@@ -376,12 +397,7 @@ def _is_second(value: object) -> bool:
     return type(value) is int and 0 <= value <= LAST_SECOND
 
 
-def _refusal(kind: type) -> str:
-    ready = (
-        dataclasses.is_dataclass(kind)
-        or issubclass(kind, enum.Enum)
-        or (issubclass(kind, tuple) and hasattr(kind, "_make"))
-    )
-    how = "" if ready else ", encode=..., decode=..."
-    advice = advice_for(kind, f"add register_type({kind.__name__}{how})")
+def _refusal(value: object) -> str:
+    kind = type(value)
+    advice = advice_for(value) or registration_for(kind)
     return f"a value of the class {class_shown(kind)} cannot be stored: {advice}"

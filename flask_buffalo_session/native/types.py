@@ -53,7 +53,7 @@ def _dump_zone(zone: dt.tzinfo) -> str | list[t.Any]:
     if type(zone) is dt.timezone:
         offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
         return [_dump_timedelta(offset), *name]
-    if type(zone) is ZoneInfo and zone.key is not None:
+    if isinstance(zone, ZoneInfo) and zone.key is not None:
         return zone.key
     raise ConversionError(
         f"a time zone of the class {class_shown(type(zone))} cannot be stored:"

@@ -1,6 +1,7 @@
 """Where sessions were kept before, for the setting ``SESSION_PREVIOUS``::
 
     app.config["SESSION_PREVIOUS"] = [
+        previous.FlaskSession("redis://localhost:6379"),
         previous.FlaskCookie(),
         previous.Buffalo(store="cookie", name="_old_session"),
     ]
@@ -12,5 +13,6 @@ present kind. So nobody is logged out.
 
 from .buffalo import Buffalo
 from .flask_cookie import FlaskCookie
+from .flask_session import FlaskSession
 
-__all__ = ["Buffalo", "FlaskCookie"]
+__all__ = ["Buffalo", "FlaskCookie", "FlaskSession"]

@@ -105,6 +105,19 @@ class Prunable(t.Protocol):
         """
 
 
+@t.runtime_checkable
+class PrunableInBatches(Prunable, t.Protocol):
+    """A store that may hold many expired records."""
+
+    def prune_batches(self) -> c.Iterator[int]:
+        """Delete expired records in batches, so that others can write in between.
+
+        :returns: the number of records deleted in each batch.
+        :raises SessionStoreError: the store cannot answer. Earlier batches stay
+            deleted.
+        """
+
+
 class Health(t.NamedTuple):
     """The state of a store.
 

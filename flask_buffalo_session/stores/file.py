@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as c
 import contextlib
 import hashlib
 import os
@@ -27,6 +28,10 @@ _ASIDE = ".new"
 
 # Seconds after which an unfinished file belongs to a process that has died.
 _ABANDONED = 24 * 3600
+
+
+# Files that are looked at between two reports of the progress.
+_BATCH = 1000
 
 
 class FileStore:
@@ -73,20 +78,31 @@ class FileStore:
             path.unlink(missing_ok=True)
 
     def prune(self) -> int:
-        count = 0
+        return sum(self.prune_batches())
+
+    def prune_batches(self) -> c.Iterator[int]:
         with answering("FileStore", "delete"):
-            for path in self._folder.iterdir():
-                if path.name.endswith(_ASIDE):
-                    with contextlib.suppress(FileNotFoundError):
-                        if path.stat().st_mtime < time.time() - _ABANDONED:
-                            path.unlink()
-                elif is_storage_key(path.name) and _has_expired(path):
-                    # Another request may save the session again before the lock.
-                    with self._locked(path):
-                        if _has_expired(path):
-                            path.unlink()
-                            count += 1
-        return count
+            paths = list(self._folder.iterdir())
+        for start in range(0, len(paths), _BATCH):
+            with answering("FileStore", "delete"):
+                deleted = sum(map(self._deleted, paths[start : start + _BATCH]))
+            yield deleted
+
+    def _deleted(self, path: Path) -> bool:
+        """Delete an expired record, or what a crash left, and return whether it was an
+        expired record.
+        """
+        if path.name.endswith(_ASIDE):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _ABANDONED:
+                    path.unlink()
+        elif is_storage_key(path.name) and _has_expired(path):
+            # Another request may save the session again before the lock.
+            with self._locked(path):
+                if _has_expired(path):
+                    path.unlink()
+                    return True
+        return False
 
     def _path(self, token: str) -> Path:
         key = KEY_PREFIX + storage_key(token)

@@ -172,18 +172,19 @@ class SQLStore:
         return None
 
     def prune(self) -> int:
-        """Delete expired records in batches, so that others can write in between.
+        return sum(self.prune_batches())
 
-        :returns: how many records were deleted.
-        :raises SessionStoreError: the database cannot answer.
-        """
-        id, expired, count = self._table.c.id, self._table.c.expires < _now(), 0
+    def prune_batches(self) -> c.Iterator[int]:
+        id, expired = self._table.c.id, self._table.c.expires < _now()
         query = sa.select(id).where(expired).limit(_BATCH)
-        with answering("SQL", "delete"):
-            while rows := self._rows(query):
+        while True:
+            with answering("SQL", "delete"):
+                rows = self._rows(query)
+                if not rows:
+                    return
                 found = id.in_([row.id for row in rows])
-                count += self._change(self._table.delete().where(found, expired))
-        return count
+                deleted = self._change(self._table.delete().where(found, expired))
+            yield deleted
 
     def check_health(self) -> Health:
         with answering("SQL", "report its state"):

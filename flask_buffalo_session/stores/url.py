@@ -24,8 +24,27 @@ def store_from_url(url: str, folder: str | Path) -> Store:
     """Make the store that a URL describes.
 
     :param folder: where relative paths begin.
-    :raises ImportError: the store's client is not installed. The message names the
-        extra that installs it.
+    :raises: what :func:`client_from_url` raises.
+    """
+    client = client_from_url(url, folder)
+    if isinstance(client, Store):
+        return client
+    if hasattr(client, "execute_command"):
+        from .redis import RedisStore
+
+        return RedisStore(client)
+    from .sql import SQLStore
+
+    return SQLStore(client)
+
+
+def client_from_url(url: str, folder: str | Path) -> t.Any:
+    """Make the client that a URL describes: one of Redis or Valkey, an engine of
+    SQLAlchemy, or a store.
+
+    :param folder: where relative paths begin.
+    :raises ImportError: the client is not installed. The message names the extra that
+        installs it.
     :raises StoreURLError: the URL's scheme is not one of :data:`SCHEMES`, or the rest
         does not fit the scheme.
     """
@@ -111,14 +130,13 @@ def _memcached(url: str, folder: Path) -> Store:
     return MemcachedStore(client)
 
 
-def _sql(url: str, folder: Path) -> Store:
+def _sql(url: str, folder: Path) -> t.Any:
     from .engine import engine_from_url
-    from .sql import SQLStore
 
-    return SQLStore(engine_from_url(url, folder))
+    return engine_from_url(url, folder)
 
 
-def _redis(url: str, folder: Path) -> Store:
+def _redis(url: str, folder: Path) -> t.Any:
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -126,7 +144,7 @@ def _redis(url: str, folder: Path) -> Store:
     return _single(Redis.from_url, url, Retry(NoBackoff(), 0))
 
 
-def _valkey(url: str, folder: Path) -> Store:
+def _valkey(url: str, folder: Path) -> t.Any:
     from valkey import Valkey
     from valkey.backoff import NoBackoff
     from valkey.retry import Retry
@@ -134,9 +152,7 @@ def _valkey(url: str, folder: Path) -> Store:
     return _single(Valkey.from_url, url, Retry(NoBackoff(), 0))
 
 
-def _single(from_url: c.Callable[..., t.Any], url: str, retry: t.Any) -> Store:
-    from .redis import RedisStore
-
+def _single(from_url: c.Callable[..., t.Any], url: str, retry: t.Any) -> t.Any:
     parts = urlsplit(url)
     if parts.scheme != "unix" and parts.path.strip("/"):
         # The clients take any other word for database 0.
@@ -144,15 +160,13 @@ def _single(from_url: c.Callable[..., t.Any], url: str, retry: t.Any) -> Store:
     client = from_url(url, **_patience(retry))
     # This does not connect. It fails if the URL has an option that does not exist.
     client.connection_pool.make_connection()
-    return RedisStore(client)
+    return client
 
 
-def _sentinel(url: str, folder: Path) -> Store:
+def _sentinel(url: str, folder: Path) -> t.Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
     from redis.sentinel import Sentinel
-
-    from .redis import RedisStore
 
     parts = urlsplit(url)
     service, _, database = parts.path.strip("/").partition("/")
@@ -163,15 +177,13 @@ def _sentinel(url: str, folder: Path) -> Store:
     settings = _patience(Retry(NoBackoff(), 0))
     sentinel: t.Any = Sentinel(_hosts(parts, 26379), sentinel_kwargs=settings)  # type: ignore[no-untyped-call]
     settings |= _login(parts)
-    return RedisStore(sentinel.master_for(service, db=int(database or 0), **settings))
+    return sentinel.master_for(service, db=int(database or 0), **settings)
 
 
-def _cluster(url: str, folder: Path) -> Store:
+def _cluster(url: str, folder: Path) -> t.Any:
     from redis.backoff import NoBackoff
     from redis.cluster import ClusterNode, RedisCluster
     from redis.retry import Retry
-
-    from .redis import RedisStore
 
     parts = urlsplit(url)
     if parts.path.strip("/") or parts.query:
@@ -185,7 +197,7 @@ def _cluster(url: str, folder: Path) -> Store:
     def connect() -> t.Any:
         return RedisCluster(startup_nodes=nodes, **settings)
 
-    return RedisStore(_Late(connect))
+    return _Late(connect)
 
 
 class _Late:
@@ -243,9 +255,9 @@ def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
     return [(host.hostname or "localhost", host.port or default_port) for host in hosts]
 
 
-_Maker: t.TypeAlias = c.Callable[[str, Path], Store]
+_Maker: t.TypeAlias = c.Callable[[str, Path], t.Any]
 
-# For each scheme the function that makes the store, and the client's extra.
+# For each scheme what makes the client or the store, and the client's extra.
 _MAKERS: dict[str, tuple[_Maker, str]] = {
     "memory": (_memory, ""),
     "file": (_file, "file"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
 import subprocess
 import sys
 import time
@@ -13,10 +16,12 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from flask_buffalo_session import MemoryStore
+from flask_buffalo_session import MemoryStore, Store
 from flask_buffalo_session.cli import session_cli
+from flask_buffalo_session.registry import Registered, registry
 from flask_buffalo_session.secret import weakness
-from tests.conftest import Desk, make_app, url
+from flask_buffalo_session.testing import session_of
+from tests.conftest import SECRET, Clock, Desk, Formatting, make_app, url
 from tests.support.servers import free_port
 
 
@@ -167,3 +172,197 @@ def test_a_list_needs_sessions_that_are_indexed_by_owner() -> None:
     result = run(make_app("cookie"), "list", "ann")
     assert result.exit_code == 1
     assert "Set SESSION_REVOCATION to a store" in result.output
+
+
+# What is in a session
+
+
+class Gone:
+    pass
+
+
+def show(app: Flask, what: str, *options: str, stdin: str | None = None) -> Result:
+    runner = app.test_cli_runner()
+    return runner.invoke(args=["session", "show", what, *options], input=stdin)
+
+
+def cookie_with(app: Flask, **values: t.Any) -> str:
+    """Return the text of the cookie of a new session."""
+    client = app.test_client()
+    with session_of(client) as session:
+        session.update(values)
+    cookie = client.get_cookie(app.config["SESSION_COOKIE_NAME"])
+    assert cookie is not None
+    return cookie.value
+
+
+def test_show_names_what_is_in_a_cookie(
+    store: Store, formatting: Formatting, clock: Clock
+) -> None:
+    """On every store and in every format. Values are shown only when asked for."""
+    app = make_app(store, **formatting.settings(SECRET))
+    cookie = cookie_with(app, user_id=7, weight=1.5, drink="tea", _permanent=True)
+    result = show(app, cookie, "--json")
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.output)
+    assert shown["verified"] is True
+    assert shown["state"] == "alive"
+    assert shown["permanent"] is True
+    assert shown["issued"] == "2027-01-15T08:00:00+00:00"
+    held = {value["name"]: value["type"] for value in shown["values"]}
+    assert held == {
+        "user_id": "int",
+        "weight": "float",
+        "drink": "str",
+        "_permanent": "bool",
+        "_authenticated_": "int",
+    }
+    assert "tea" not in result.output
+    with_values = json.loads(show(app, cookie, "--json", "--values").output)
+    values = {value["name"]: value["value"] for value in with_values["values"]}
+    assert values == {
+        "user_id": 7,
+        "weight": 1.5,
+        "drink": "tea",
+        "_permanent": True,
+        "_authenticated_": int(clock.now),
+    }
+    text = show(app, f"_buffalo_session={cookie}", "--values").output
+    assert "state      alive" in text
+    assert "  'user_id': int, " in text
+    assert ", 7\n" in text
+
+
+def test_show_reads_a_cookie_from_the_standard_input() -> None:
+    """So it does not stay in the shell's history."""
+    app = make_app("cookie")
+    result = show(app, "-", stdin=f"{cookie_with(app, a=1)}\n")
+    assert (result.exit_code, "alive" in result.output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "state"),
+    [
+        (lambda cookie, clock: cookie[:-2], "bad-signature"),
+        (lambda cookie, clock: "nonsense", "bad-signature"),
+        (lambda cookie, clock: clock.tick(10**8) or cookie, "expired"),
+    ],
+)
+def test_show_says_why_a_cookie_is_rejected(
+    clock: Clock, spoil: t.Callable[[str, Clock], str], state: str
+) -> None:
+    """The exit code is 1."""
+    app = make_app("cookie")
+    result = show(app, spoil(cookie_with(app, a=1), clock), "--json")
+    assert result.exit_code == 1
+    shown = json.loads(result.output)
+    assert (shown["verified"], shown["state"]) == (False, state)
+
+
+def test_show_finds_a_record_by_its_id(owned: t.Any) -> None:
+    """And changes nothing: the record stays as it was."""
+    app = make_app(owned)
+    session_id = bound(app, "ann")
+    before = owned.peek(session_id)
+    shown = json.loads(show(app, session_id, "--json").output)
+    assert (shown["id"], shown["state"], shown["owner"]) == (session_id, "alive", "ann")
+    assert owned.peek(session_id) == before
+    assert run(app, "revoke", session_id).exit_code == 0
+    result = show(app, session_id)
+    assert (result.exit_code, "unknown" in result.output) == (1, True)
+
+
+def test_show_says_that_a_session_has_ended() -> None:
+    """A tombstone stands in its place, for its id and for its cookie."""
+    app = make_app(MemoryStore())
+    client = app.test_client()
+    with session_of(client) as session:
+        session["a"] = 1
+    cookie = client.get_cookie("_buffalo_session")
+    assert cookie is not None
+    with session_of(client) as session:
+        session_id = t.cast(str, session.id)
+        session.clear()
+    for what in (session_id, cookie.value):
+        result = show(app, what, "--json")
+        assert (result.exit_code, json.loads(result.output)["state"]) == (1, "ended")
+
+
+def test_show_shows_the_others_beside_a_value_that_cannot_be_read() -> None:
+    """Its problem stands in its place."""
+    registry.add(Registered("cli.Gone", Gone, lambda _: 1, lambda _: Gone()))
+    app = make_app("cookie")
+    cookie = cookie_with(app, gone=Gone(), kept=1)
+    del registry.by_name["cli.Gone"]
+    del registry.by_class[Gone]
+    result = show(app, cookie, "--values")
+    assert result.exit_code == 0
+    assert "'gone': unreadable" in result.output
+    assert "'kept': int, 1 bytes, 1" in result.output
+
+
+def test_show_of_an_id_needs_a_store_that_finds_it(tmp_path: Path) -> None:
+    """The error names the stores that do."""
+    result = show(make_app(f"file:{tmp_path}"), "0" * 64)
+    assert result.exit_code == 1
+    assert "does not support owners" in result.output
+
+
+def test_lists_and_reports_are_json_on_request() -> None:
+    """With times in ISO 8601 and in UTC."""
+    app = make_app(MemoryStore())
+    session_id = bound(app, "ann")
+    (found,) = json.loads(run(app, "list", "ann", "--json").output)
+    assert found["id"] == session_id
+    assert found["created_at"].endswith("+00:00")
+    report = json.loads(run(app, "doctor", "--json").output)
+    assert report["store"] == "MemoryStore"
+    assert report["problems"] == sum(not one["note"] for one in report["findings"]) > 0
+    assert json.loads(run(app, "revoke", session_id, "--json").output) == {"ended": 1}
+    assert json.loads(run(app, "list", "ann", "--json").output) == []
+    nothing = json.loads(run(make_app("null"), "doctor", "--json").output)
+    assert (nothing["problems"], nothing["findings"]) == (0, [])
+
+
+def test_purge_shows_its_progress_on_a_terminal(tmp_path: Path) -> None:
+    """A pseudo-terminal; the count stands in the last line."""
+    store = url(f"sqlite:///{tmp_path}/x.db")
+    for _ in range(3):
+        store.save(None, b"short", expected=None, max_age=1)
+    time.sleep(2.1)
+    (tmp_path / "app.py").write_text(
+        "from flask import Flask\n"
+        "from flask_buffalo_session import BuffaloSession\n"
+        "app = Flask(__name__)\n"
+        f"BuffaloSession(app, store='sqlite:///{tmp_path}/x.db')\n"
+    )
+    terminal, end = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "app", "session", "purge"],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdin=end,
+        stdout=end,
+        stderr=end,
+    )
+    printed = os.read(terminal, 10_000).decode()
+    os.close(end)
+    os.close(terminal)
+    assert "Removing expired sessions" in printed
+    assert "Expired sessions removed: 3." in printed
+
+
+def test_what_json_lacks_is_shown_as_python_writes_it() -> None:
+    """The document stays JSON."""
+    app = make_app("cookie")
+    values = {"a": (1, 2), "b": float("nan"), "c": [None, {1: 2}], "d": {"e": [1.5]}}
+    shown = json.loads(
+        show(app, cookie_with(app, **values), "--json", "--values").output
+    )
+    assert {value["name"]: value["value"] for value in shown["values"]} == {
+        "a": "(1, 2)",
+        "b": "nan",
+        "c": [None, "{1: 2}"],
+        "d": {"e": [1.5]},
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import typing as t
 from datetime import timedelta
@@ -77,6 +78,90 @@ def found(app: Flask, *, debug: bool = False) -> list[str]:
     assert last == (f"Problems: {problems}." if problems else "No problems found.")
     assert result.exit_code == (1 if problems else 0)
     return shown
+
+
+LEVEL = {
+    "SESSION_NAME": "__Host-sid",
+    "SESSION_COOKIE_SECURE": True,
+    "SESSION_ABSOLUTE_TIMEOUT": timedelta(hours=12),
+    "SESSION_IDLE_TIMEOUT": timedelta(minutes=15),
+    "PERMANENT_SESSION_LIFETIME": timedelta(minutes=15),
+}
+
+
+class TestLevels:
+    def judged(
+        self, level: str, store: object, **config: t.Any
+    ) -> list[tuple[str, str]]:
+        """Return the settings that break a level, with the clauses."""
+        app = make_app(store, **{**LEVEL, **config})
+        runner = app.test_cli_runner(env={"FLASK_DEBUG": "0"})
+        output = runner.invoke(args=["session", "doctor", "--level", level]).output
+        return re.findall(
+            r"problem  (\w+): .* \(NIST SP 800-63B-4, (\S+, SHALL|\S+, SHOULD)\)",
+            output,
+        )
+
+    @pytest.mark.parametrize("level", ["aal1", "aal2", "aal3", "AAL3"])
+    def test_sound_settings_meet_every_level(self, level: str, tmp_path: Path) -> None:
+        """On a server, and in an encrypted cookie that can be revoked."""
+        url = f"sqlite:///{tmp_path}/sessions.db"
+        assert self.judged(level, url) == []
+        encrypted = {"SESSION_ENCRYPT": True, "SESSION_REVOCATION": url}
+        assert self.judged(level, "cookie", **encrypted) == []
+
+    @pytest.mark.parametrize(
+        ("level", "hours", "idle", "expected"),
+        [
+            ("aal1", 30 * 24, 31 * 24, []),
+            ("aal1", 30 * 24 + 1, 1, [("SESSION_ABSOLUTE_TIMEOUT", "2.1.3, SHOULD")]),
+            ("aal1", None, 1, [("SESSION_ABSOLUTE_TIMEOUT", "2.1.3, SHALL")]),
+            ("aal2", 24, 1, []),
+            ("aal2", 25, 1, [("SESSION_ABSOLUTE_TIMEOUT", "2.2.3, SHOULD")]),
+            ("aal2", None, 1, [("SESSION_ABSOLUTE_TIMEOUT", "2.2.3, SHALL")]),
+            ("aal2", 24, 1.01, [("SESSION_IDLE_TIMEOUT", "2.2.3, SHOULD")]),
+            ("aal3", 12, 0.25, []),
+            ("aal3", 12.01, 0.25, [("SESSION_ABSOLUTE_TIMEOUT", "2.3.3, SHALL")]),
+            ("aal3", 12, 0.26, [("SESSION_IDLE_TIMEOUT", "2.3.3, SHOULD")]),
+        ],
+    )
+    def test_each_level_has_its_time_outs(
+        self,
+        tmp_path: Path,
+        level: str,
+        hours: float | None,
+        idle: float,
+        expected: list[tuple[str, str]],
+    ) -> None:
+        """The clause is named."""
+        found = self.judged(
+            level,
+            f"sqlite:///{tmp_path}/sessions.db",
+            SESSION_ABSOLUTE_TIMEOUT=None if hours is None else hours * HOUR,
+            SESSION_IDLE_TIMEOUT=idle * HOUR,
+        )
+        assert found == expected
+
+    def test_every_level_wants_a_cookie_that_only_this_host_can_read(self) -> None:
+        """And nothing readable in it, and an end at logout."""
+        found = self.judged(
+            "aal1",
+            "cookie",
+            SESSION_NAME="sid",
+            SESSION_COOKIE_SECURE=False,
+            SESSION_COOKIE_HTTPONLY=False,
+            SESSION_COOKIE_DOMAIN="example.com",
+            SESSION_COOKIE_SAMESITE="None",
+        )
+        assert found == [
+            ("SESSION_COOKIE_SECURE", "5.1.1, SHALL"),
+            ("SESSION_COOKIE_DOMAIN", "5.1.1, SHALL"),
+            ("SESSION_ENCRYPT", "5.1.1, SHALL"),
+            ("SESSION_COOKIE_HTTPONLY", "5.1.1, SHOULD"),
+            ("SESSION_COOKIE_SAMESITE", "5.1.1, SHOULD"),
+            ("SESSION_NAME", "5.1.1, SHOULD"),
+            ("SESSION_STORE", "5.1, SHALL"),
+        ]
 
 
 def report_of(app: Flask) -> str:

@@ -815,6 +815,31 @@ class TestSignals:
         assert got[3][2] == {"session_id": None, "reason": "bad-signature"}
 
 
+@pytest.mark.parametrize("path", ["/regenerate", "/set/user_id/7", "/get"])
+def test_a_session_that_gets_a_new_id_is_reported_with_both_ids(
+    clock: Clock, path: str
+) -> None:
+    """By ``regenerate()``, a login, and its age."""
+    app = with_views(make_app(MemoryStore(), SESSION_RENEW_AFTER=60))
+    got: list[tuple[str, str]] = []
+
+    def receive(sender: object, *, session_id: str, old_id: str) -> None:
+        got.append((old_id, session_id))
+
+    @app.get("/id")
+    def id_() -> str:
+        return str(session.id)
+
+    signals.session_regenerated.connect(receive, app)
+    client = app.test_client()
+    client.get("/set/a/1")
+    before = client.get("/id").text
+    clock.tick(61)
+    client.get(path)
+    assert got == [(before, client.get("/id").text)]
+    assert before != got[0][1]
+
+
 def test_a_dropped_change_is_logged_as_a_warning(
     server_store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -690,6 +690,28 @@ class TestFromEarlierSettings:
         clock.tick(100)
         assert moved.values(f"{first}; {second}") == {}
 
+    def test_a_request_that_comes_between_the_move_and_the_deletion(
+        self, server_store: Store
+    ) -> None:
+        """It has seen no pointer, and the old record is gone when it looks."""
+        old_store = Counting(MemoryStore())
+        cookies = self.cookies(make_app(old_store, SESSION_NAME="old"))
+        place = previous.Buffalo(store=old_store, name="old")
+        moved, other = (Moved(server_store, SESSION_PREVIOUS=[place]) for _ in range(2))
+        overtaken: list[TestResponse] = []
+        load = old_store.load
+
+        def load_late(token: str) -> bytes | None:
+            if not overtaken:
+                old_store.load = load  # type: ignore[method-assign]
+                overtaken.append(other.get(cookies, lambda: session.set("first", 1)))
+            return load(token)
+
+        old_store.load = load_late  # type: ignore[method-assign]
+        response = moved.get(cookies, lambda: session.set("second", 2))
+        found = moved.values(ours(response))
+        assert found == {**VALUES, "first": 1, "second": 2}
+
     def test_an_outage_of_the_old_store_is_an_error(self) -> None:
         """It is never taken for an empty session."""
         store = Counting(MemoryStore())

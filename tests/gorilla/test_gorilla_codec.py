@@ -1153,3 +1153,15 @@ def _seconds_to_load(data: bytes) -> float:
     start = time.perf_counter()
     CODEC.loads(data)
     return time.perf_counter() - start
+
+
+@pytest.mark.parametrize(
+    ("before", "value"), [({0: None}, []), ({0: 1}, [1, 2]), ([None], {0: None})]
+)
+def test_a_list_can_take_the_place_of_a_map_of_any_keys(
+    before: t.Any, value: t.Any
+) -> None:
+    """And the other way round. Their elements are no pairs of each other."""
+    codec = GorillaCodec(frozenset({"map[interface {}]interface {}", "[]interface {}"}))
+    was = codec.encode(before, "n")
+    assert codec.decode(codec.encode(value, "n", was), "n") == value

@@ -76,7 +76,7 @@ class TestEnded:
     ) -> None:
         """A request only reads, and its cookie is due to be refreshed."""
         policy = t.cast(t.Any, target.app.session_interface).policy
-        monkeypatch.setattr(policy, "refresh_is_due", lambda issued, permanent: True)
+        monkeypatch.setattr(policy, "refresh_is_due", lambda issued, **_: True)
 
         def read() -> None:
             list(session)

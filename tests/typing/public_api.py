@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import dataclass
 
 from flask import Blueprint, Flask
+from flask.testing import FlaskClient
 
 from flask_buffalo_session import (
     BuffaloSession,
@@ -21,7 +22,9 @@ from flask_buffalo_session import (
     register_type,
     session,
     signals,
+    testing,
 )
+from flask_buffalo_session.testing import session_of
 
 # The session
 
@@ -37,6 +40,11 @@ t.assert_type(session.save(), None)
 t.assert_type(session.regenerate(), None)
 t.assert_type(session.destroy(), None)
 t.assert_type(session.id, str | None)
+t.assert_type(session.sid, str | None)
+t.assert_type(session.copy(), dict[t.Any, t.Any])
+t.assert_type(session | {"a": 1}, dict[t.Any, t.Any])
+t.assert_type({"a": 1} | session, dict[t.Any, t.Any])
+t.assert_type(session.popitem(), tuple[t.Any, t.Any])
 t.assert_type(session.new, bool)
 t.assert_type(session.created_at, dt.datetime)
 t.assert_type(session.modified, bool)
@@ -73,6 +81,16 @@ def health(verbose: bool) -> str:
 
 t.assert_type(health(True), str)
 health("yes")  # type: ignore[arg-type]
+
+# Tests of applications
+
+
+def logs_in(client: FlaskClient) -> None:
+    with session_of(client, base_url="https://shop.example") as of_client:
+        t.assert_type(of_client, Session)
+        of_client.set("user_id", 42)
+    testing.session_of(app)  # type: ignore[arg-type]
+
 
 # Stores
 

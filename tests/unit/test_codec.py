@@ -341,18 +341,6 @@ def lazy(text: str) -> Lazy:
 # Values that cannot be stored
 
 
-class Text(str):
-    __slots__ = ()
-
-
-class Number(int):
-    pass
-
-
-class Color(enum.IntEnum):
-    RED = 1
-
-
 class Suit(enum.Enum):
     CLUBS = "c"
 
@@ -361,17 +349,9 @@ class Point(t.NamedTuple):
     x: int
 
 
-class Pair(tuple[int, int]):
-    __slots__ = ()
-
-
 @dataclasses.dataclass
 class Basket:
     items: list[t.Any]
-
-
-class Later(dt.datetime):
-    pass
 
 
 class Elsewhere(dt.tzinfo):
@@ -386,28 +366,13 @@ class Elsewhere(dt.tzinfo):
 
 
 REFUSED: list[tuple[t.Any, str]] = [
-    (
-        collections.OrderedDict(a=1),
-        "register_type(OrderedDict, encode=..., decode=...)",
-    ),
-    (
-        collections.defaultdict(int),
-        "register_type(defaultdict, encode=..., decode=...)",
-    ),
-    (collections.Counter("a"), "register_type(Counter, encode=..., decode=...)"),
     # One for each length that MessagePack encodes in its own way.
     (bytearray(b"x"), "bytearray cannot be stored: use bytes"),
     (bytearray(b"x" * 300), "bytearray cannot be stored: use bytes"),
     (bytearray(b"x" * 70_000), "bytearray cannot be stored: use bytes"),
     (memoryview(b"x"), "memoryview cannot be stored: use bytes"),
-    (Text("x"), "register_type(Text, encode=..., decode=...)"),
-    (Number(1), "register_type(Number, encode=..., decode=...)"),
-    (Color.RED, "register_type(Color)"),
     (Suit.CLUBS, "register_type(Suit)"),
-    (Point(1), "register_type(Point)"),
-    (Pair((1, 2)), "register_type(Pair, encode=..., decode=...)"),
     (Basket([]), "register_type(Basket)"),
-    (Later(2024, 1, 1), "register_type(Later, encode=..., decode=...)"),
     (object(), "register_type(object, encode=..., decode=...)"),
     (1j, "register_type(complex, encode=..., decode=...)"),
     (range(3), "register_type(range, encode=..., decode=...)"),
@@ -480,8 +445,8 @@ class TestRefusedWhereHashed:
 def test_the_message_shows_a_refused_key() -> None:
     """A key has no path of its own."""
     with pytest.raises(SessionTypeError) as caught:
-        codec.encode([{"ok": 1, Color.RED: 2}], 7)
-    assert caught.value.path == "session[7][0] (the key <Color.RED: 1>)"
+        codec.encode([{"ok": 1, Suit.CLUBS: 2}], 7)
+    assert caught.value.path == "session[7][0] (the key <Suit.CLUBS: 'c'>)"
 
 
 def circles() -> dict[str, t.Any]:

@@ -9,9 +9,17 @@ import typing as t
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
+import flask_session.defaults
 import pytest
+import redis.asyncio
+import redis.sentinel
+import sqlalchemy as sa
+import sqlalchemy.orm
+import valkey
 from flask import Flask, session
+from flask_sqlalchemy import SQLAlchemy
 
 from flask_buffalo_session import (
     BuffaloSession,
@@ -19,6 +27,8 @@ from flask_buffalo_session import (
     MemoryStore,
     NativeFormat,
     NullStore,
+    RedisStore,
+    SQLStore,
     Store,
 )
 from flask_buffalo_session.config import Config
@@ -79,6 +89,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "encrypt": False,
         "idle_timeout": 31 * 24 * HOUR,
         "absolute_timeout": None,
+        "timeout_limit": 400 * 24 * HOUR,
         "renew_after": None,
         "revocations": None,
         "permanent_lifetime": 31 * 24 * HOUR,
@@ -108,6 +119,7 @@ def test_none_is_the_same_as_unset() -> None:
         "SESSION_ENCRYPT",
         "SESSION_IDLE_TIMEOUT",
         "SESSION_ABSOLUTE_TIMEOUT",
+        "SESSION_TIMEOUT_LIMIT",
         "SESSION_AUTH_NAMES",
         "SESSION_COOKIE_NAME",
         "SESSION_COOKIE_DOMAIN",
@@ -182,6 +194,7 @@ RIGHT: list[tuple[str, t.Any, str, t.Any]] = [
     ),
     ("PERMANENT_SESSION_LIFETIME", 60, "permanent_lifetime", 60),
     ("PERMANENT_SESSION_LIFETIME", 60, "idle_timeout", 60),
+    ("SESSION_TIMEOUT_LIMIT", dt.timedelta(days=7), "timeout_limit", 7 * 24 * HOUR),
     ("SESSION_ABSOLUTE_TIMEOUT", 60, "absolute_timeout", 60),
     ("SESSION_ABSOLUTE_TIMEOUT", 1.5, "absolute_timeout", 2),
     ("SESSION_ABSOLUTE_TIMEOUT", dt.timedelta(hours=1), "absolute_timeout", HOUR),
@@ -250,6 +263,7 @@ FLAGS = [
 ]
 TIMES = [
     "SESSION_IDLE_TIMEOUT",
+    "SESSION_TIMEOUT_LIMIT",
     "SESSION_ABSOLUTE_TIMEOUT",
     "PERMANENT_SESSION_LIFETIME",
 ]
@@ -538,6 +552,23 @@ def test_a_secure_prefix_requires_its_attribute(name: str) -> None:
     assert found.name == name
 
 
+@pytest.mark.parametrize("name", ["__Http-sid", "__Host-Http-sid", "__HTTP-sid"])
+def test_an_http_prefix_requires_http_only(name: str) -> None:
+    """Beside Secure. Scripts cannot make such a cookie."""
+    assert "SESSION_COOKIE_SECURE" in complaint(SESSION_NAME=name)
+    assert "SESSION_COOKIE_HTTPONLY = True" in complaint(
+        SESSION_NAME=name, SESSION_COOKIE_SECURE=True, SESSION_COOKIE_HTTPONLY=False
+    )
+    assert config(SESSION_NAME=name, SESSION_COOKIE_SECURE=True).name == name
+
+
+def test_a_host_http_prefix_requires_what_a_host_prefix_does() -> None:
+    """The root path and no domain; a plain HTTP prefix does not."""
+    settings = {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_PATH": "/shop"}
+    assert "SESSION_COOKIE_PATH" in complaint(SESSION_NAME="__Host-Http-a", **settings)
+    assert config(SESSION_NAME="__Http-a", **settings).cookie_path == "/shop"
+
+
 def test_a_prefix_in_flasks_setting_counts_too() -> None:
     """The cookie gets this name, whichever setting it comes from."""
     assert "SESSION_COOKIE_SECURE" in complaint(SESSION_COOKIE_NAME="__Host-sid")
@@ -751,3 +782,126 @@ def test_a_store_object_can_be_shared() -> None:
         app = flask_app(SESSION_SECRET=SECRET)
         buffalo.init_app(app)
         assert interface(app).config.store is store
+
+
+# Ready clients and engines
+
+
+def test_a_ready_client_or_engine_is_a_store(tmp_path: Path) -> None:
+    """So one setting moves to a client that the application has anyway."""
+    client = redis.Redis(port=1)
+    assert type(config(SESSION_STORE=client).store) is RedisStore
+    assert type(config(SESSION_STORE=valkey.Valkey(port=1)).store) is RedisStore
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/x.db")
+    assert type(config(SESSION_STORE=engine).store) is SQLStore
+    listed = config(SESSION_REVOCATION=client).revocations
+    assert listed is not None
+    assert type(listed.store) is RedisStore
+    listed = config(SESSION_REVOCATION=engine).revocations
+    assert listed is not None
+    assert type(listed.store) is SQLStore
+    engine.dispose()
+
+
+def test_a_ready_client_stays_open() -> None:
+    """The application closes what it made."""
+    closed = []
+
+    class Client(redis.Redis):
+        def close(self) -> None:
+            closed.append(self)
+
+    client = Client(port=1)
+    found = config(SESSION_STORE=client)
+    found.close()
+    assert closed == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_object_close_to_a_store_is_an_error_that_says_what_to_give() -> None:
+    """The value's class is named."""
+    engine = sa.create_engine("sqlite://")
+    sentinel: t.Any = redis.sentinel.Sentinel
+    asynchronous = SimpleNamespace(sync_engine=engine)
+    for value, advice in [
+        (redis.asyncio.Redis(port=1), "a synchronous client"),
+        (redis.Redis, "must be 'cookie'"),
+        (sentinel([("localhost", 1)]), "master_for"),
+        (SQLAlchemy(), "db.engine"),
+        (sa.orm.Session(engine), "the engine itself"),
+        (sa.orm.sessionmaker(engine), "the engine itself"),
+        (asynchronous, "must be 'cookie'"),
+    ]:
+        text = complaint(SESSION_STORE=value)
+        assert text.startswith("SESSION_STORE ")
+        assert advice in text, text
+    engine.dispose()
+
+
+# Settings of others
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "instead", "moves"),
+    [
+        ({"SESSION_TYPE": "redis"}, "SESSION_TYPE", "'redis://host:6379'", True),
+        ({"SESSION_TYPE": "Redis"}, "SESSION_TYPE", "'redis://host:6379'", True),
+        ({"SESSION_REDIS": object()}, "SESSION_REDIS", "the client itself", True),
+        ({"SESSION_SQLALCHEMY_TABLE": "x"}, "SESSION_SQLALCHEMY", "postgresql:", True),
+        ({"SESSION_TYPE": "filesystem"}, "SESSION_TYPE", "'file:folder'", False),
+        ({"SESSION_FILE_DIR": "/x"}, "SESSION_FILE_DIR", "'file:folder'", False),
+        ({"SESSION_TYPE": "cachelib"}, "SESSION_TYPE", "cache of cachelib", False),
+        ({"SESSION_MEMCACHED": object()}, "SESSION_MEMCACHED", "memcached://", False),
+        ({"SESSION_MONGODB_DB": "x"}, "SESSION_MONGODB_DB", "docs/stores.md", False),
+        ({"SESSION_USE_SIGNER": True}, "SESSION_USE_SIGNER", "docs/stores.md", False),
+        ({"SESSION_TYPE": "null"}, "SESSION_TYPE", "docs/stores.md", False),
+    ],
+)
+def test_settings_of_flask_session_are_an_error_that_says_what_to_write(
+    settings: dict[str, t.Any], key: str, instead: str, moves: bool
+) -> None:
+    """Silently, sessions would move into a cookie that their user can read."""
+    text = complaint(**settings)
+    assert text.startswith(f"{key}")
+    assert "is a setting of Flask-Session. Set SESSION_STORE instead" in text
+    assert instead in text
+    assert ("previous.FlaskSession(" in text) is moves
+    app = flask_app(SESSION_STORE="memory:", **settings)
+    BuffaloSession(app)
+    for arguments in ({"store": MemoryStore()}, {"api": True}):
+        BuffaloSession(flask_app(**settings), **t.cast(t.Any, arguments))
+
+
+def test_every_setting_of_flask_session_is_known() -> None:
+    """Its own list of defaults says which there are."""
+    for key in vars(flask_session.defaults.Defaults):
+        if key.startswith("SESSION_"):
+            assert "is a setting of Flask-Session" in complaint(**{key: "x"})
+
+
+def test_an_unknown_setting_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """With the closest known name, and without a value."""
+    app = flask_app(
+        SESSION_SECRET="x" * 32,
+        SESSION_STROE="hunter2",
+        SESSION_COOKIE_SAMSITE="Lax",
+        SESSION_XYZZY="hunter2",
+        SESSION_PROTECTION="strong",
+        SESSIONS="other",
+    )
+    BuffaloSession(app)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Unknown settings have no effect: SESSION_STROE (did you mean"
+        " 'SESSION_STORE'?), SESSION_COOKIE_SAMSITE (did you mean"
+        " 'SESSION_COOKIE_SAMESITE'?), SESSION_XYZZY."
+    )
+
+
+def test_leftovers_of_flask_session_are_no_unknown_settings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A store is chosen, so they do no harm."""
+    app = flask_app(SESSION_STORE="memory:", SESSION_TYPE="redis")
+    BuffaloSession(app)
+    assert caplog.records == []

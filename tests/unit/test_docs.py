@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +25,23 @@ def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), module.__dict__)
+
+
+def test_the_recipes_for_tests_pass(tmp_path: Path) -> None:
+    """The page about testing is a test file."""
+    blocks = BLOCK.findall((ROOT / "docs/testing.md").read_text())
+    file = tmp_path / "test_recipes.py"
+    file.write_text("\n".join(blocks))
+    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, f"--rootdir={tmp_path}", file],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert result.returncode == 0, result.stdout
+    assert re.search(r"^\d\d passed", result.stdout, re.MULTILINE), result.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -41,10 +41,11 @@ NAMES = {
     "register_type",
     "session",
     "signals",
+    "testing",
 }
 
 #: The names that are no classes.
-OTHERS = {"errors", "previous", "register_type", "session", "signals"}
+OTHERS = {"errors", "previous", "register_type", "session", "signals", "testing"}
 
 #: The other base classes of each error.
 ERRORS = {
@@ -139,12 +140,13 @@ def test_errors_carry_their_details_as_attributes() -> None:
 
 
 def test_the_signals_have_their_documented_names() -> None:
-    """There are five."""
+    """There are six."""
     found = {name for name in vars(signals) if name.startswith("session_")}
     assert found == {
         "session_conflict",
         "session_created",
         "session_destroyed",
+        "session_regenerated",
         "session_rejected",
         "session_saved",
     }

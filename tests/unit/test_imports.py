@@ -22,11 +22,13 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "signals": (set(), {"blinker"}),
     "registry": ({"errors"}, set()),
     "values": ({"errors", "registry"}, set()),
+    "bases": (set(), {"markupsafe", "werkzeug"}),
+    "advice": (set(), set()),
     "codec": (set(), {"markupsafe"}),
     "native.__init__": (set(), set()),
     "native.types": ({"errors", "registry", "values"}, {"ormsgpack", "markupsafe"}),
     "native.codec": (
-        {"codec", "errors", "native.types", "registry", "values"},
+        {"advice", "bases", "codec", "errors", "native.types", "registry", "values"},
         {"ormsgpack"},
     ),
     "seal": ({"errors"}, {"itsdangerous", "cryptography"}),
@@ -35,9 +37,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "attempts": ({"errors"}, set()),
     "merging": (set(), set()),
     "tracking": ({"codec", "errors", "merging"}, set()),
-    "policy": ({"codec", "errors"}, set()),
+    "policy": ({"backends.base", "codec", "errors"}, set()),
     "tombstones": ({"stores.base"}, set()),
-    "revocation": ({"errors", "stores.base", "tombstones"}, set()),
+    "revocation": (
+        {"errors", "native.codec", "policy", "stores.base", "tombstones"},
+        set(),
+    ),
     "ids": ({"attempts", "errors", "stores.base", "tombstones"}, set()),
     "backends.__init__": (set(), set()),
     "backends.base": ({"codec", "seal", "stores.base", "tombstones"}, set()),
@@ -83,7 +88,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "errors",
             "flash",
             "merging",
+            "policy",
             "signals",
+            "values",
             "tombstones",
             "work",
         },
@@ -95,9 +102,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "secret": ({"errors"}, set()),
+    "places": ({"errors", "revocation", "stores"}, {"flask", "cachelib"}),
+    "strangers": ({"errors", "secret"}, {"flask"}),
     "config": (
-        {"errors", "formats", "gorilla", "policy", "revocation", "secret", "stores"},
-        {"flask", "cachelib"},
+        {"errors", "formats", "gorilla", "places", "policy", "revocation", "secret"}
+        | {"stores", "strangers"},
+        {"flask"},
     ),
     "doctor.__init__": ({"config", "doctor", "errors", "secret"}, {"flask"}),
     "doctor.finding": (set(), set()),
@@ -105,6 +115,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"config", "doctor.finding", "errors", "secret", "stores.base"},
         {"flask"},
     ),
+    "doctor.levels": ({"config", "doctor.finding"}, set()),
     "doctor.probe": ({"codec", "doctor.finding", "errors", "stores.base"}, set()),
     "startup": ({"config", "doctor"}, {"flask"}),
     "cookies": ({"config"}, {"werkzeug"}),
@@ -118,6 +129,15 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"codec", "config", "cookies", "errors", "previous.base", "seal", "secret"},
         {"flask", "itsdangerous"},
     ),
+    "previous.flask_session": (
+        {"codec", "config", "cookies", "errors", "previous", "secret"}
+        | {"stores.base", "stores.redis", "stores.url"},
+        {"flask", "itsdangerous", "ormsgpack"},
+    ),
+    "previous.flask_session_table": (
+        {"errors", "stores.base"},
+        {"sqlalchemy"},
+    ),
     "previous.buffalo": (
         {"backends", "codec", "config", "cookies", "errors", "formats"}
         | {"previous.base", "seal", "sealing", "secret", "tombstones"},
@@ -129,21 +149,20 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"flask"},
     ),
     "failures": (set(), {"flask"}),
+    "preserved": ({"sessions"}, set()),
     "interface": (
         {
-            *{
-                "arrivals",
-                "backends",
-                "codec",
-                "config",
-                "cookies",
-                "errors",
-                "failures",
-            },
-            *{"owners", "revocation", "sealing", "sessions", "signals", "startup"},
-            *{"stores.base", "work"},
+            *{"arrivals", "backends", "codec", "config", "cookies", "errors"},
+            *{"failures", "owners", "preserved", "seal", "sealing"},
+            *{"sessions", "signals", "startup", "stores.base", "work"},
         },
         {"flask", "blinker"},
+    ),
+    "testing": ({"interface", "sessions"}, {"flask"}),
+    "showing": (
+        {"backends.base", "codec", "errors", "interface", "stores.base"}
+        | {"tombstones"},
+        set(),
     ),
     "extension": ({"*"}, {"flask"}),
     "cli": ({"*"}, {"flask", "click"}),
@@ -174,7 +193,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "gorilla": (
         {
             *{"gorilla", "codec", "errors", "flash", "registry", "seal", "values"},
-            *{"stores.base", "stores.lockfile"},
+            *{"advice", "bases", "stores.base", "stores.lockfile"},
         },
         {"markupsafe", "cryptography"},
     ),
@@ -286,10 +305,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         below(name, ())
 
 
+#: The modules that the package imports only where an application uses SQL.
+LAZY = ("stores.sql", "stores.engine", "previous.flask_session_table")
+
+
 @pytest.mark.parametrize("name", PATHS)
 def test_no_optional_dependency_is_imported_with_its_module(name: str) -> None:
-    """The SQLAlchemy store is an exception: the package imports that module lazily."""
-    allowed = {"sqlalchemy"} if name in ("stores.sql", "stores.engine") else set()
+    """Modules that the package imports lazily are an exception."""
+    allowed = {"sqlalchemy"} if name in LAZY else set()
     assert IMPORTS[name].at_once & OPTIONAL == allowed
 
 

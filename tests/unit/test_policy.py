@@ -8,15 +8,19 @@ import pytest
 
 from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import RejectedError
+from flask_buffalo_session.gorilla.codec import GorillaCodec
+from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.policy import Policy
 from tests.conftest import Clock
 
 HOUR = 3600
+NATIVE = NativeCodec()
 
 
 def policy(**settings: t.Any) -> Policy:
-    chosen = {"idle_timeout": HOUR, "permanent_lifetime": HOUR, "stores_created": True}
-    return Policy(**{**chosen, **settings})
+    chosen = {"idle_timeout": HOUR, "permanent_lifetime": HOUR}
+    codec = settings.pop("codec", NATIVE)
+    return Policy(codec, **{**chosen, **settings})
 
 
 def began(seconds: int | None, rotated: int = 0) -> Record:
@@ -28,11 +32,11 @@ def test_a_new_record_is_dated_only_if_needed(clock: Clock) -> None:
     now = int(clock.now)
     assert policy().blank() == Record(now, b"", {}, 0)
     assert policy(rotate_after=60).blank() == Record(now, b"", {}, now)
-    plain = policy(stores_created=False)
+    plain = policy(codec=GorillaCodec())
     assert plain.blank().created is None
     assert not plain.lacks_date(began(None))
     for settings in ({"absolute_timeout": HOUR}, {"rotate_after": HOUR}):
-        dating = policy(stores_created=False, **settings)
+        dating = policy(codec=GorillaCodec(), **settings)
         assert dating.blank().created == now
         assert dating.lacks_date(began(None))
         assert not dating.lacks_date(began(now))
@@ -94,6 +98,6 @@ def test_the_age_of_an_id_counts_from_its_rotation(clock: Clock) -> None:
 
 def test_an_index_entry_outlives_its_next_refresh() -> None:
     """The entry of a cookie session lives a tenth longer than the cookie."""
-    assert policy().index_seconds == 2 * HOUR
-    margin = policy(idle_timeout=HOUR + 5).entry_margin
+    assert policy().index_seconds({}) == 2 * HOUR
+    margin = policy(idle_timeout=HOUR + 5).entry_margin({})
     assert (margin, type(margin)) == (HOUR // 10 + 2, int)

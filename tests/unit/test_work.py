@@ -36,7 +36,7 @@ from flask_buffalo_session.work import Opened
 from tests.conftest import Clock
 
 CODEC = NativeCodec()
-POLICY = Policy(idle_timeout=3600, permanent_lifetime=3600, stores_created=True)
+POLICY = Policy(CODEC, idle_timeout=3600, permanent_lifetime=3600)
 
 
 class Fake(NullBackend):
@@ -74,7 +74,7 @@ class Application:
     def listens_to(self, signal: object) -> bool:
         return True
 
-    def emit(self, signal: t.Any, session_id: object, reason: object = None) -> None:
+    def emit(self, signal: t.Any, *_: object, **__: object) -> None:
         self.emitted.append(signal.name)
 
 
@@ -160,7 +160,7 @@ class TestSession:
         assert app.emitted == ["session-conflict"]
 
 
-def sealed(token: str, *, permanent: bool, values: object) -> str:
+def sealed(token: str, *, permanent: bool, values: object, **_: t.Any) -> str:
     return f"cookie of {len(token)} bytes"
 
 
@@ -316,10 +316,10 @@ class TestServerBackend:
     def test_swapping_values_does_not_prolong_the_session(self, clock: Clock) -> None:
         """The record still ends at the absolute time-out."""
         limited = Policy(
+            CODEC,
             idle_timeout=3600,
             absolute_timeout=100,
             permanent_lifetime=3600,
-            stores_created=True,
         )
         memory = MemoryStore()
         backend = ServerBackend(memory, CODEC, limited, sealed)
@@ -344,10 +344,10 @@ class TestServerBackend:
     def test_a_session_can_expire_before_it_is_reloaded(self, clock: Clock) -> None:
         """It is rejected as it would be when it is loaded."""
         limited = Policy(
+            CODEC,
             idle_timeout=3600,
             absolute_timeout=100,
             permanent_lifetime=3600,
-            stores_created=True,
         )
         backend = ServerBackend(MemoryStore(), CODEC, limited, sealed)
         began = record(a=1)._replace(created=int(clock.now))
@@ -371,7 +371,7 @@ class TestServerBackend:
         """Only a new session is deleted when its cookie cannot be made."""
         errors = [False, True]
 
-        def failing(token: str, *, permanent: bool, values: object) -> str:
+        def failing(token: str, *, permanent: bool, values: object, **_: t.Any) -> str:
             if errors.pop(0):
                 raise SessionTooLargeError(5000, 4093, [])
             return "cookie"
@@ -391,7 +391,7 @@ class TestServerBackend:
         """An error can then name the largest value."""
         given: list[t.Any] = []
 
-        def sealing(token: str, *, permanent: bool, values: object) -> str:
+        def sealing(token: str, *, permanent: bool, values: object, **_: t.Any) -> str:
             given.append(values)
             return "cookie"
 

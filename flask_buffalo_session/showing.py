@@ -1,0 +1,125 @@
+"""What is in a cookie or a record, for ``flask session show``. Nothing is changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import typing as t
+
+from .backends.base import OWNER_NAME, EndedError
+from .codec import Codec, Record
+from .errors import RejectedError, SessionTypeError
+from .interface import BuffaloInterface
+from .stores.base import Owned
+from .tombstones import is_tombstone
+
+#: What is shown, by name, ready for JSON.
+Shown: t.TypeAlias = dict[str, t.Any]
+
+
+def show_cookie(interface: BuffaloInterface, text: str, *, values: bool) -> Shown:
+    """Return what is in a cookie.
+
+    :param text: the cookie's text, or ``name=text``.
+    :param values: whether the values are shown, too.
+    :raises SessionError: the store cannot answer, or there is no secret.
+    """
+    shown: Shown = {"kind": "cookie", "name": interface.config.name}
+    name, equals, rest = text.strip().partition("=")
+    if equals and name.strip() == interface.config.name:
+        text = rest
+    try:
+        ticket = interface.unsealed(text.strip())
+    except RejectedError as error:
+        return shown | {"verified": False, **_rejected(error)}
+    shown |= {"verified": True, "issued": _time(ticket.issued)}
+    try:
+        snapshot = interface.backend.load(ticket)
+    except EndedError:
+        return shown | {"state": "ended", "detail": "the session has just ended"}
+    except RejectedError as error:
+        return shown | _rejected(error)
+    shown |= {
+        "state": "alive",
+        "id": interface.backend.id_of(snapshot),
+        "permanent": snapshot.permanent,
+    }
+    return shown | _content(interface.codec, snapshot.record, values=values)
+
+
+def show_record(interface: BuffaloInterface, session_id: str, *, values: bool) -> Shown:
+    """Return what a store keeps under an id.
+
+    :param session_id: the hash of the id, :attr:`Session.id`.
+    :param values: whether the values are shown, too.
+    :raises SessionUnsupportedError: the store cannot find a record by its hash.
+    :raises SessionStoreError: the store cannot answer.
+    """
+    interface.backend.check_owners()
+    data = t.cast(Owned, interface.backend.owned).peek(session_id)
+    shown: Shown = {"kind": "record", "id": session_id}
+    if data is None:
+        return shown | {"state": "unknown", "detail": "the store has no such record"}
+    shown["size"] = len(data)
+    if is_tombstone(data):
+        return shown | {"state": "ended", "detail": "a tombstone stands in its place"}
+    try:
+        record = interface.codec.loads(data)
+        interface.policy.check_age(record)
+    except RejectedError as error:
+        return shown | _rejected(error)
+    shown["state"] = "alive"
+    return shown | _content(interface.codec, record, values=values)
+
+
+def _rejected(error: RejectedError) -> Shown:
+    return {"state": error.reason, "detail": error.detail}
+
+
+def _content(codec: Codec, record: Record, *, values: bool) -> Shown:
+    owner = record.values.get(OWNER_NAME)
+    return {
+        "created": None if record.created is None else _time(record.created),
+        "owner": None if owner is None else _read(codec, OWNER_NAME, owner),
+        "values": [
+            _value(codec, name, data, values=values)
+            for name, data in record.values.items()
+        ],
+    }
+
+
+def _value(codec: Codec, name: t.Hashable, data: bytes, *, values: bool) -> Shown:
+    shown: Shown = {"name": name if isinstance(name, str) else repr(name)}
+    shown["size"] = len(data)
+    try:
+        value = codec.decode(data, name)
+    except SessionTypeError as error:
+        return shown | {"type": None, "problem": str(error)}
+    shown["type"] = type(value).__qualname__
+    if values:
+        shown["value"] = _plain(value)
+    return shown
+
+
+def _read(codec: Codec, name: str, data: bytes) -> str | None:
+    try:
+        return str(codec.decode(data, name))
+    except SessionTypeError:
+        return None
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Return a value as JSON can show it: what JSON lacks becomes its repr."""
+    if type(value) in (type(None), bool, int, str):
+        return value
+    if type(value) is float and math.isfinite(value):
+        return value
+    if type(value) is list:
+        return [_plain(item) for item in value]
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {key: _plain(item) for key, item in value.items()}
+    return repr(value)
+
+
+def _time(seconds: int) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat()

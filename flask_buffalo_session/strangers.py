@@ -1,0 +1,108 @@
+"""Settings that begin with ``SESSION_`` and are not of this package."""
+
+from __future__ import annotations
+
+import collections.abc as c
+
+from flask import Flask
+
+from .errors import SessionConfigError, suggestion
+from .secret import SECRET_SETTINGS
+
+_PREFIX = "SESSION_"
+_QUOTED = f"'{_PREFIX}"
+
+# What to write for each SESSION_TYPE of Flask-Session: SESSION_STORE, and the earlier
+# place, if Flask-Session's records there can be read.
+_TYPES = {
+    "redis": ("'redis://host:6379', or the client itself", "'redis://host:6379'"),
+    "sqlalchemy": ("'postgresql://…' or another database's URL", "'postgresql://…'"),
+    "cachelib": ("the cache of cachelib itself, or 'file:folder'", None),
+    "filesystem": ("'file:folder'", None),
+    "memcached": ("'memcached://host:11211'", None),
+    "mongodb": ("one of the stores in docs/stores.md: MongoDB is none of them", None),
+    "dynamodb": ("a DynamoDbCache of cachelib", None),
+}
+
+# The types that other settings of Flask-Session belong to.
+_BEGINNINGS = {
+    "SESSION_REDIS": "redis",
+    "SESSION_SQLALCHEMY": "sqlalchemy",
+    "SESSION_CACHELIB": "cachelib",
+    "SESSION_FILE_": "filesystem",
+    "SESSION_MEMCACHED": "memcached",
+    "SESSION_MONGODB": "mongodb",
+    "SESSION_DYNAMODB": "dynamodb",
+}
+
+_OTHERS = (
+    "SESSION_TYPE",
+    "SESSION_KEY_PREFIX",
+    "SESSION_USE_SIGNER",
+    "SESSION_PERMANENT",
+    "SESSION_ID_LENGTH",
+    "SESSION_SERIALIZATION_FORMAT",
+    "SESSION_CLEANUP_N_REQUESTS",
+)
+
+# Settings of extensions that work beside this one.
+_NEIGHBOURS = ("SESSION_PROTECTION",)  # Flask-Login
+
+
+def check_flask_session(settings: c.Mapping[str, object]) -> None:
+    """Refuse the settings of Flask-Session, where no store is chosen. Otherwise its
+    sessions would move into a cookie that their user can read.
+
+    :raises SessionConfigError: there is such a setting. The message says what to write
+        instead.
+    """
+    found = [key for key, value in settings.items() if value and _is_old(key)]
+    if not found:
+        return
+    kind = str(settings.get("SESSION_TYPE") or "").lower()
+    if kind not in _TYPES:
+        kinds = (_kind_of(key) for key in found)
+        kind = next((of_key for of_key in kinds if of_key), "")
+    store, place = _TYPES.get(kind, ("a store of docs/stores.md, or 'cookie'", None))
+    key = "SESSION_TYPE" if "SESSION_TYPE" in found else found[0]
+    then = ""
+    if place is not None:
+        then = (
+            f" With SESSION_PREVIOUS = [previous.FlaskSession({place})] nobody is"
+            " logged out."
+        )
+    raise SessionConfigError(
+        f"{key} is a setting of Flask-Session. Set SESSION_STORE instead, to"
+        f" {store}.{then} Without SESSION_STORE, sessions would move into a cookie that"
+        " their user can read. docs/from-flask-session.md has each setting."
+    )
+
+
+def unknown_settings(
+    settings: c.Mapping[str, object], known: c.Iterable[str]
+) -> list[str]:
+    """Return the names that begin with ``SESSION_`` and are known to nobody, each with
+    the closest known name.
+
+    :param settings: the application's ``config``.
+    :param known: the settings of this package.
+    """
+    words = {*known, *SECRET_SETTINGS, *Flask.default_config, *_NEIGHBOURS}
+    # The beginning is the same in all names, so it says nothing about closeness.
+    ends = [word.removeprefix(_PREFIX) for word in words if word.startswith(_PREFIX)]
+    return [
+        f"{key}{suggestion(key.removeprefix(_PREFIX), ends)}".replace("'", _QUOTED, 1)
+        for key in settings
+        if key.startswith(_PREFIX) and key not in words and not _is_old(key)
+    ]
+
+
+def _is_old(key: str) -> bool:
+    return key in _OTHERS or _kind_of(key) is not None
+
+
+def _kind_of(key: str) -> str | None:
+    for beginning, kind in _BEGINNINGS.items():
+        if key == beginning or key.startswith(f"{beginning.rstrip('_')}_"):
+            return kind
+    return None

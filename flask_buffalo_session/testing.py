@@ -1,0 +1,34 @@
+"""Help to test an application that uses sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from .interface import interface_of
+from .sessions import Session
+
+if t.TYPE_CHECKING:
+    # The package imports this module, and applications need no test client.
+    from flask.testing import FlaskClient
+
+__all__ = ["session_of"]
+
+
+def session_of(
+    client: FlaskClient, **request: t.Any
+) -> contextlib.AbstractContextManager[Session]:
+    """Open the session of a test client, and save it at the end of the block.
+
+    ``client.session_transaction()``, typed as :class:`.sessions.Session`::
+
+        with session_of(client) as session:
+            session.set("user_id", 42)
+
+    :param request: describes the request that the session is opened for, as
+        :meth:`flask.Flask.test_request_context` takes it: ``base_url="https://…"``.
+    :raises SessionConfigError: the application has no BuffaloSession.
+    """
+    interface_of(client.application)
+    transaction = client.session_transaction(**request)
+    return t.cast("contextlib.AbstractContextManager[Session]", transaction)
