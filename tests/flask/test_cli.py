@@ -399,6 +399,24 @@ def test_lists_and_reports_are_json_on_request() -> None:
     assert (nothing["problems"], nothing["findings"]) == (0, [])
 
 
+@pytest.mark.parametrize("place", ["sqlite:///{}/x.db", "file://{}/sessions"])
+def test_an_interrupted_purge_leaves_a_sound_store(place: str, tmp_path: Path) -> None:
+    """As by Ctrl-C: what was deleted stays deleted, and the rest goes the next time."""
+    store = t.cast(t.Any, url(place.format(tmp_path)))
+    for _ in range(1002):
+        store.save(None, b"short", expected=None, max_age=1)
+    live = store.save(None, b"long", expected=None, max_age=1000)
+    time.sleep(2.1)
+    batches = store.prune_batches()
+    first = next(batches)
+    assert 0 < first < 1002
+    with pytest.raises(KeyboardInterrupt):
+        batches.throw(KeyboardInterrupt)
+    assert store.load(live) == b"long"
+    assert first + store.prune() == 1002
+    assert store.load(live) == b"long"
+
+
 def test_purge_shows_its_progress_on_a_terminal(tmp_path: Path) -> None:
     """A pseudo-terminal; the count stands in the last line."""
     store = url(f"sqlite:///{tmp_path}/x.db")
