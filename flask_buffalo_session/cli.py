@@ -105,12 +105,13 @@ def purge() -> None:
     if not isinstance(store, Prunable):
         click.echo(f"A {type(store).__name__} deletes expired sessions by itself.")
         return
+    prunable: Prunable = store
     count = 0
     try:
-        if isinstance(store, PrunableInBatches):
+        if isinstance(prunable, PrunableInBatches):
             # Nothing counts the expired sessions before, so the bar has no end.
             with click.progressbar(
-                store.prune_batches(),
+                prunable.prune_batches(),
                 label="Removing expired sessions",
                 item_show_func=lambda _: str(count),
                 hidden=not sys.stdout.isatty(),
@@ -118,7 +119,7 @@ def purge() -> None:
                 for deleted in batches:
                     count += deleted
         else:
-            count = store.prune()
+            count = prunable.prune()
     except SessionError as error:
         raise _Failure(error) from error
     click.echo(f"Expired sessions removed: {count}.")

@@ -19,7 +19,6 @@ from .strangers import unknown_settings
 T = t.TypeVar("T")
 
 _KEY = "buffalo_session"
-_EXEMPT = "_buffalo_session_exempt"
 
 
 class BuffaloSession:
@@ -56,8 +55,8 @@ class BuffaloSession:
             "api": api,
         }
         self._interfaces: weakref.WeakSet[BuffaloInterface] = weakref.WeakSet()
-        self._any_exempt = False
-        self._exempt_blueprints: weakref.WeakSet[Blueprint] = weakref.WeakSet()
+        self._exempt = _Routes("_buffalo_session_exempt")
+        self._passive = _Routes("_buffalo_session_passive")
         if app is not None:
             self.init_app(app)
 
@@ -82,7 +81,9 @@ class BuffaloSession:
             app.logger.warning(
                 "Unknown settings have no effect: %s.", ", ".join(unknown)
             )
-        interface = BuffaloInterface(app, config, self._is_exempt)
+        interface = BuffaloInterface(
+            app, config, self._exempt.include, self._passive.include
+        )
         app.session_interface = interface
         self._interfaces.add(interface)
         app.extensions[_KEY] = self
@@ -104,12 +105,25 @@ class BuffaloSession:
         :param target: a view function, a view class or a blueprint.
         :returns: the target.
         """
-        self._any_exempt = True
-        if isinstance(target, Blueprint):
-            self._exempt_blueprints.add(target)
-        else:
-            # functools.wraps copies the view's attributes to a decorated view.
-            setattr(target, _EXEMPT, True)
+        self._exempt.add(target)
+        return target
+
+    def passive(self, target: T) -> T:
+        """Let requests to a view or a blueprint use the session without keeping it
+        alive. Use it for what a page asks for by itself, without its user::
+
+            @app.get("/unread-messages")
+            @buffalo.passive
+            def unread_messages(): ...
+
+        Such a request reads and changes the session as usual, but does not count as
+        use: the session ends when it would have ended without the request. A login, or
+        a session that begins in such a request, counts.
+
+        :param target: a view function, a view class or a blueprint.
+        :returns: the target.
+        """
+        self._passive.add(target)
         return target
 
     def sessions_of(self, owner: str | int) -> list[SessionInfo]:
@@ -163,18 +177,40 @@ class BuffaloSession:
         for interface in list(self._interfaces):
             interface.close()
 
-    def _is_exempt(self, app: Flask, request: Request) -> bool:
-        if not self._any_exempt:
+
+class _Routes:
+    """Views, view classes and blueprints that an application has chosen.
+
+    :param attribute: the name of the attribute that chosen views get.
+    """
+
+    def __init__(self, attribute: str) -> None:
+        self._attribute = attribute
+        self._any = False
+        self._blueprints: weakref.WeakSet[Blueprint] = weakref.WeakSet()
+
+    def add(self, target: object) -> None:
+        """Choose a view function, a view class or a blueprint."""
+        self._any = True
+        if isinstance(target, Blueprint):
+            self._blueprints.add(target)
+        else:
+            # functools.wraps copies the view's attributes to a decorated view.
+            setattr(target, self._attribute, True)
+
+    def include(self, app: Flask, request: Request) -> bool:
+        """Return whether the matched route was chosen."""
+        if not self._any:
             return False
         endpoint = request.endpoint
         if endpoint is None:
             return False
         view = app.view_functions.get(endpoint)
         return (
-            getattr(view, _EXEMPT, False)
-            or getattr(getattr(view, "view_class", None), _EXEMPT, False)
+            getattr(view, self._attribute, False)
+            or getattr(getattr(view, "view_class", None), self._attribute, False)
             or any(
-                app.blueprints.get(name) in self._exempt_blueprints
+                app.blueprints.get(name) in self._blueprints
                 for name in request.blueprints
             )
         )

@@ -38,10 +38,16 @@ class BuffaloInterface(SessionInterface):
     """The session interface of one application.
 
     :param exempt: returns whether the matched route has no session.
+    :param passive: returns whether requests to the matched route do not count as use of
+        the session.
     """
 
     def __init__(
-        self, app: Flask, config: Config, exempt: c.Callable[[Flask, Request], bool]
+        self,
+        app: Flask,
+        config: Config,
+        exempt: c.Callable[[Flask, Request], bool],
+        passive: c.Callable[[Flask, Request], bool],
     ) -> None:
         self.config = config
         self.codec: Codec = config.format.codec
@@ -49,6 +55,7 @@ class BuffaloInterface(SessionInterface):
         self.auth_names = config.auth_names
         self._app = app
         self._is_exempt = exempt
+        self._is_passive = passive
         self._cookie = SessionCookie.of(config)
         # An attribute of the interface as well, because every request reads it.
         self._permanent_sign = self._cookie.permanent_sign
@@ -180,6 +187,8 @@ class BuffaloInterface(SessionInterface):
         issued = seal.issued(text)
         if issued is None or not self.policy.refresh_is_due(issued, permanent=True):
             return False
+        if self._is_passive(self._app, session.source):
+            return False
         try:
             # A gorilla cookie does not show whether the session is permanent. Such a
             # session is refreshed in any case, so it is looked at this closely only
@@ -212,7 +221,8 @@ class BuffaloInterface(SessionInterface):
         arrivals = None
         if self.previous is not None:
             arrivals = self.previous.arrivals(self.config.name, header, reason)
-        return Opened(self.backend, ticket, reason, arrivals)
+        passive = self._is_passive(self._app, source)
+        return Opened(self.backend, ticket, reason, arrivals, passive)
 
     def listens_to(self, signal: NamedSignal) -> bool:
         """Return whether a signal has a receiver, or is logged."""

@@ -72,6 +72,16 @@ def _check_times(config: Config, limits: _Limits) -> c.Iterator[Finding]:
             f"{limits.clause}, SHOULD",
             f"Set SESSION_IDLE_TIMEOUT = {limits.idle} (seconds) or less.",
         )
+    longest = limits.idle or limits.overall
+    if config.timeout_limit > longest:
+        yield _finding(
+            "SESSION_TIMEOUT_LIMIT",
+            "session.set_timeouts() may let a session last"
+            f" {_shown(config.timeout_limit)}",
+            f"{limits.clause}, SHOULD",
+            f"Set SESSION_TIMEOUT_LIMIT = {longest} (seconds) or less.",
+            note=True,
+        )
 
 
 def _check_cookie(config: Config) -> c.Iterator[Finding]:
@@ -119,8 +129,10 @@ def _check_cookie(config: Config) -> c.Iterator[Finding]:
         )
 
 
-def _finding(about: str, problem: str, clause: str, fix: str) -> Finding:
-    return Finding(about, f"{problem} (NIST SP 800-63B-4, {clause})", fix)
+def _finding(
+    about: str, problem: str, clause: str, fix: str, *, note: bool = False
+) -> Finding:
+    return Finding(about, f"{problem} (NIST SP 800-63B-4, {clause})", fix, note)
 
 
 def _shown(seconds: int) -> str:

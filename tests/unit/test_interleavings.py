@@ -123,6 +123,10 @@ class Request:
                 self.desk.set_times(rotate_after=0)
             elif step == "regenerate":
                 session.regenerate()
+            elif step == "authenticate":
+                session.authenticate()
+            elif step == "set timeouts":
+                session.set_timeouts(idle=7200 + self.number)
             elif step == "log out":
                 session.destroy()
                 session.save()
@@ -189,7 +193,7 @@ class Scene:
 
 
 @many
-@given(programs("renew"), chances)
+@given(programs("renew", "set timeouts"), chances)
 def test_nothing_is_lost(programs: list[list[str]], chance: random.Random) -> None:
     """Each change is there, once, under one id, also if that is renewed meanwhile; and
     what is taken is taken by one.
@@ -225,7 +229,9 @@ def test_what_was_saved_is_there_although_the_store_fails(
 @pytest.mark.parametrize("listed", [False, True], ids=["server-side", "with a list"])
 @pytest.mark.parametrize("failing", [0, 0.15], ids=["", "failing"])
 @many
-@given(programs("renew", "regenerate", "log out"), chances)
+@given(
+    programs("renew", "regenerate", "authenticate", "set timeouts", "log out"), chances
+)
 def test_what_ended_stays_ended(
     listed: bool, failing: float, programs: list[list[str]], chance: random.Random
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections.abc as c
 import os
 import random
+import time
 import typing as t
 
 import pytest
@@ -211,6 +212,14 @@ def regenerate(request: Request, session: Session) -> None:
     session.regenerate()
 
 
+def authenticate(request: Request, session: Session) -> None:
+    session.authenticate()
+
+
+def set_timeouts(request: Request, session: Session) -> None:
+    session.set_timeouts(idle=2 * HOUR)
+
+
 def login(request: Request, session: Session) -> None:
     session["user_id"] = [100 + request.number]
 
@@ -261,6 +270,8 @@ OPERATIONS: dict[str, c.Callable[[Request, Session], None]] = {
     "delete": delete,
     "clear": clear,
     "regenerate": regenerate,
+    "authenticate": authenticate,
+    "set timeouts": set_timeouts,
     "login": login,
     "edit login": edit_login,
     "delete login": delete_login,
@@ -277,7 +288,7 @@ ENDING = {"clear", "revoke", "revoke from elsewhere"}
 REVOKING = {"revoke", "revoke from elsewhere"}
 #: They pass the session to another user, so a logout of the old user comes too late.
 PASSING = {"login", "edit login", "delete login", "take login", "bind"}
-REPLACING = {"regenerate", *PASSING}
+REPLACING = {"regenerate", "authenticate", *PASSING}
 
 
 #: The first requests of the pairs that ``make test`` runs with a fault.
@@ -386,6 +397,7 @@ class Scene:
             self._check_own_cookies(ended, operations)
             return
         self._check_taken()
+        self._check_timeouts()
         for values in ours.values():
             self._check_values(values, operations)
 
@@ -421,6 +433,17 @@ class Scene:
                 assert values["a"] == 1
                 if request.operation == "set":
                     assert f"set {request.number}" in values
+
+    def _check_timeouts(self) -> None:
+        if not any(
+            one.saved and one.operation == "set timeouts" for one in self.requests
+        ):
+            return
+        for cookie in filter(None, self.jar):
+            session = self.desk().session(cookie)
+            if "a" in session:
+                left = session.expires_at.timestamp() - time.time()
+                assert left > HOUR, "a time-out was lost"
 
     def _check_taken(self) -> None:
         prizes = [request.taken.get("prize") for request in self.requests]
