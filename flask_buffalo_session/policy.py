@@ -263,6 +263,6 @@ def _read(codec: Codec, values: Encoded, name: str) -> t.Any:
 
 def _number(text: str) -> int | None:
     # No time-out has more than a dozen digits.
-    if not text.isdecimal() or len(text) > 12:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 12:
         return None
     return int(text) or None

@@ -203,6 +203,17 @@ class TestFlaskLogin:
         client.get("/logout")
         assert client.get("/me").status_code == 401
 
+    def test_flask_login_dates_the_login(self, store: Store) -> None:
+        """Without a call of authenticate(). Logging out removes the date."""
+        app = self.app(store)
+        app.add_url_rule("/fresh", "fresh", lambda: str(session.is_fresh(60)))
+        client = app.test_client()
+        assert client.get("/fresh").text == "False"
+        client.get("/login/ann")
+        assert client.get("/fresh").text == "True"
+        client.get("/logout")
+        assert client.get("/fresh").text == "False"
+
     def test_logging_in_gives_a_new_id(self, server_store: Store) -> None:
         """Without a call of the application's own. This prevents session fixation."""
         client = self.app(server_store).test_client()
