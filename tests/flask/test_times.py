@@ -395,10 +395,7 @@ class TestOwnTimeOuts:
             with pytest.raises(SessionTypeError, match="SESSION_TIMEOUT_LIMIT"):
                 browser.do(begin(**{argument: 1001}))
         browser.do(begin(idle=dt.timedelta(seconds=999.5)))
-        lowered = Browser(SESSION_TIMEOUT_LIMIT=300, SESSION_IDLE_TIMEOUT=100),
-            SESSION_TIMEOUT_LIMIT=300,
-            SESSION_IDLE_TIMEOUT=100,
-        )
+        lowered = Browser(SESSION_TIMEOUT_LIMIT=300, SESSION_IDLE_TIMEOUT=100)
         lowered.cookie = browser.cookie
         assert lowered.do(expires) == at(clock.now + 300)
         clock.tick(301)

@@ -603,6 +603,124 @@ class TestEntries:
         assert result.output == "Expired sessions removed: 1.\n"
 
 
+class TestOwnTimeOuts:
+    """With sessions that live longer than usual cookies."""
+
+    LIFE = 100
+    OWN = 50_000
+
+    def desk(self) -> Desk:
+        revocations = RevocationList(MemoryStore(), self.LIFE)
+        return Desk(CookieStore(), revocations=revocations, idle_timeout=self.LIFE)
+
+    def remembered(self, desk: Desk, *, late: bool) -> str:
+        """Return the cookie of a session with an idle time-out of its own.
+
+        :param late: whether the session gets the time-out in a later request.
+        """
+        session = desk.session(desk.stored(a=1) if late else None)
+        session["a"] = 1
+        session.set_timeouts(idle=self.OWN)
+        session.save()
+        assert session.cookie
+        return session.cookie
+
+    @pytest.mark.parametrize("late", [False, True])
+    @pytest.mark.parametrize(
+        "how", ["clear", "authenticate", "set_timeouts", "revoke", "empty"]
+    )
+    def test_a_copied_cookie_is_rejected_for_as_long_as_it_could_be_used(
+        self, how: str, late: bool, clock: Clock
+    ) -> None:
+        """The tombstone outlives the session's own time-out."""
+        desk = self.desk()
+        cookie = self.remembered(desk, late=late)
+        session = desk.session(cookie)
+        assert session["a"] == 1
+        if how == "revoke":
+            Owners(desk.backend, desk).revoke(str(session.id))
+        elif how == "empty":
+            del session["a"]
+            session.set_timeouts()
+        else:
+            getattr(session, how)()
+        session.save()
+        for seconds in (120, self.LIFE + 2 * HOUR, self.OWN - 2 * HOUR - 3 * self.LIFE):
+            clock.tick(seconds)
+            assert desk.values(cookie) == {}
+
+    def test_a_session_lives_on_until_its_own_time_out(self, clock: Clock) -> None:
+        """So does its entry, although nothing renews it."""
+        desk = self.desk()
+        cookie = self.remembered(desk, late=True)
+        clock.tick(self.OWN - 1)
+        session = desk.session(cookie)
+        assert session["a"] == 1
+        session.clear()
+        session.save()
+        assert "conflict" not in dict(desk.emitted)
+
+    def test_an_earlier_cookie_does_not_dodge_a_shorter_time_out(
+        self, clock: Clock
+    ) -> None:
+        """The earlier cookie has another id, which leads on for half a minute."""
+        desk = self.desk()
+        old = desk.stored(a=1)
+        session = desk.session(old)
+        session.set_timeouts(idle=40)
+        session.save()
+        assert ("regenerated", None) in desk.emitted
+        assert session.cookie
+        assert desk.values(old) == {"a": 1}
+        clock.tick(31)
+        assert desk.values(old) == {}
+        assert desk.values(session.cookie) == {"a": 1}
+
+    def test_a_request_beside_a_change_of_the_time_outs_keeps_the_session(self) -> None:
+        """Whichever is saved first, one id is alive."""
+        for write_first in (False, True):
+            desk = self.desk()
+            cookie = desk.stored(a=1)
+            changing, writing = desk.session(cookie), desk.session(cookie)
+            changing.set_timeouts(idle=self.OWN)
+            writing["b"] = 2
+            for one in (writing, changing)[:: 1 if write_first else -1]:
+                one.save()
+            assert "conflict" not in dict(desk.emitted)
+            assert changing.cookie and writing.cookie
+            ids = {desk.session(one.cookie).id for one in (changing, writing)}
+            assert len(ids) == 1
+            assert desk.values(changing.cookie) == {"a": 1}
+            assert desk.values(writing.cookie) == {"a": 1, "b": 2}
+
+    def test_a_rotation_beside_a_change_of_the_time_outs(self, clock: Clock) -> None:
+        """The change is saved under the new id."""
+        for kind in ("rotated", "authenticated"):
+            desk = self.desk()
+            cookie = desk.stored(a=1)
+            changing, other = desk.session(cookie), desk.session(cookie)
+            changing.set_timeouts(idle=self.OWN)
+            other["b"] = 2
+            if kind == "authenticated":
+                other.authenticate()
+            else:
+                desk.set_times(rotate_after=0)
+                other = desk.session(cookie)
+                other["b"] = 2
+            other.save()
+            desk.set_times(rotate_after=None)
+            changing.save()
+            assert other.cookie
+            if kind == "authenticated":
+                # The old id does not lead to the new one.
+                assert changing.cookie is None
+                continue
+            assert changing.cookie
+            assert changing.id == desk.session(other.cookie).id
+            clock.tick(self.OWN - 1)
+            assert desk.values(changing.cookie) == {"a": 1}
+
+
 def test_redis_needs_no_purge(servers: Servers) -> None:
     """Redis removes expired entries by itself."""
     app = make_app("cookie", SESSION_REVOCATION=servers.shared(RedisServer).url)
