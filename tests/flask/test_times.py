@@ -12,13 +12,13 @@ from flask import Blueprint, Flask, flash, session
 from flask.views import MethodView
 from werkzeug.test import TestResponse
 
-from flask_buffalo_session import BuffaloSession, CookieStore, Store
+from flask_buffalo_session import BuffaloSession, CookieStore, MemoryStore, Store
 from flask_buffalo_session import session as our_session
 from flask_buffalo_session.errors import (
     SessionTypeError,
     SessionUnsupportedError,
 )
-from tests.conftest import FORMATS, SECRET, Clock, Formatting, make_app
+from tests.conftest import FORMATS, SECRET, Clock, Counting, Formatting, make_app
 
 DAY = 24 * 3600
 NAME = "_buffalo_session"
@@ -363,6 +363,8 @@ class TestOwnTimeOuts:
         for own in (1000, 50):
             browser.do(write(a=1))
             browser.do(begin(idle=own))
+            # The browser needs the new ``Expires``.
+            assert browser.sends_cookie
             clock.tick(own - 1)
             assert browser.values == {"a": 1}
         clock.tick(51)
@@ -469,6 +471,31 @@ class TestPassive:
         assert browser.do(lambda: session["count"], "/passive") == 4
         clock.tick(3)
         assert browser.values == {}
+
+    def test_a_passive_request_respects_a_time_out_of_the_sessions_own(
+        self, store: Store, clock: Clock
+    ) -> None:
+        """A shorter one than that of the settings."""
+        browser = Browser(store, SESSION_IDLE_TIMEOUT=1000)
+        browser.do(begin(idle=100))
+        clock.tick(60)
+        browser.do(write(a=2), "/passive")
+        clock.tick(39)
+        assert browser.do(lambda: dict(session), "/passive") == {"a": 2}
+        clock.tick(3)
+        assert browser.values == {}
+
+    def test_an_untouched_passive_request_loads_nothing(self, clock: Clock) -> None:
+        """Although the cookie is due."""
+        counting = Counting(MemoryStore())
+        browser = Browser(counting, SESSION_IDLE_TIMEOUT=1000)
+        browser.do(write(a=1, _permanent=True))
+        clock.tick(500)
+        counting.calls.clear()
+        browser.do(dict, "/passive/untouched")
+        assert counting.calls == []
+        browser.do(dict, "/untouched")
+        assert browser.sends_cookie
 
     def test_other_requests_still_count(
         self, store: Store, formatting: Formatting, clock: Clock

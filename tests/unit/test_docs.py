@@ -51,6 +51,26 @@ def test_links_to_files_are_valid(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def test_the_login_examples_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password is asked for again, and a remembered session has ``Expires``."""
+    monkeypatch.setenv("SESSION_SECRET", "x" * 32)
+    module = ModuleType("docs_logins")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    page = (ROOT / "docs/sessions.md").read_text()
+    start = page.index("## Ask for the password again")
+    for block in BLOCK.findall(page[start : page.index("## What counts as changed")]):
+        exec(compile(block, "sessions.md", "exec"), module.__dict__)
+    client = module.app.test_client()
+    password = {"password": "open sesame"}
+    assert client.post("/email").location == "/confirm-password"
+    assert client.post("/confirm-password", data=password).location == "/email"
+    assert client.post("/email").text == "changed"
+    assert client.post("/login", data={"password": "wrong"}).status_code == 403
+    response = client.post("/login/remembered")
+    assert "Expires=" in response.headers["Set-Cookie"]
+    assert client.get("/unread").json == {"unread": 0}
+
+
 def test_the_first_example_in_the_readme_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

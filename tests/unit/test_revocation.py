@@ -649,6 +649,20 @@ class TestOwnTimeOuts:
             clock.tick(seconds)
             assert desk.values(cookie) == {}
 
+    @pytest.mark.parametrize("how", ["clear", "authenticate"])
+    def test_a_session_that_is_older_than_the_list_can_end(
+        self, how: str, clock: Clock
+    ) -> None:
+        """It has no entry yet that says how long its cookies live."""
+        desk = self.desk()
+        before = Desk(CookieStore(), idle_timeout=self.LIFE)
+        cookie = self.remembered(before, late=False)
+        session = desk.session(cookie)
+        getattr(session, how)()
+        session.save()
+        clock.tick(self.OWN - 1)
+        assert desk.values(cookie) == {}
+
     def test_a_session_lives_on_until_its_own_time_out(self, clock: Clock) -> None:
         """So does its entry, although nothing renews it."""
         desk = self.desk()
