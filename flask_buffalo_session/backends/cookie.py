@@ -174,7 +174,7 @@ class CookieBackend(KeptBackend):
             return True
         if self._policy.cookie_is_due(seen):
             return True
-        if seen.entry is None or seen.used is not None:
+        if seen.entry is None:
             return False
         # Each change makes a new cookie, so the age of the cookie alone does not say
         # how old its entry is.

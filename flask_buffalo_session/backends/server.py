@@ -131,8 +131,7 @@ class ServerBackend(KeptBackend):
         begins = seen.token is None
         refresh = begins or TIMEOUTS_NAME in changed or self._policy.cookie_is_due(seen)
         record, data = self._packed(seen, record, changed=changed)
-        is_used = refresh and seen.used is None
-        if seen.token is not None and (is_used or OWNER_NAME in changed):
+        if seen.token is not None and (refresh or OWNER_NAME in changed):
             # Before the record names another owner, so that the session is found
             # under one of the two at any moment.
             self._index(seen.token, record.values)

@@ -191,6 +191,21 @@ class TestAuthenticate:
         assert browser.do(authenticated) is None
         assert browser.values == {"a": 1}
 
+    def test_taking_the_user_out_is_a_logout(
+        self, store: Store, formatting: Formatting, clock: Clock
+    ) -> None:
+        """get_once() takes the value out of the store at once."""
+        browser = Browser(store, formatting)
+        browser.do(write(user_id=1, a=1))
+
+        def act() -> dt.datetime | None:
+            assert our_session.get_once("user_id") == 1
+            return authenticated()
+
+        assert browser.do(act) is None
+        assert browser.do(authenticated) is None
+        assert browser.values == {"a": 1}
+
     def test_a_user_of_none_is_no_login(self, clock: Clock) -> None:
         """Some applications keep None for anonymous users."""
         browser = Browser()
@@ -559,6 +574,23 @@ class TestPassive:
         assert browser.do(lambda: our_session.id, "/passive") == first
         browser.do(write(c=3))
         assert browser.do(lambda: our_session.id) != first
+
+    def test_a_passive_request_can_have_an_id_that_was_rotated(
+        self, server_store: Store, clock: Clock
+    ) -> None:
+        """It sends the cookie with the new id, as other requests do."""
+        browser = Browser(
+            server_store, SESSION_RENEW_AFTER=100, SESSION_IDLE_TIMEOUT=1000
+        )
+        browser.do(write(a=1))
+        old = browser.cookie
+        clock.tick(101)
+        browser.do(write(b=2))
+        browser.cookie = old
+        browser.do(write(c=3), "/passive")
+        assert browser.sends_cookie
+        clock.tick(900)
+        assert browser.values == {"a": 1, "b": 2, "c": 3}
 
     def test_a_new_id_in_a_passive_request_keeps_the_time(
         self, store: Store, clock: Clock

@@ -6,6 +6,7 @@ import typing as t
 
 import pytest
 
+from flask_buffalo_session.backends.base import Snapshot
 from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import RejectedError
 from flask_buffalo_session.gorilla.codec import GorillaCodec
@@ -101,3 +102,43 @@ def test_an_index_entry_outlives_its_next_refresh() -> None:
     assert policy().index_seconds({}) == 2 * HOUR
     margin = policy(idle_timeout=HOUR + 5).entry_margin({})
     assert (margin, type(margin)) == (HOUR // 10 + 2, int)
+
+
+def own(text: str) -> dict[t.Hashable, bytes]:
+    return {"_timeouts_": NATIVE.encode(text, "_timeouts_")}
+
+
+def test_a_time_out_of_the_sessions_own_counts_everywhere(clock: Clock) -> None:
+    """For the record, the cookie, the owner's index and the revocation list."""
+    clock.now = 10_000.0
+    usual = policy(absolute_timeout=5 * HOUR)
+    for idle in (HOUR // 2, 4 * HOUR):
+        values = own(f"{idle},")
+        record = Record(10_000, b"", values, 0)
+        assert usual.max_age(record) == usual.cookie_lifetime(values) == idle
+        assert usual.index_seconds(values) == 2 * idle
+        assert usual.entry_margin(values) == idle // 10 + 2
+        for distance, due in ((idle // 10 - 1, False), (idle // 10, True)):
+            issued = 10_000 - distance
+            assert usual.refresh_is_due(issued, permanent=True, values=values) is due
+        usual.check_idle(10_000 - idle, values)
+        with pytest.raises(RejectedError, match="not used"):
+            usual.check_idle(10_000 - idle - 1, values)
+    assert usual.max_age(Record(10_000, b"", own(",60"), 0)) == 60
+    assert usual.cookie_lifetime(own(",60")) == HOUR
+
+
+def test_a_passive_request_refreshes_only_the_cookie_of_a_session_that_moved() -> None:
+    """The browser may not have the cookie with the new id."""
+    seen = Snapshot(began(0), issued=5, used=5)
+    assert not policy().cookie_is_due(seen)
+    assert policy().cookie_is_due(seen._replace(used=None))
+    assert policy().cookie_is_due(seen._replace(issued=0))
+
+
+def test_a_passive_write_keeps_the_time_that_was_left(clock: Clock) -> None:
+    """At least a second. A clock that was set back does not make the time longer."""
+    clock.now = 10_000.0
+    for used, left in ((9000, HOUR - 1000), (1000, 1), (11_000, HOUR)):
+        assert policy().max_age(began(0), used) == left
+    assert policy().cookie_lifetime({}, 9000) == HOUR - 1000
