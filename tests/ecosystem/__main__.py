@@ -103,7 +103,13 @@ def _run(folder: Path, tests: str, store: str) -> Result:
     report = folder.parent.parent / "report.xml"
     report.unlink(missing_ok=True)
     # Tests with certificates of their own fail with the machine's.
-    left_out = {"CI", "REQUESTS_CA_BUNDLE", "SESSION_STORE", "SESSION_SECRET"}
+    left_out = {
+        "CI",
+        "CURL_CA_BUNDLE",
+        "REQUESTS_CA_BUNDLE",
+        "SESSION_STORE",
+        "SESSION_SECRET",
+    }
     environ = {key: os.environ[key] for key in os.environ.keys() - left_out}
     process = subprocess.run(
         [

@@ -35,7 +35,7 @@ def _init(self: Flask, *args: t.Any, **kwargs: t.Any) -> None:
     _original_init(self, *args, **kwargs)
     # A test that brings a session interface of its own keeps it.
     if type(self).session_interface is Flask.session_interface:
-        self.session_interface = SwapAtFirstRequest()  # type: ignore[assignment]
+        self.session_interface = SwapAtFirstRequest()
 
 
 if _STORE:
