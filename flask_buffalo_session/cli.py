@@ -220,6 +220,9 @@ def _print_shown(shown: Shown) -> None:
     for fact, content in shown.items():
         if isinstance(content, bool):
             content = "yes" if content else "no"
+        elif isinstance(content, str) and not content.isprintable():
+            # An owner's name must not control the terminal.
+            content = repr(content)
         click.echo(f"{fact:<10} {'-' if content is None else content}")
     for value in held:
         line = f"  {value['name']!r}: {value['type'] or 'unreadable'}"

@@ -16,6 +16,9 @@ from .tombstones import is_tombstone
 #: What is shown, by name, ready for JSON.
 Shown: t.TypeAlias = dict[str, t.Any]
 
+#: Bits. Python refuses to write an int with very many digits.
+_LONGEST_INT = 2048
+
 
 def show_cookie(interface: BuffaloInterface, text: str, *, values: bool) -> Shown:
     """Return what is in a cookie.
@@ -43,6 +46,7 @@ def show_cookie(interface: BuffaloInterface, text: str, *, values: bool) -> Show
         "state": "alive",
         "id": interface.backend.id_of(snapshot),
         "permanent": snapshot.permanent,
+        "size": None if snapshot.data is None else len(snapshot.data),
     }
     return shown | _content(interface.codec, snapshot.record, values=values)
 
@@ -68,7 +72,14 @@ def show_record(interface: BuffaloInterface, session_id: str, *, values: bool) -
         interface.policy.check_age(record)
     except RejectedError as error:
         return shown | _rejected(error)
-    shown["state"] = "alive"
+    permanent = None
+    if not interface.config.in_cookie:
+        # An entry of the revocation list contains only the owner.
+        raw = record.values.get("_permanent")
+        permanent = (
+            raw is not None and _read(interface.codec, "_permanent", raw) is True
+        )
+    shown |= {"state": "alive", "permanent": permanent}
     return shown | _content(interface.codec, record, values=values)
 
 
@@ -80,7 +91,7 @@ def _content(codec: Codec, record: Record, *, values: bool) -> Shown:
     owner = record.values.get(OWNER_NAME)
     return {
         "created": None if record.created is None else _time(record.created),
-        "owner": None if owner is None else _read(codec, OWNER_NAME, owner),
+        "owner": None if owner is None else _plain(_read(codec, OWNER_NAME, owner)),
         "values": [
             _value(codec, name, data, values=values)
             for name, data in record.values.items()
@@ -89,7 +100,7 @@ def _content(codec: Codec, record: Record, *, values: bool) -> Shown:
 
 
 def _value(codec: Codec, name: t.Hashable, data: bytes, *, values: bool) -> Shown:
-    shown: Shown = {"name": name if isinstance(name, str) else repr(name)}
+    shown: Shown = {"name": name if isinstance(name, str) else _text(name)}
     shown["size"] = len(data)
     try:
         value = codec.decode(data, name)
@@ -101,16 +112,18 @@ def _value(codec: Codec, name: t.Hashable, data: bytes, *, values: bool) -> Show
     return shown
 
 
-def _read(codec: Codec, name: str, data: bytes) -> str | None:
+def _read(codec: Codec, name: str, data: bytes) -> t.Any:
     try:
-        return str(codec.decode(data, name))
+        return codec.decode(data, name)
     except SessionTypeError:
         return None
 
 
 def _plain(value: t.Any) -> t.Any:
     """Return a value as JSON can show it: what JSON lacks becomes its repr."""
-    if type(value) in (type(None), bool, int, str):
+    if type(value) in (type(None), bool, str):
+        return value
+    if type(value) is int and value.bit_length() <= _LONGEST_INT:
         return value
     if type(value) is float and math.isfinite(value):
         return value
@@ -118,7 +131,14 @@ def _plain(value: t.Any) -> t.Any:
         return [_plain(item) for item in value]
     if type(value) is dict and all(type(key) is str for key in value):
         return {key: _plain(item) for key, item in value.items()}
-    return repr(value)
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - the code of any class may run, and may fail
+        return f"<{type(value).__name__}>"
 
 
 def _time(seconds: int) -> str:
