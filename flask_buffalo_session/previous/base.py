@@ -72,7 +72,20 @@ def encoded(
     :param values: the session's values by name.
     :param created: when the session began, in seconds since the epoch; None if that is
         not known.
-    :raises SessionTypeError: a value cannot be stored.
+    :raises SessionTypeError: a value or a name cannot be stored.
     """
-    names = {name: codec.encode(value, name) for name, value in values.items()}
-    return Record(created, b"", names)
+    entries = {
+        name: encoded_value(value, name, codec) for name, value in values.items()
+    }
+    return Record(created, b"", entries)
+
+
+def encoded_value(value: object, name: t.Hashable, codec: Codec) -> bytes:
+    """Return the bytes of one value, for the codec that is in force now.
+
+    :raises SessionTypeError: the value or its name cannot be stored.
+    """
+    raw = codec.encode(value, name)
+    # Only a whole record shows whether the name can be stored.
+    codec.dumps(Record(0, b"", {name: raw}))
+    return raw

@@ -20,7 +20,7 @@ from ..seal import Ticket
 from ..sealing import CookieSealer
 from ..secret import given_secrets
 from ..tombstones import tombstone
-from .base import Found
+from .base import Found, encoded_value
 
 
 class Buffalo:
@@ -169,7 +169,8 @@ class _Moving:
         values = {}
         for name, raw in record.values.items():
             try:
-                values[name] = codec.encode(self._codec.decode(raw, name), name)
+                value = self._codec.decode(raw, name)
+                values[name] = encoded_value(value, name, codec)
             except SessionTypeError as error:
                 self._is_complete = False
                 self._app.logger.warning(

@@ -39,6 +39,7 @@ from flask_buffalo_session.errors import (
 )
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.previous.base import Found, encoded
+from flask_buffalo_session.testing import session_of
 from tests.conftest import SECRET, Clock, Counting, Formatting, make_app
 
 FLASK_KEY = "the secret that Flask used before"
@@ -517,6 +518,15 @@ def signed(body: bytes, *, packed: bool) -> str:
     return SIGNER.sign(data).decode()
 
 
+def test_a_name_that_cannot_be_stored_is_a_fresh_session(store: Store) -> None:
+    """Flask's JSON has names with lone surrogates."""
+    moved = Moved(store)
+    text = signed(rb'{"\ud800":1}', packed=False)
+    assert moved.values(f"session={text}") == {}
+    assert moved.rejections == ["corrupt"]
+    assert not moved.errors
+
+
 @given(st.binary(), st.booleans())
 def test_no_signed_content_raises_anything_but_a_rejection(
     body: bytes, packed: bool
@@ -689,6 +699,20 @@ class TestFromEarlierSettings:
             client.set_cookie("old", cookies.partition("=")[2])
             with client.session_transaction() as opened:
                 assert "gone" in opened
+
+    def test_a_name_that_the_new_format_cannot_store_stays_behind(self) -> None:
+        """It is no error in each request of the user."""
+        store = MemoryStore()
+        before = make_app(store, SESSION_NAME="old")
+        client = before.test_client()
+        with session_of(client) as opened:
+            opened.update({("a", "tuple"): 1, "kept": 2})
+        cookie = client.get_cookie("old")
+        assert cookie is not None
+        place = previous.Buffalo(store=store, name="old", format="native")
+        moved = Moved(SESSION_FORMAT="gorilla", SESSION_PREVIOUS=[place])
+        assert moved.values(f"old={cookie.value}") == {"kept": 2}
+        assert not moved.errors
 
     def test_the_newest_place_counts(self, server_store: Store, clock: Clock) -> None:
         """After a logout no older cookie counts, either."""
