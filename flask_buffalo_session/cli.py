@@ -198,7 +198,8 @@ def show(context: click.Context, what: str, values: bool, as_json: bool) -> None
     if interface.config.null:
         raise click.ClickException("This application has no sessions.")
     if what == "-":
-        what = sys.stdin.read().strip()
+        # A file that is no cookie may have any bytes.
+        what = sys.stdin.buffer.read().decode(errors="replace").strip()
     try:
         if is_storage_key(what):
             shown = show_record(interface, what, values=values)
@@ -220,6 +221,9 @@ def _print_shown(shown: Shown) -> None:
     for fact, content in shown.items():
         if isinstance(content, bool):
             content = "yes" if content else "no"
+        elif isinstance(content, str) and not content.isprintable():
+            # A user may have chosen the owner. It must not control the terminal.
+            content = repr(content)
         click.echo(f"{fact:<10} {'-' if content is None else content}")
     for value in held:
         line = f"  {value['name']!r}: {value['type'] or 'unreadable'}"

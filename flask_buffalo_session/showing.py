@@ -8,13 +8,16 @@ import typing as t
 
 from .backends.base import OWNER_NAME, EndedError
 from .codec import Codec, Record
-from .errors import RejectedError, SessionTypeError
+from .errors import RejectedError, SessionTypeError, kind_of
 from .interface import BuffaloInterface
 from .stores.base import Owned
 from .tombstones import is_tombstone
 
 #: What is shown, by name, ready for JSON.
 Shown: t.TypeAlias = dict[str, t.Any]
+
+# Python does not write a much longer int in decimal digits.
+_MOST_BITS = 1024
 
 
 def show_cookie(interface: BuffaloInterface, text: str, *, values: bool) -> Shown:
@@ -89,7 +92,7 @@ def _content(codec: Codec, record: Record, *, values: bool) -> Shown:
 
 
 def _value(codec: Codec, name: t.Hashable, data: bytes, *, values: bool) -> Shown:
-    shown: Shown = {"name": name if isinstance(name, str) else repr(name)}
+    shown: Shown = {"name": name if isinstance(name, str) else _repr(name)}
     shown["size"] = len(data)
     try:
         value = codec.decode(data, name)
@@ -110,7 +113,9 @@ def _read(codec: Codec, name: str, data: bytes) -> str | None:
 
 def _plain(value: t.Any) -> t.Any:
     """Return a value as JSON can show it: what JSON lacks becomes its repr."""
-    if type(value) in (type(None), bool, int, str):
+    if type(value) in (type(None), bool, str):
+        return value
+    if type(value) is int and value.bit_length() <= _MOST_BITS:
         return value
     if type(value) is float and math.isfinite(value):
         return value
@@ -118,7 +123,14 @@ def _plain(value: t.Any) -> t.Any:
         return [_plain(item) for item in value]
     if type(value) is dict and all(type(key) is str for key in value):
         return {key: _plain(item) for key, item in value.items()}
-    return repr(value)
+    return _repr(value)
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:
+        return f"{kind_of(value)} with more digits than Python writes"
 
 
 def _time(seconds: int) -> str:

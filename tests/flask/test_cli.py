@@ -294,6 +294,38 @@ def test_show_shows_the_others_beside_a_value_that_cannot_be_read() -> None:
     assert "'kept': int, 1 bytes, 1" in result.output
 
 
+def test_show_shows_an_int_that_python_does_not_write() -> None:
+    """As a name, as a value and inside one."""
+    app = make_app("cookie")
+    values: dict[t.Any, t.Any] = {"a": 10**5000, "b": (10**5000,), 10**5000: 1}
+    client = app.test_client()
+    with session_of(client) as session:
+        session.update(values)
+    cookie = client.get_cookie("_buffalo_session")
+    assert cookie is not None
+    for options in (["--values"], ["--values", "--json"]):
+        result = show(app, cookie.value, *options)
+        assert result.exit_code == 0, result.exception
+        assert result.output.count("with more digits than Python writes") == 3
+
+
+def test_an_owner_cannot_control_the_terminal() -> None:
+    """Or add a line to what is shown."""
+    app = make_app(MemoryStore())
+    session_id = bound(app, "ann\x1b[2J\nstate ended")
+    output = show(app, session_id).output
+    assert "\x1b" not in output
+    assert "\nstate ended" not in output
+
+
+def test_a_file_that_is_no_cookie_is_rejected() -> None:
+    """Whatever its bytes are."""
+    runner = make_app("cookie").test_cli_runner()
+    result = runner.invoke(args=["session", "show", "-"], input=b"\xff\xfe")
+    assert result.exit_code == 1
+    assert "bad-signature" in result.output
+
+
 def test_show_of_an_id_needs_a_store_that_finds_it(tmp_path: Path) -> None:
     """The error names the stores that do."""
     result = show(make_app(f"file:{tmp_path}"), "0" * 64)

@@ -704,9 +704,10 @@ class TestFromEarlierSettings:
         """It is no error in each request of the user."""
         store = MemoryStore()
         before = make_app(store, SESSION_NAME="old")
+        values: dict[t.Any, t.Any] = {("a", "tuple"): 1, "kept": 2}
         client = before.test_client()
         with session_of(client) as opened:
-            opened.update({("a", "tuple"): 1, "kept": 2})
+            opened.update(values)
         cookie = client.get_cookie("old")
         assert cookie is not None
         place = previous.Buffalo(store=store, name="old", format="native")
