@@ -145,5 +145,5 @@ def _previous(item: object) -> Previous:
     if item == "flask":
         return FlaskCookie()
     if isinstance(item, type) or not isinstance(item, Previous):
-        raise wrong_setting("SESSION_PREVIOUS", item, PREVIOUS)
+        raise wrong_setting("SESSION_PREVIOUS", item, PREVIOUS, ("flask",))
     return item

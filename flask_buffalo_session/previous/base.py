@@ -8,8 +8,9 @@ import typing as t
 from flask import Flask
 
 from ..codec import Codec, Record
-from ..config import Config
+from ..config import Config, check_cookie
 from ..cookies import SessionCookie
+from ..errors import SessionConfigError
 
 
 class Found(t.NamedTuple):
@@ -62,6 +63,42 @@ class Previous(t.Protocol):
         :param config: the settings that are in force now.
         :raises SessionConfigError: a parameter is wrong.
         """
+
+
+def old_cookie(
+    app: Flask,
+    config: Config,
+    place: object,
+    *,
+    name: str | None,
+    domain: str | None,
+    path: str | None,
+) -> SessionCookie:
+    """Return the cookie of another library.
+
+    :param place: the object that ``SESSION_PREVIOUS`` lists, for the error message.
+    :param name: None for ``SESSION_COOKIE_NAME``.
+    :param domain: None for the present domain.
+    :param path: None for the present path.
+    :raises SessionConfigError: browsers could not have such a cookie.
+    """
+    name = name or app.config["SESSION_COOKIE_NAME"]
+    try:
+        check_cookie(name=name, domain=domain, path=path)
+    except SessionConfigError as error:
+        raise unusable(place, error) from error
+    return SessionCookie.of(config, name=name, domain=domain, path=path)
+
+
+def unusable(place: object, error: SessionConfigError) -> SessionConfigError:
+    """Return the error for a place with a wrong parameter.
+
+    :param place: the object that ``SESSION_PREVIOUS`` lists.
+    :param error: the error for the setting that has the same meaning.
+    """
+    return SessionConfigError(
+        f"SESSION_PREVIOUS has a {type(place).__name__}() that cannot be used: {error}"
+    )
 
 
 def encoded(

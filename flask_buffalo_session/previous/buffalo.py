@@ -20,7 +20,7 @@ from ..seal import Ticket
 from ..sealing import CookieSealer
 from ..secret import given_secrets
 from ..tombstones import tombstone
-from .base import Found, encoded_value
+from .base import Found, encoded_value, unusable
 
 
 class Buffalo:
@@ -88,9 +88,7 @@ class Buffalo:
             before = Config.of(app, chain)
             return BuffaloSessions(app, before, chain, config.format.codec)
         except SessionConfigError as error:
-            raise SessionConfigError(
-                f"SESSION_PREVIOUS has a Buffalo() that cannot be used: {error}"
-            ) from error
+            raise unusable(self, error) from error
 
 
 class BuffaloSessions:

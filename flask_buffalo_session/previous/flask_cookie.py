@@ -15,7 +15,7 @@ from ..cookies import SessionCookie
 from ..errors import RejectedError, SessionTypeError
 from ..seal import base64_decode, inflate
 from ..secret import flask_secrets, given_secrets
-from .base import Found, encoded
+from .base import Found, encoded, old_cookie
 
 #: How Flask signs its cookies. An application may have changed it in a subclass.
 _FLASK = SecureCookieSessionInterface
@@ -52,10 +52,12 @@ class FlaskCookie:
         self._path = path
 
     def source(self, app: Flask, config: Config) -> FlaskCookies:
-        """Return the old sessions of an application."""
-        name = self._name or app.config["SESSION_COOKIE_NAME"]
-        cookie = SessionCookie.of(
-            config, name=name, domain=self._domain, path=self._path
+        """Return the old sessions of an application.
+
+        :raises SessionConfigError: a parameter is wrong.
+        """
+        cookie = old_cookie(
+            app, config, self, name=self._name, domain=self._domain, path=self._path
         )
         return FlaskCookies(app, config, cookie, self._secrets, self._salt)
 

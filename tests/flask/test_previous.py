@@ -862,6 +862,7 @@ def forget(_: object) -> t.Any:
         (["cookie"], "a list of 'flask'"),
         ([previous.FlaskCookie], "a list of 'flask'"),
         ([None], "a list of 'flask'"),
+        (["Flask"], "did you mean 'flask'?"),
     ],
 )
 def test_a_wrong_setting_is_an_error(value: object, problem: str) -> None:
@@ -886,10 +887,21 @@ def test_a_wrong_secret_is_an_error(make: t.Callable[[], object]) -> None:
     assert "good enough" not in str(caught.value)
 
 
-def test_a_wrong_parameter_names_the_setting() -> None:
+@pytest.mark.parametrize(
+    ("place", "setting"),
+    [
+        (previous.Buffalo(store="rediss"), "SESSION_STORE"),
+        (previous.FlaskCookie(name="a;b"), "SESSION_NAME"),
+        (previous.FlaskCookie(domain="a; Path=/"), "SESSION_COOKIE_DOMAIN"),
+        (previous.FlaskCookie(path=t.cast(t.Any, 3)), "SESSION_COOKIE_PATH"),
+        (previous.FlaskSession("redis://localhost", name="a b"), "SESSION_NAME"),
+    ],
+)
+def test_a_wrong_parameter_names_the_setting(place: object, setting: str) -> None:
     """The parameter is that of a setting."""
-    with pytest.raises(SessionConfigError, match=r"SESSION_PREVIOUS .* SESSION_STORE"):
-        make_app(SESSION_PREVIOUS=[previous.Buffalo(store="rediss")])
+    name = type(place).__name__
+    with pytest.raises(SessionConfigError, match=rf"a {name}\(\) .* {setting} "):
+        make_app(SESSION_PREVIOUS=[place])
 
 
 def test_null_mode_looks_at_no_old_place() -> None:
