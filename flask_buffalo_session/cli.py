@@ -222,7 +222,7 @@ def _print_shown(shown: Shown) -> None:
         if isinstance(content, bool):
             content = "yes" if content else "no"
         elif isinstance(content, str) and not content.isprintable():
-            # A user may have chosen the owner. It must not control the terminal.
+            # An owner's name must not control the terminal.
             content = repr(content)
         click.echo(f"{fact:<10} {'-' if content is None else content}")
     for value in held:

@@ -16,7 +16,7 @@ from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
 from .stores.null import NullStore
 from .stores.redis import RedisStore
-from .stores.url import SCHEMES, store_from_url
+from .stores.url import SCHEMES, UnknownSchemeError, store_from_url
 
 _URL_WORDS = tuple(f"{scheme}:" for scheme in SCHEMES)
 
@@ -39,6 +39,9 @@ _INSTEAD = {
     "sqlalchemy.ext.asyncio": "an engine of sqlalchemy.create_engine",
     "sqlalchemy.orm": "the engine itself",
     "flask_caching": "a cache of cachelib, or the URL of its server",
+    "flask_redis": "a client of redis-py, or the URL of its server",
+    "redis.asyncio": "a synchronous client, redis.Redis, or the URL of its server",
+    "valkey.asyncio": "a synchronous client, valkey.Valkey, or the URL of its server",
     "redis.sentinel": "the client that master_for() returns",
     "valkey.sentinel": "the client that master_for() returns",
 }
@@ -106,8 +109,8 @@ def _from_url(
         raise SessionConfigError(f"{key} cannot be used: {error}.") from error
     except ValueError as error:
         # The message must not contain the URL, which may hold a password.
-        known = url.startswith(_URL_WORDS)
-        hint = "" if known else suggestion(url, words)
+        is_url = ":" in url and not isinstance(error, UnknownSchemeError)
+        hint = "" if is_url else suggestion(url, words)
         raise SessionConfigError(
             f"{key} cannot be used: {error}{hint}. It must be {allowed}."
         ) from error

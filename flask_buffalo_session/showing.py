@@ -8,7 +8,7 @@ import typing as t
 
 from .backends.base import OWNER_NAME, EndedError
 from .codec import Codec, Record
-from .errors import RejectedError, SessionTypeError, kind_of
+from .errors import RejectedError, SessionTypeError
 from .interface import BuffaloInterface
 from .stores.base import Owned
 from .tombstones import is_tombstone
@@ -16,8 +16,8 @@ from .tombstones import is_tombstone
 #: What is shown, by name, ready for JSON.
 Shown: t.TypeAlias = dict[str, t.Any]
 
-# Python does not write a much longer int in decimal digits.
-_MOST_BITS = 1024
+#: Bits. Python refuses to write an int with very many digits.
+_LONGEST_INT = 2048
 
 
 def show_cookie(interface: BuffaloInterface, text: str, *, values: bool) -> Shown:
@@ -46,6 +46,7 @@ def show_cookie(interface: BuffaloInterface, text: str, *, values: bool) -> Show
         "state": "alive",
         "id": interface.backend.id_of(snapshot),
         "permanent": snapshot.permanent,
+        "size": None if snapshot.data is None else len(snapshot.data),
     }
     return shown | _content(interface.codec, snapshot.record, values=values)
 
@@ -71,7 +72,14 @@ def show_record(interface: BuffaloInterface, session_id: str, *, values: bool) -
         interface.policy.check_age(record)
     except RejectedError as error:
         return shown | _rejected(error)
-    shown["state"] = "alive"
+    permanent = None
+    if not interface.config.in_cookie:
+        # An entry of the revocation list contains only the owner.
+        raw = record.values.get("_permanent")
+        permanent = (
+            raw is not None and _read(interface.codec, "_permanent", raw) is True
+        )
+    shown |= {"state": "alive", "permanent": permanent}
     return shown | _content(interface.codec, record, values=values)
 
 
@@ -83,7 +91,7 @@ def _content(codec: Codec, record: Record, *, values: bool) -> Shown:
     owner = record.values.get(OWNER_NAME)
     return {
         "created": None if record.created is None else _time(record.created),
-        "owner": None if owner is None else _read(codec, OWNER_NAME, owner),
+        "owner": None if owner is None else _plain(_read(codec, OWNER_NAME, owner)),
         "values": [
             _value(codec, name, data, values=values)
             for name, data in record.values.items()
@@ -92,7 +100,7 @@ def _content(codec: Codec, record: Record, *, values: bool) -> Shown:
 
 
 def _value(codec: Codec, name: t.Hashable, data: bytes, *, values: bool) -> Shown:
-    shown: Shown = {"name": name if isinstance(name, str) else _repr(name)}
+    shown: Shown = {"name": name if isinstance(name, str) else _text(name)}
     shown["size"] = len(data)
     try:
         value = codec.decode(data, name)
@@ -104,9 +112,9 @@ def _value(codec: Codec, name: t.Hashable, data: bytes, *, values: bool) -> Show
     return shown
 
 
-def _read(codec: Codec, name: str, data: bytes) -> str | None:
+def _read(codec: Codec, name: str, data: bytes) -> t.Any:
     try:
-        return str(codec.decode(data, name))
+        return codec.decode(data, name)
     except SessionTypeError:
         return None
 
@@ -115,7 +123,7 @@ def _plain(value: t.Any) -> t.Any:
     """Return a value as JSON can show it: what JSON lacks becomes its repr."""
     if type(value) in (type(None), bool, str):
         return value
-    if type(value) is int and value.bit_length() <= _MOST_BITS:
+    if type(value) is int and value.bit_length() <= _LONGEST_INT:
         return value
     if type(value) is float and math.isfinite(value):
         return value
@@ -123,14 +131,14 @@ def _plain(value: t.Any) -> t.Any:
         return [_plain(item) for item in value]
     if type(value) is dict and all(type(key) is str for key in value):
         return {key: _plain(item) for key, item in value.items()}
-    return _repr(value)
+    return _text(value)
 
 
-def _repr(value: object) -> str:
+def _text(value: object) -> str:
     try:
         return repr(value)
-    except ValueError:
-        return f"{kind_of(value)} with more digits than Python writes"
+    except Exception:  # noqa: BLE001 - the code of any class may run, and may fail
+        return f"<{type(value).__name__}>"
 
 
 def _time(seconds: int) -> str:

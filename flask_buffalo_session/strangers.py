@@ -15,13 +15,31 @@ _QUOTED = f"'{_PREFIX}"
 # What to write for each SESSION_TYPE of Flask-Session: SESSION_STORE, and the earlier
 # place, if Flask-Session's records there can be read.
 _TYPES = {
-    "redis": ("'redis://host:6379', or the client itself", "'redis://host:6379'"),
+    "redis": ("'redis://host:6379', or to the client itself", "'redis://host:6379'"),
     "sqlalchemy": ("'postgresql://…' or another database's URL", "'postgresql://…'"),
-    "cachelib": ("the cache of cachelib itself, or 'file:folder'", None),
+    "cachelib": ("the cache of cachelib itself, or to 'file:folder'", None),
     "filesystem": ("'file:folder'", None),
     "memcached": ("'memcached://host:11211'", None),
     "mongodb": ("one of the stores in docs/stores.md: MongoDB is none of them", None),
     "dynamodb": ("a DynamoDbCache of cachelib", None),
+}
+
+# The same where the application has given Flask-Session an object that can be used
+# again, by the object's setting.
+_OBJECTS = {
+    "SESSION_REDIS": (
+        "app.config['SESSION_REDIS'], or to 'redis://host:6379'",
+        "app.config['SESSION_REDIS']",
+    ),
+    "SESSION_SQLALCHEMY": (
+        "db.engine in an application context, or to 'postgresql://…' or another"
+        " database's URL",
+        "db.engine",
+    ),
+    "SESSION_CACHELIB": (
+        "app.config['SESSION_CACHELIB'], a cache of cachelib, or to 'file:folder'",
+        None,
+    ),
 }
 
 # The types that other settings of Flask-Session belong to.
@@ -56,7 +74,9 @@ def check_flask_session(settings: c.Mapping[str, object]) -> None:
     :raises SessionConfigError: there is such a setting. The message says what to write
         instead.
     """
-    found = [key for key, value in settings.items() if value and _is_old(key)]
+    found = [
+        key for key, value in settings.items() if value is not None and _is_old(key)
+    ]
     if not found:
         return
     kind = str(settings.get("SESSION_TYPE") or "").lower()
@@ -64,6 +84,9 @@ def check_flask_session(settings: c.Mapping[str, object]) -> None:
         kinds = (_kind_of(key) for key in found)
         kind = next((of_key for of_key in kinds if of_key), "")
     store, place = _TYPES.get(kind, ("a store of docs/stores.md, or 'cookie'", None))
+    given = f"{_PREFIX}{kind.upper()}"
+    if given in found:
+        store, place = _OBJECTS.get(given, (store, place))
     key = "SESSION_TYPE" if "SESSION_TYPE" in found else found[0]
     then = ""
     if place is not None:

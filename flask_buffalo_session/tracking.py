@@ -12,6 +12,9 @@ from .merging import MISSING, merge
 
 Values: t.TypeAlias = dict[t.Hashable, bytes]
 
+# Types whose values get a stamp. As a union, they would be put together on each use.
+_KEYED = (dict, set)
+
 _STAMP_BYTES = 4  # pragma: no mutate: any number that is large enough
 
 
@@ -109,7 +112,7 @@ class Tracker:
             return
         touched.value = value
         # So is filling a dict or a set that was empty when it was assigned.
-        touched.assigned = not isinstance(value, dict | set) or len(value) > 0
+        touched.assigned = not isinstance(value, _KEYED) or len(value) > 0
 
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
@@ -185,7 +188,7 @@ class Tracker:
             # A name that is not a str gets no stamp, so its dicts are merged by key.
             if (
                 touched.assigned
-                and isinstance(touched.value, dict | set)
+                and isinstance(touched.value, _KEYED)
                 and isinstance(name, str)
             ):
                 stamps[name] = secrets.token_bytes(_STAMP_BYTES)

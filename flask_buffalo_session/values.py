@@ -57,7 +57,10 @@ def is_lazy_text(value: object) -> bool:
     """
     if isinstance(value, str):
         return False
-    method = getattr(value, "casefold", None)
+    try:
+        method = getattr(value, "casefold", None)
+    except Exception:  # noqa: BLE001 - a proxy may have no object behind it
+        return False
     return isinstance(getattr(method, "__self__", None), str)
 
 

@@ -112,17 +112,9 @@ class Pending(t.NamedTuple):
 
 NOTHING: t.Final = Pending()
 
-
-class Event(t.NamedTuple):
-    """A signal to emit.
-
-    :param snapshot: the session that the signal is about.
-    :param old: the session under its earlier id.
-    """
-
-    signal: NamedSignal
-    snapshot: Snapshot
-    old: Snapshot | None = None
+#: A signal to emit, the session that it is about, and the session under its earlier
+#: id, if the id changed.
+Event: t.TypeAlias = tuple[NamedSignal, Snapshot, Snapshot | None]
 
 
 class UnitOfWork:
@@ -330,13 +322,13 @@ class UnitOfWork:
                 continue
             self.tracker.saved(changes, record)
             if seen.token is None:
-                events.append(Event(signals.session_created, written))
+                events.append((signals.session_created, written, None))
             elif leaving is not None:
-                events.append(Event(signals.session_regenerated, written, seen))
+                events.append((signals.session_regenerated, written, seen))
             if changes or self.pending.forced:
                 # A session that was removed is reported by the id that it had.
                 saved = seen if written.token is None else written
-                events.append(Event(signals.session_saved, saved))
+                events.append((signals.session_saved, saved, None))
             return written
         raise AssertionError("attempts() ends with an error")
 
@@ -386,7 +378,7 @@ class UnitOfWork:
     def _end(self, ending: Ending, events: list[Event]) -> bool:
         ended = self.backend.end(ending)
         signal = signals.session_destroyed if ended else signals.session_conflict
-        events.append(Event(signal, ending.snapshot))
+        events.append((signal, ending.snapshot, None))
         return ended
 
     def _drop(self, events: list[Event]) -> None:
@@ -394,7 +386,7 @@ class UnitOfWork:
         newer one may be on its way.
         """
         self._state, self.cookie = State.ABANDONED, None
-        events.append(Event(signals.session_conflict, self.snapshot))
+        events.append((signals.session_conflict, self.snapshot, None))
 
     def _drop_changes(self, events: list[Event]) -> None:
         """Save nothing, because the id was retired before this request. A logout still
@@ -406,9 +398,9 @@ class UnitOfWork:
         ended = bool(pending.endings) and self.backend.end(pending.endings[0])
         retired = t.cast(Snapshot, self._retired)
         if ended:
-            events.append(Event(signals.session_destroyed, retired))
+            events.append((signals.session_destroyed, retired, None))
         if changed or not ended:
-            events.append(Event(signals.session_conflict, retired))
+            events.append((signals.session_conflict, retired, None))
         self._state, self.pending = State.ABANDONED, NOTHING
 
     def _is_due(self) -> bool:

@@ -104,11 +104,12 @@ class NativeCodec:
         return Record(created, nonce, values, rotated, stamps)
 
     def dumps(self, record: Record) -> bytes:
-        values, stamps = record.values, dict(record.stamps)
+        values, stamps = record.values, record.stamps
         try:
             body = _body(record, values, stamps)
         except TypeError:
             # Some name is not a plain str.
+            stamps = dict(stamps)
             kept = {*self._registry.by_class, UnreadName}
             values, stamps = with_base_keys(values, kept), with_base_keys(stamps, kept)
             stamps = {name: old for name, old in stamps.items() if type(name) is str}
@@ -374,7 +375,7 @@ def _ignored(tag: int, data: bytes) -> None:
 def _body(record: Record, values: object, stamps: Encoded) -> bytes:
     rest: list[t.Any] = [record.rotated] if record.rotated else []
     if stamps:
-        rest = [record.rotated, stamps]
+        rest = [record.rotated, dict(stamps)]
     return ormsgpack.packb([record.created, record.nonce, values, *rest])
 
 

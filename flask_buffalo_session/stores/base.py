@@ -158,6 +158,11 @@ class StoreURLError(ValueError):
     """A URL does not describe a store. The message quotes no part of the URL."""
 
 
+#: The problem of a URL with an option that its client lacks. The option's name may be a
+#: part of a password.
+UNKNOWN_OPTION = "the client does not know one of its options"
+
+
 class OwnedRecord(t.NamedTuple):
     """A record found in an owner's index.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from .base import TIMEOUT, StoreURLError
+from .base import TIMEOUT, UNKNOWN_OPTION, StoreURLError
 from .lockfile import make_private_folder, private_opener
 
 #: The execution option of an engine on which every statement is a transaction.
@@ -105,14 +105,16 @@ def _engine(url: str, folder: Path) -> sa.Engine:
 def _check_options(engine: sa.Engine) -> None:
     """Check that the driver knows the options of the URL, without connecting.
 
-    :raises TypeError: it does not.
     :raises StoreURLError: it does not.
     """
     _, options = engine.dialect.create_connect_args(engine.url)
     if engine.driver == "pymysql":
         import pymysql
 
-        inspect.signature(pymysql.Connection).bind_partial(**options)
+        try:
+            inspect.signature(pymysql.Connection).bind_partial(**options)
+        except TypeError:
+            raise StoreURLError(UNKNOWN_OPTION) from None
     elif engine.driver == "psycopg":
         import psycopg
         from psycopg.conninfo import make_conninfo
@@ -121,7 +123,7 @@ def _check_options(engine: sa.Engine) -> None:
         try:
             make_conninfo(**{k: v for k, v in options.items() if k not in own})
         except psycopg.ProgrammingError:
-            raise StoreURLError("the driver does not know one of its options") from None
+            raise StoreURLError(UNKNOWN_OPTION) from None
 
 
 def _connect_with_deadline(

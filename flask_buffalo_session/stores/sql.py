@@ -175,6 +175,11 @@ class SQLStore:
         return sum(self.prune_batches())
 
     def prune_batches(self) -> c.Iterator[int]:
+        """Delete expired records in batches, so that others can write in between.
+
+        :returns: the number of records deleted in each batch.
+        :raises SessionStoreError: the database cannot answer.
+        """
         id, expired = self._table.c.id, self._table.c.expires < _now()
         query = sa.select(id).where(expired).limit(_BATCH)
         while True:

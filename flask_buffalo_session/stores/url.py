@@ -10,11 +10,16 @@ import collections.abc as c
 import os
 import typing as t
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from ..errors import SessionConfigError
-from .base import TIMEOUT, Store, StoreURLError
+from .base import TIMEOUT, UNKNOWN_OPTION, Store, StoreURLError
 from .memory import MemoryStore
+
+
+class UnknownSchemeError(StoreURLError):
+    """The URL's scheme is not one of :data:`SCHEMES`."""
+
 
 # These URLs name files, which have no login.
 _LOCAL = ("memory", "file", "sqlite")
@@ -45,8 +50,8 @@ def client_from_url(url: str, folder: str | Path) -> t.Any:
     :param folder: where relative paths begin.
     :raises ImportError: the client is not installed. The message names the extra that
         installs it.
-    :raises StoreURLError: the URL's scheme is not one of :data:`SCHEMES`, or the rest
-        does not fit the scheme.
+    :raises UnknownSchemeError: the URL's scheme is not one of :data:`SCHEMES`.
+    :raises StoreURLError: the rest of the URL does not fit the scheme.
     """
     scheme = url.partition(":")[0]
     kind, _, driver = scheme.partition("+")
@@ -86,7 +91,7 @@ def _check_login(url: str) -> None:
 
 
 def _unknown(url: str, folder: Path) -> Store:
-    raise StoreURLError("no such kind of store")
+    raise UnknownSchemeError("no such kind of store")
 
 
 def _memory(url: str, folder: Path) -> Store:
@@ -139,28 +144,48 @@ def _sql(url: str, folder: Path) -> t.Any:
 def _redis(url: str, folder: Path) -> t.Any:
     from redis import Redis
     from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
     from redis.retry import Retry
 
-    return _single(Redis.from_url, url, Retry(NoBackoff(), 0))
+    return _single(Redis.from_url, url, Retry(NoBackoff(), 0), RedisError)
 
 
 def _valkey(url: str, folder: Path) -> t.Any:
     from valkey import Valkey
     from valkey.backoff import NoBackoff
+    from valkey.exceptions import ValkeyError
     from valkey.retry import Retry
 
-    return _single(Valkey.from_url, url, Retry(NoBackoff(), 0))
+    return _single(Valkey.from_url, url, Retry(NoBackoff(), 0), ValkeyError)
 
 
-def _single(from_url: c.Callable[..., t.Any], url: str, retry: t.Any) -> t.Any:
+def _single(
+    from_url: c.Callable[..., t.Any], url: str, retry: t.Any, failure: type[Exception]
+) -> t.Any:
     parts = urlsplit(url)
+    if not _OBJECTS.isdisjoint(parse_qs(parts.query)):
+        raise StoreURLError(
+            "one of its options needs an object; give the client itself"
+        )
     if parts.scheme != "unix" and parts.path.strip("/"):
         # The clients take any other word for database 0.
         int(parts.path.strip("/"))
     client = from_url(url, **_patience(retry))
-    # This does not connect. It fails if the URL has an option that does not exist.
-    client.connection_pool.make_connection()
+    try:
+        # This does not connect. It fails if the client does not know an option.
+        client.connection_pool.make_connection()
+    except TypeError:
+        raise StoreURLError(UNKNOWN_OPTION) from None
+    except failure:
+        # The client's message may quote the value.
+        raise StoreURLError("one of its options has a wrong value") from None
     return client
+
+
+# The clients accept these options in a URL, and the first request fails.
+_OBJECTS = frozenset(
+    {"retry", "credential_provider", "redis_connect_func", "valkey_connect_func"}
+)
 
 
 def _sentinel(url: str, folder: Path) -> t.Any:

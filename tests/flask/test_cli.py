@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from flask_buffalo_session import MemoryStore, Store
+from flask_buffalo_session import MemoryStore, Store, signals
 from flask_buffalo_session.cli import session_cli
 from flask_buffalo_session.registry import Registered, registry
 from flask_buffalo_session.secret import weakness
@@ -181,9 +181,10 @@ class Gone:
     pass
 
 
-def show(app: Flask, what: str, *options: str, stdin: str | None = None) -> Result:
-    runner = app.test_cli_runner()
-    return runner.invoke(args=["session", "show", what, *options], input=stdin)
+def show(app: Flask, what: str, *options: str, **how: t.Any) -> Result:
+    """Run the command. `how` is for click's own runner."""
+    arguments = ["session", "show", what, *options]
+    return app.test_cli_runner().invoke(args=arguments, **how)
 
 
 def cookie_with(app: Flask, **values: t.Any) -> str:
@@ -229,7 +230,7 @@ def test_show_names_what_is_in_a_cookie(
 def test_show_reads_a_cookie_from_the_standard_input() -> None:
     """So it does not stay in the shell's history."""
     app = make_app("cookie")
-    result = show(app, "-", stdin=f"{cookie_with(app, a=1)}\n")
+    result = show(app, "-", input=f"{cookie_with(app, a=1)}\n")
     assert (result.exit_code, "alive" in result.output) == (0, True)
 
 
@@ -294,30 +295,6 @@ def test_show_shows_the_others_beside_a_value_that_cannot_be_read() -> None:
     assert "'kept': int, 1 bytes, 1" in result.output
 
 
-def test_show_shows_an_int_that_python_does_not_write() -> None:
-    """As a name, as a value and inside one."""
-    app = make_app("cookie")
-    values: dict[t.Any, t.Any] = {"a": 10**5000, "b": (10**5000,), 10**5000: 1}
-    client = app.test_client()
-    with session_of(client) as session:
-        session.update(values)
-    cookie = client.get_cookie("_buffalo_session")
-    assert cookie is not None
-    for options in (["--values"], ["--values", "--json"]):
-        result = show(app, cookie.value, *options)
-        assert result.exit_code == 0, result.exception
-        assert result.output.count("with more digits than Python writes") == 3
-
-
-def test_an_owner_cannot_control_the_terminal() -> None:
-    """Or add a line to what is shown."""
-    app = make_app(MemoryStore())
-    session_id = bound(app, "ann\x1b[2J\nstate ended")
-    output = show(app, session_id).output
-    assert "\x1b" not in output
-    assert "\nstate ended" not in output
-
-
 def test_a_file_that_is_no_cookie_is_rejected() -> None:
     """Whatever its bytes are."""
     runner = make_app("cookie").test_cli_runner()
@@ -331,6 +308,87 @@ def test_show_of_an_id_needs_a_store_that_finds_it(tmp_path: Path) -> None:
     result = show(make_app(f"file:{tmp_path}"), "0" * 64)
     assert result.exit_code == 1
     assert "does not support owners" in result.output
+
+
+class Untouched(MemoryStore):
+    """Refuses every change once it is `sealed`."""
+
+    sealed = False
+
+    def save(self, *args: t.Any, **kwargs: t.Any) -> str:
+        assert not self.sealed
+        return super().save(*args, **kwargs)
+
+    def delete(self, token: str) -> None:
+        assert not self.sealed
+        super().delete(token)
+
+    def own(self, *args: t.Any, **kwargs: t.Any) -> None:
+        assert not self.sealed
+        super().own(*args, **kwargs)
+
+
+def test_show_neither_writes_nor_emits_a_signal(clock: Clock) -> None:
+    """Not even where a request would refresh the cookie and rotate the id."""
+    store = Untouched()
+    app = make_app(store, SESSION_RENEW_AFTER=60)
+    cookie = cookie_with(app, a=1)
+    clock.tick(app.permanent_session_lifetime.total_seconds() // 2)
+    store.sealed = True
+    emitted: list[object] = []
+
+    def receive(sender: object, **_: object) -> None:
+        emitted.append(sender)
+
+    for name in vars(signals):
+        if name.startswith("session_"):
+            getattr(signals, name).connect(receive, app)
+    assert show(app, cookie).exit_code == 0
+    assert show(app, "nonsense").exit_code == 1
+    assert emitted == []
+
+
+def test_show_says_how_large_and_how_permanent_a_session_is() -> None:
+    """In a cookie, in a record, and in the list of ended cookie sessions."""
+    store = MemoryStore()
+    app = make_app(store)
+    with session_of(client := app.test_client()) as session:
+        session.permanent = True
+    with session_of(client) as session:
+        session_id = t.cast(str, session.id)
+    cookie = client.get_cookie("_buffalo_session")
+    assert cookie is not None
+    for what in (session_id, cookie.value):
+        shown = json.loads(show(app, what, "--json").output)
+        assert shown["permanent"] is True
+        assert shown["size"] == len(store.peek(session_id) or b"") > 0
+    shown = json.loads(show(app, bound(app, "ann"), "--json").output)
+    assert shown["permanent"] is False
+    listing = make_app("cookie", SESSION_REVOCATION=MemoryStore())
+    with session_of(client := listing.test_client()) as session:
+        session.bind("ann")
+    with session_of(client) as session:
+        session_id = t.cast(str, session.id)
+    shown = json.loads(show(listing, session_id, "--json").output)
+    assert (shown["permanent"], shown["owner"]) == (None, "ann")
+
+
+def test_show_shows_values_that_python_does_not_write() -> None:
+    """Python refuses to write an int with very many digits."""
+    app = make_app("cookie")
+    cookie = cookie_with(app, many=10**5000, kept=2**64, deep=[b"x", {1: 2}])
+    shown = json.loads(show(app, cookie, "--json", "--values").output)
+    held = {value["name"]: value["value"] for value in shown["values"]}
+    assert held == {"many": "<int>", "kept": 2**64, "deep": ["b'x'", "{1: 2}"]}
+    assert "'many': int" in show(app, cookie, "--values").output
+
+
+def test_show_lets_no_owner_control_the_terminal() -> None:
+    """Users may choose the name that an application binds."""
+    app = make_app(MemoryStore())
+    result = show(app, bound(app, "ann\x1b[2J"), color=True)
+    assert "\x1b" not in result.output
+    assert "ann\\x1b[2J" in result.output
 
 
 def test_lists_and_reports_are_json_on_request() -> None:
@@ -347,6 +405,24 @@ def test_lists_and_reports_are_json_on_request() -> None:
     assert json.loads(run(app, "list", "ann", "--json").output) == []
     nothing = json.loads(run(make_app("null"), "doctor", "--json").output)
     assert (nothing["problems"], nothing["findings"]) == (0, [])
+
+
+@pytest.mark.parametrize("place", ["sqlite:///{}/x.db", "file://{}/sessions"])
+def test_an_interrupted_purge_leaves_a_sound_store(place: str, tmp_path: Path) -> None:
+    """As by Ctrl-C: what was deleted stays deleted, and the rest goes the next time."""
+    store = t.cast(t.Any, url(place.format(tmp_path)))
+    for _ in range(1002):
+        store.save(None, b"short", expected=None, max_age=1)
+    live = store.save(None, b"long", expected=None, max_age=1000)
+    time.sleep(2.1)
+    batches = store.prune_batches()
+    first = next(batches)
+    assert 0 < first < 1002
+    with pytest.raises(KeyboardInterrupt):
+        batches.throw(KeyboardInterrupt)
+    assert store.load(live) == b"long"
+    assert first + store.prune() == 1002
+    assert store.load(live) == b"long"
 
 
 def test_purge_shows_its_progress_on_a_terminal(tmp_path: Path) -> None:

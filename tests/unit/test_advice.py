@@ -107,6 +107,21 @@ def test_the_error_says_what_a_person_would_do(
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("codec", [NATIVE, GORILLA], ids=["native", "gorilla"])
+def test_a_proxy_without_an_object_is_refused(
+    codec: NativeCodec | GorillaCodec,
+) -> None:
+    """Werkzeug raises a RuntimeError for such a proxy."""
+
+    def failing() -> object:
+        raise RuntimeError("hunter2")
+
+    with pytest.raises(SessionTypeError) as caught:
+        codec.encode([LocalProxy(failing)], "n")
+    assert str(caught.value).endswith("use value._get_current_object()")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_the_advice_for_a_pydantic_model_works() -> None:
     """The line can be copied."""
     registry = Registry()

@@ -18,6 +18,7 @@ import redis.sentinel
 import sqlalchemy as sa
 import sqlalchemy.orm
 import valkey
+import valkey.asyncio
 from flask import Flask, session
 from flask_sqlalchemy import SQLAlchemy
 
@@ -818,19 +819,30 @@ def test_an_object_close_to_a_store_is_an_error_that_says_what_to_give() -> None
     """The value's class is named."""
     engine = sa.create_engine("sqlite://")
     sentinel: t.Any = redis.sentinel.Sentinel
-    asynchronous = SimpleNamespace(sync_engine=engine)
+
+    def of_module(module: str) -> object:
+        """Return an object of an extension that is not installed here."""
+        return type("Client", (), {"__module__": module, "execute_command": print})()
+
     for value, advice in [
-        (redis.asyncio.Redis(port=1), "a synchronous client"),
+        (redis.asyncio.Redis(port=1), "a synchronous client, redis.Redis"),
+        (valkey.asyncio.Valkey(port=1), "a synchronous client, valkey.Valkey"),
         (redis.Redis, "must be 'cookie'"),
         (sentinel([("localhost", 1)]), "master_for"),
         (SQLAlchemy(), "db.engine"),
         (sa.orm.Session(engine), "the engine itself"),
         (sa.orm.sessionmaker(engine), "the engine itself"),
-        (asynchronous, "must be 'cookie'"),
+        (of_module("sqlalchemy.ext.asyncio.engine"), "sqlalchemy.create_engine"),
+        (of_module("flask_caching"), "a cache of cachelib"),
+        (of_module("flask_redis.client"), "a client of redis-py"),
+        (SimpleNamespace(sync_engine=engine), "must be 'cookie'"),
     ]:
-        text = complaint(SESSION_STORE=value)
-        assert text.startswith("SESSION_STORE ")
-        assert advice in text, text
+        for key in ("SESSION_STORE", "SESSION_REVOCATION"):
+            text = complaint(**{key: value})
+            assert text.startswith(f"{key} ")
+            if "must be" not in advice:
+                assert advice in text, text
+        assert advice in complaint(SESSION_STORE=value)
     engine.dispose()
 
 
@@ -842,7 +854,16 @@ def test_an_object_close_to_a_store_is_an_error_that_says_what_to_give() -> None
     [
         ({"SESSION_TYPE": "redis"}, "SESSION_TYPE", "'redis://host:6379'", True),
         ({"SESSION_TYPE": "Redis"}, "SESSION_TYPE", "'redis://host:6379'", True),
-        ({"SESSION_REDIS": object()}, "SESSION_REDIS", "the client itself", True),
+        (
+            {"SESSION_TYPE": "redis", "SESSION_REDIS": object()},
+            "SESSION_TYPE",
+            "to app.config['SESSION_REDIS'], or",
+            True,
+        ),
+        ({"SESSION_REDIS": object()}, "SESSION_REDIS", "SESSION_REDIS']", True),
+        ({"SESSION_SQLALCHEMY": object()}, "SESSION_SQLALCHEMY", "db.engine", True),
+        ({"SESSION_CACHELIB": object()}, "SESSION_CACHELIB", "_CACHELIB'], a", False),
+        ({"SESSION_USE_SIGNER": False}, "SESSION_USE_SIGNER", "docs/stores.md", False),
         ({"SESSION_SQLALCHEMY_TABLE": "x"}, "SESSION_SQLALCHEMY", "postgresql:", True),
         ({"SESSION_TYPE": "filesystem"}, "SESSION_TYPE", "'file:folder'", False),
         ({"SESSION_FILE_DIR": "/x"}, "SESSION_FILE_DIR", "'file:folder'", False),
@@ -873,6 +894,15 @@ def test_every_setting_of_flask_session_is_known() -> None:
     for key in vars(flask_session.defaults.Defaults):
         if key.startswith("SESSION_"):
             assert "is a setting of Flask-Session" in complaint(**{key: "x"})
+            BuffaloSession(flask_app(**{key: None}))
+
+
+def test_a_wrong_option_does_not_suggest_another_kind_of_store() -> None:
+    """The scheme is right, with and without a driver."""
+    for url in ("mysql+pymysql://h/x?y=1", "postgresql+psycopg://h/x?y=1"):
+        text = complaint(SESSION_STORE=url)
+        assert "does not know one of its options. It must be" in text
+    assert "did you mean 'redis+cluster:'?" in complaint(SESSION_STORE="redis+cluser:x")
 
 
 def test_an_unknown_setting_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:

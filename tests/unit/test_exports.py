@@ -17,7 +17,7 @@ from flask_buffalo_session.stores.base import (
     Closable,
     Examinable,
     Owned,
-    Prunable,
+    PrunableInBatches,
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -165,7 +165,7 @@ def test_public_methods_are_documented() -> None:
                 hasattr(protocol, attribute)
                 for protocol in (
                     *(flask_buffalo_session.Store, Owned),
-                    *(Examinable, Closable, Prunable),
+                    *(Examinable, Closable, PrunableInBatches),
                 )
             )
             # A method of a protocol is documented in the protocol.
