@@ -89,14 +89,21 @@ class Arrivals:
         self._chosen = source, found
         return snapshot
 
-    def leave(self) -> SessionCookie | None:
-        """Delete the old session, because it is saved here now.
+    def leave(self, *, ended: bool) -> list[SessionCookie]:
+        """Delete the old session, if one was found, because it is saved here now.
 
-        :returns: the old cookie, which is to be removed.
+        :param ended: whether the session here has ended instead.
+        :returns: the old cookies to remove. No older cookie may log the user in again,
+            so these are all old cookies of the request.
         """
-        if self._chosen is None:
-            return None
-        source, found = self._chosen
+        if self._chosen is not None:
+            self._delete(*self._chosen)
+        elif not ended:
+            return []
+        cookies = [source.cookie for source in self._sources]
+        return [cookie for cookie in cookies if any(cookie.candidates(self._header))]
+
+    def _delete(self, source: Source, found: Found) -> None:
         logger, kind = self._app.logger, type(source).__name__
         logger.info("A session has moved here from %s.", kind)
         try:
@@ -104,7 +111,6 @@ class Arrivals:
         except SessionStoreError as error:
             # The session lives on here, and its old cookie leads to it.
             logger.warning("An old session was not deleted from %s: %s", kind, error)
-        return source.cookie
 
 
 class PreviousPlaces:
@@ -139,5 +145,5 @@ def _previous(item: object) -> Previous:
     if item == "flask":
         return FlaskCookie()
     if isinstance(item, type) or not isinstance(item, Previous):
-        raise wrong_setting("SESSION_PREVIOUS", item, PREVIOUS)
+        raise wrong_setting("SESSION_PREVIOUS", item, PREVIOUS, ("flask",))
     return item

@@ -199,7 +199,8 @@ def show(context: click.Context, what: str, values: bool, as_json: bool) -> None
     if interface.config.null:
         raise click.ClickException("This application has no sessions.")
     if what == "-":
-        what = sys.stdin.read().strip()
+        # A file that is no cookie may have any bytes.
+        what = sys.stdin.buffer.read().decode(errors="replace").strip()
     try:
         if is_storage_key(what):
             shown = show_record(interface, what, values=values)

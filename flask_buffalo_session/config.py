@@ -201,6 +201,23 @@ class Config:
         ]
 
 
+def check_cookie(*, name: object, domain: object, path: object) -> None:
+    """Check what identifies a cookie, as the settings are checked.
+
+    :raises SessionConfigError: a value is wrong. The message names the setting.
+    """
+    read = _Reader(
+        {
+            "SESSION_NAME": name,
+            "SESSION_COOKIE_DOMAIN": domain,
+            "SESSION_COOKIE_PATH": path,
+        }
+    )
+    _name(read, None)
+    _domain(read)
+    _path(read)
+
+
 class _Reader:
     """Reads one setting at a time, and names the setting that is wrong."""
 

@@ -154,9 +154,11 @@ class BuffaloInterface(SessionInterface):
         else:
             cookie = self._cookie.expire(secure=secure)
         if session.arrivals is not None:
-            old = t.cast(Arrivals, session.arrivals).leave()
-            if old is not None and old.identity != self._cookie.identity:
-                response.headers.add("Set-Cookie", old.expire(secure=secure))
+            arrivals = t.cast(Arrivals, session.arrivals)
+            old = {one.identity: one for one in arrivals.leave(ended=not text)}
+            old.pop(self._cookie.identity, None)
+            for one in old.values():
+                response.headers.add("Set-Cookie", one.expire(secure=secure))
         response.headers.add("Set-Cookie", cookie)
         forbid_caching_cookie(response)
 

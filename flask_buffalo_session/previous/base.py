@@ -8,8 +8,9 @@ import typing as t
 from flask import Flask
 
 from ..codec import Codec, Record
-from ..config import Config
+from ..config import Config, check_cookie
 from ..cookies import SessionCookie
+from ..errors import SessionConfigError
 
 
 class Found(t.NamedTuple):
@@ -64,6 +65,42 @@ class Previous(t.Protocol):
         """
 
 
+def old_cookie(
+    app: Flask,
+    config: Config,
+    place: object,
+    *,
+    name: str | None,
+    domain: str | None,
+    path: str | None,
+) -> SessionCookie:
+    """Return the cookie of another library.
+
+    :param place: the object that ``SESSION_PREVIOUS`` lists, for the error message.
+    :param name: None for ``SESSION_COOKIE_NAME``.
+    :param domain: None for the present domain.
+    :param path: None for the present path.
+    :raises SessionConfigError: browsers could not have such a cookie.
+    """
+    name = name or app.config["SESSION_COOKIE_NAME"]
+    try:
+        check_cookie(name=name, domain=domain, path=path)
+    except SessionConfigError as error:
+        raise unusable(place, error) from error
+    return SessionCookie.of(config, name=name, domain=domain, path=path)
+
+
+def unusable(place: object, error: SessionConfigError) -> SessionConfigError:
+    """Return the error for a place with a wrong parameter.
+
+    :param place: the object that ``SESSION_PREVIOUS`` lists.
+    :param error: the error for the setting that has the same meaning.
+    """
+    return SessionConfigError(
+        f"SESSION_PREVIOUS has a {type(place).__name__}() that cannot be used: {error}"
+    )
+
+
 def encoded(
     values: c.Mapping[t.Any, t.Any], codec: Codec, *, created: int | None = None
 ) -> Record:
@@ -72,7 +109,20 @@ def encoded(
     :param values: the session's values by name.
     :param created: when the session began, in seconds since the epoch; None if that is
         not known.
-    :raises SessionTypeError: a value cannot be stored.
+    :raises SessionTypeError: a value or a name cannot be stored.
     """
-    names = {name: codec.encode(value, name) for name, value in values.items()}
-    return Record(created, b"", names)
+    entries = {
+        name: encoded_value(value, name, codec) for name, value in values.items()
+    }
+    return Record(created, b"", entries)
+
+
+def encoded_value(value: object, name: t.Hashable, codec: Codec) -> bytes:
+    """Return the bytes of one value, for the codec that is in force now.
+
+    :raises SessionTypeError: the value or its name cannot be stored.
+    """
+    raw = codec.encode(value, name)
+    # Only a whole record shows whether the name can be stored.
+    codec.dumps(Record(0, b"", {name: raw}))
+    return raw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as c
 import typing as t
 from collections import ChainMap
+from contextlib import suppress
 
 from flask import Flask
 
@@ -19,7 +20,7 @@ from ..seal import Ticket
 from ..sealing import CookieSealer
 from ..secret import given_secrets
 from ..tombstones import tombstone
-from .base import Found
+from .base import Found, encoded_value, unusable
 
 
 class Buffalo:
@@ -84,27 +85,32 @@ class Buffalo:
         # The application's own settings stay behind it, as secrets are set late.
         chain = ChainMap(settings, app.config)
         try:
-            return BuffaloSessions(app, Config.of(app, chain), chain)
+            before = Config.of(app, chain)
+            return BuffaloSessions(app, before, chain, config.format.codec)
         except SessionConfigError as error:
-            raise SessionConfigError(
-                f"SESSION_PREVIOUS has a Buffalo() that cannot be used: {error}"
-            ) from error
+            raise unusable(self, error) from error
 
 
 class BuffaloSessions:
     """The sessions that one application kept under other settings.
 
     :param settings: where the secret is found.
+    :param codec: the codec that is in force now.
     """
 
     def __init__(
-        self, app: Flask, config: Config, settings: c.Mapping[str, t.Any]
+        self,
+        app: Flask,
+        config: Config,
+        settings: c.Mapping[str, t.Any],
+        codec: Codec,
     ) -> None:
         self.cookie = SessionCookie.of(config)
         policy = config.policy()
         self.lifetime = policy.longest_idle
         self._app = app
         self._config = config
+        self._codec = codec
         self._sealer = CookieSealer(app, config, self.cookie, settings)
         self._backend = make_backend(config, policy, self._sealer)
         # A cookie of gorilla contains nothing but the values.
@@ -121,7 +127,8 @@ class BuffaloSessions:
         if seal is None:
             raise RejectedError("bad-signature", "there is no secret to verify it")
         ticket = seal.unseal(text, max_age=self.lifetime)
-        moving = _Moving(self._app, self._backend, self._config.format.codec, ticket)
+        codecs = self._config.format.codec, self._codec
+        moving = _Moving(self._app, self._backend, codecs, ticket)
         identity = ticket.token.encode("latin-1")
         return Found(identity, moving.load, moving.delete, unique=self._is_unique)
 
@@ -131,14 +138,17 @@ class BuffaloSessions:
 
 
 class _Moving:
-    """One old session on its way."""
+    """One old session on its way.
+
+    :param codecs: the old codec, and the codec that is in force now.
+    """
 
     def __init__(
-        self, app: Flask, backend: Backend, codec: Codec, ticket: Ticket
+        self, app: Flask, backend: Backend, codecs: tuple[Codec, Codec], ticket: Ticket
     ) -> None:
         self._app = app
         self._backend = backend
-        self._codec = codec
+        self._codec, self._present_codec = codecs
         self._ticket = ticket
         self._snapshot: Snapshot | None = None
         self._is_complete = True
@@ -158,7 +168,8 @@ class _Moving:
         values = {}
         for name, raw in record.values.items():
             try:
-                values[name] = codec.encode(self._codec.decode(raw, name), name)
+                value = self._codec.decode(raw, name)
+                values[name] = encoded_value(value, name, codec)
             except SessionTypeError as error:
                 self._is_complete = False
                 self._app.logger.warning(
@@ -168,5 +179,9 @@ class _Moving:
 
     def delete(self) -> None:
         """End the session in its old place, unless a value stayed behind."""
+        if self._snapshot is None:
+            # An earlier request moved the session, but could not save its own change.
+            with suppress(RejectedError):
+                self.load(self._present_codec)
         if self._snapshot is not None and self._is_complete:
             self._backend.end(Ending(self._snapshot, tombstone()))

@@ -12,10 +12,10 @@ from itsdangerous import BadSignature, SignatureExpired, TimestampSigner
 from ..codec import Codec, Record
 from ..config import Config
 from ..cookies import SessionCookie
-from ..errors import RejectedError
+from ..errors import RejectedError, SessionTypeError
 from ..seal import base64_decode, inflate
 from ..secret import flask_secrets, given_secrets
-from .base import Found, encoded
+from .base import Found, encoded, old_cookie
 
 #: How Flask signs its cookies. An application may have changed it in a subclass.
 _FLASK = SecureCookieSessionInterface
@@ -52,10 +52,12 @@ class FlaskCookie:
         self._path = path
 
     def source(self, app: Flask, config: Config) -> FlaskCookies:
-        """Return the old sessions of an application."""
-        name = self._name or app.config["SESSION_COOKIE_NAME"]
-        cookie = SessionCookie.of(
-            config, name=name, domain=self._domain, path=self._path
+        """Return the old sessions of an application.
+
+        :raises SessionConfigError: a parameter is wrong.
+        """
+        cookie = old_cookie(
+            app, config, self, name=self._name, domain=self._domain, path=self._path
         )
         return FlaskCookies(app, config, cookie, self._secrets, self._salt)
 
@@ -79,11 +81,13 @@ class FlaskCookies:
         self._app = app
         self._secrets = secrets
         self._salt = salt
+        self._auth_names = config.auth_names
 
     def find(self, text: str) -> Found:
         """Verify a cookie.
 
-        :raises RejectedError: with the reason ``bad-signature`` or ``expired``.
+        :raises RejectedError: with the reason ``bad-signature``, ``expired`` or
+            ``corrupt``.
         """
         # Applications set their secret late, so every request reads it.
         secrets = self._secrets or flask_secrets(self._app.config)
@@ -103,23 +107,38 @@ class FlaskCookies:
             raise RejectedError("bad-signature", "not a cookie of Flask") from None
         # Several texts stand for one signature, but only one text was signed.
         signed = text.rpartition(signer.sep.decode())[0].encode()
-        # Flask writes no random bytes. So two users have equal cookies if their
-        # sessions hold the same values and were made in the same second.
-        return Found(signed, lambda codec: _load(value, codec), _delete, unique=False)
+        values = _values(value)
+
+        def load(codec: Codec) -> Record:
+            return _encoded(values, codec)
+
+        # Flask writes no random bytes. So two anonymous users have equal cookies if
+        # their sessions hold the same values and were made in the same second.
+        named = any(values.get(name) is not None for name in self._auth_names)
+        return Found(signed, load, _delete, unique=named)
 
 
-def _load(value: bytes, codec: Codec) -> Record:
+def _values(value: bytes) -> dict[t.Any, t.Any]:
     try:
         if value.startswith(b"."):
             data = inflate(base64_decode(value[1:]))
         else:
             data = base64_decode(value)
         values: t.Any = _FLASK.serializer.loads(data.decode())
-        return encoded(values, codec)
     except RejectedError:
         raise
     except Exception:  # noqa: BLE001 - the loaders of Flask's tags raise anything
         raise RejectedError("corrupt", "Flask's cookie is malformed") from None
+    if not isinstance(values, dict):
+        raise RejectedError("corrupt", "Flask's cookie contains no session")
+    return values
+
+
+def _encoded(values: dict[t.Any, t.Any], codec: Codec) -> Record:
+    try:
+        return encoded(values, codec)
+    except SessionTypeError as error:
+        raise RejectedError("corrupt", "a value cannot be stored") from error
 
 
 def _delete() -> None:

@@ -20,7 +20,7 @@ from ..secret import flask_secrets, given_secrets
 from ..stores.base import StoreURLError
 from ..stores.redis import RedisStore
 from ..stores.url import client_from_url
-from .base import Found, encoded
+from .base import Found, encoded, old_cookie
 
 # What secrets.token_urlsafe makes of any SESSION_ID_LENGTH, and the UUIDs of old
 # versions.
@@ -97,12 +97,14 @@ class FlaskSession:
     def source(self, app: Flask, config: Config) -> FlaskSessions:
         """Return the old sessions of an application.
 
-        :raises SessionConfigError: the place cannot be used.
+        :raises SessionConfigError: the place or a parameter cannot be used.
         """
-        name = self._name or app.config["SESSION_COOKIE_NAME"]
+        cookie = old_cookie(
+            app, config, self, name=self._name, domain=self._domain, path=self._path
+        )
         return FlaskSessions(
             app,
-            SessionCookie.of(config, name=name, domain=self._domain, path=self._path),
+            cookie,
             self._records(app),
             lifetime=config.permanent_lifetime,
             serializer=self._serializer,

@@ -302,6 +302,14 @@ def test_show_shows_the_others_beside_a_value_that_cannot_be_read() -> None:
     assert "'kept': int, 1 bytes, 1" in result.output
 
 
+def test_a_file_that_is_no_cookie_is_rejected() -> None:
+    """Whatever its bytes are."""
+    runner = make_app("cookie").test_cli_runner()
+    result = runner.invoke(args=["session", "show", "-"], input=b"\xff\xfe")
+    assert result.exit_code == 1
+    assert "bad-signature" in result.output
+
+
 def test_show_of_an_id_needs_a_store_that_finds_it(tmp_path: Path) -> None:
     """The error names the stores that do."""
     result = show(make_app(f"file:{tmp_path}"), "0" * 64)

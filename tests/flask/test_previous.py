@@ -39,6 +39,7 @@ from flask_buffalo_session.errors import (
 )
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.previous.base import Found, encoded
+from flask_buffalo_session.testing import session_of
 from tests.conftest import SECRET, Clock, Counting, Formatting, make_app
 
 FLASK_KEY = "the secret that Flask used before"
@@ -297,6 +298,20 @@ class TestFromFlask:
         assert "mail" not in moved.values(bob)
         assert "name" not in moved.values(ann)
 
+    def test_the_cookie_of_a_user_leads_to_one_session(
+        self, server_store: Store, clock: Clock
+    ) -> None:
+        """However late the cookie comes again, and a logout ends this session."""
+        moved = Moved(server_store)
+        old = f"session={flask_cookie(VALUES)}"
+        cookies = ours(moved.get(old, lambda: session.set("more", 1)))
+        clock.tick(31)
+        assert moved.values(old)["more"] == 1
+        moved.get(cookies, lambda: session.clear())
+        for seconds in (1, 60):
+            clock.tick(seconds)
+            assert moved.values(old) == {}
+
     @pytest.mark.parametrize("at_once", [False, True])
     @pytest.mark.parametrize("rotated", [False, True])
     def test_a_logout_is_final(
@@ -503,6 +518,15 @@ def signed(body: bytes, *, packed: bool) -> str:
     return SIGNER.sign(data).decode()
 
 
+def test_a_name_that_cannot_be_stored_is_a_fresh_session(store: Store) -> None:
+    """Flask's JSON has names with lone surrogates."""
+    moved = Moved(store)
+    text = signed(rb'{"\ud800":1}', packed=False)
+    assert moved.values(f"session={text}") == {}
+    assert moved.rejections == ["corrupt"]
+    assert not moved.errors
+
+
 @given(st.binary(), st.booleans())
 def test_no_signed_content_raises_anything_but_a_rejection(
     body: bytes, packed: bool
@@ -510,8 +534,8 @@ def test_no_signed_content_raises_anything_but_a_rejection(
     """Or it is read."""
     app = make_app(SECRET_KEY=FLASK_KEY)
     source = previous.FlaskCookie(name="session").source(app, Config.of(app))
-    found = source.find(signed(body, packed=packed))
     try:
+        found = source.find(signed(body, packed=packed))
         found.load(NativeCodec())
     except RejectedError as error:
         assert error.reason == "corrupt"
@@ -676,6 +700,21 @@ class TestFromEarlierSettings:
             with client.session_transaction() as opened:
                 assert "gone" in opened
 
+    def test_a_name_that_the_new_format_cannot_store_stays_behind(self) -> None:
+        """It is no error in each request of the user."""
+        store = MemoryStore()
+        before = make_app(store, SESSION_NAME="old")
+        values: dict[t.Any, t.Any] = {("a", "tuple"): 1, "kept": 2}
+        client = before.test_client()
+        with session_of(client) as opened:
+            opened.update(values)
+        cookie = client.get_cookie("old")
+        assert cookie is not None
+        place = previous.Buffalo(store=store, name="old", format="native")
+        moved = Moved(SESSION_FORMAT="gorilla", SESSION_PREVIOUS=[place])
+        assert moved.values(f"old={cookie.value}") == {"kept": 2}
+        assert not moved.errors
+
     def test_the_newest_place_counts(self, server_store: Store, clock: Clock) -> None:
         """After a logout no older cookie counts, either."""
         first = self.cookies(make_app("cookie", SESSION_NAME="first"), a=1)
@@ -689,6 +728,44 @@ class TestFromEarlierSettings:
         moved.get(f"{first}; {second}", lambda: session.clear())
         clock.tick(100)
         assert moved.values(f"{first}; {second}") == {}
+
+    @pytest.mark.parametrize("later", [False, True])
+    def test_a_browser_with_several_old_cookies_is_logged_out(
+        self, store: Store, later: bool
+    ) -> None:
+        """The older cookie does not log the user in again after the logout."""
+        first = make_app("cookie", SESSION_NAME="first")
+        second = make_app("cookie", SESSION_NAME="second")
+        places = [
+            previous.Buffalo(store="cookie", name="second"),
+            previous.Buffalo(store="cookie", name="first"),
+        ]
+        moved = Moved(store, SESSION_PREVIOUS=places)
+        browser = moved.app.test_client()
+        for app, user in ((first, 1), (second, 2)):
+            name, _, text = self.cookies(app, user_id=user).partition("=")
+            browser.set_cookie(name, text)
+        found: list[object] = []
+        moved.act = lambda: found.append(session.get("user_id"))
+        browser.get("/")
+        if later:
+            # A worker of the old version answers late, and sets its cookie again.
+            name, _, text = self.cookies(first, user_id=1).partition("=")
+            browser.set_cookie(name, text)
+        moved.act = lambda: session.clear()
+        browser.get("/")
+        moved.act = lambda: found.append(session.get("user_id"))
+        browser.get("/")
+        assert found == [2, None]
+
+    def test_a_login_keeps_an_old_cookie_that_cannot_be_read(
+        self, store: Store
+    ) -> None:
+        """Only a move and a logout remove old cookies."""
+        moved = Moved(store)
+        old = flask_cookie({}, key="another key")
+        response = moved.get(f"session={old}", lambda: session.set("user_id", 7))
+        assert set(set_cookies(response)) == {"_buffalo_session"}
 
     def test_a_request_that_comes_between_the_move_and_the_deletion(
         self, server_store: Store
@@ -734,6 +811,27 @@ class TestFromEarlierSettings:
         assert "An old session was not deleted" in caplog.text
         assert moved.values(ours(response)) == VALUES
 
+    def test_a_later_request_deletes_the_old_record(self, server_store: Store) -> None:
+        """The first request moved the session, but it could not save its change."""
+        old_store = Counting(MemoryStore())
+        before = make_app(old_store, SESSION_NAME="old")
+        cookies = self.cookies(before)
+        place = previous.Buffalo(store=old_store, name="old")
+        store = Counting(server_store)
+        moved = Moved(store, SESSION_PREVIOUS=[place])
+
+        def fail() -> None:
+            session["more"] = 1
+            store.failing["save"] = SessionStoreError("Test", "is full")
+
+        assert moved.get(cookies, fail).status_code == 500
+        store.failing.clear()
+        assert moved.values(cookies) == VALUES
+        with before.test_client() as client:
+            client.set_cookie("old", cookies.partition("=")[2])
+            with client.session_transaction() as opened:
+                assert not opened
+
     def test_close_closes_what_was_opened_for_old_places(self) -> None:
         """A store that a URL made."""
         closed = []
@@ -764,6 +862,7 @@ def forget(_: object) -> t.Any:
         (["cookie"], "a list of 'flask'"),
         ([previous.FlaskCookie], "a list of 'flask'"),
         ([None], "a list of 'flask'"),
+        (["Flask"], "did you mean 'flask'?"),
     ],
 )
 def test_a_wrong_setting_is_an_error(value: object, problem: str) -> None:
@@ -788,10 +887,21 @@ def test_a_wrong_secret_is_an_error(make: t.Callable[[], object]) -> None:
     assert "good enough" not in str(caught.value)
 
 
-def test_a_wrong_parameter_names_the_setting() -> None:
+@pytest.mark.parametrize(
+    ("place", "setting"),
+    [
+        (previous.Buffalo(store="rediss"), "SESSION_STORE"),
+        (previous.FlaskCookie(name="a;b"), "SESSION_NAME"),
+        (previous.FlaskCookie(domain="a; Path=/"), "SESSION_COOKIE_DOMAIN"),
+        (previous.FlaskCookie(path=t.cast(t.Any, 3)), "SESSION_COOKIE_PATH"),
+        (previous.FlaskSession("redis://localhost", name="a b"), "SESSION_NAME"),
+    ],
+)
+def test_a_wrong_parameter_names_the_setting(place: object, setting: str) -> None:
     """The parameter is that of a setting."""
-    with pytest.raises(SessionConfigError, match=r"SESSION_PREVIOUS .* SESSION_STORE"):
-        make_app(SESSION_PREVIOUS=[previous.Buffalo(store="rediss")])
+    name = type(place).__name__
+    with pytest.raises(SessionConfigError, match=rf"a {name}\(\) .* {setting} "):
+        make_app(SESSION_PREVIOUS=[place])
 
 
 def test_null_mode_looks_at_no_old_place() -> None:
