@@ -112,7 +112,8 @@ class BuffaloSessions:
         self._codec = codec
         self._sealer = CookieSealer(app, config, self.cookie, settings)
         self._backend = make_backend(config, config.policy(), self._sealer)
-        # A cookie of gorilla contains nothing but the values.
+        # The native format has random bytes in each session. A cookie of gorilla
+        # contains nothing but the values and the second when it was made.
         self._is_unique = self._backend.claims or isinstance(
             config.format, NativeFormat
         )
@@ -120,7 +121,8 @@ class BuffaloSessions:
     def find(self, text: str) -> Found:
         """Verify a cookie.
 
-        :raises RejectedError: as a seal raises it.
+        :raises RejectedError: as a seal raises it; ``corrupt`` if the cookie contains
+            no session.
         """
         seal = self._sealer.in_force()
         if seal is None:
@@ -129,7 +131,11 @@ class BuffaloSessions:
         codecs = self._config.format.codec, self._codec
         moving = _Moving(self._app, self._backend, codecs, ticket)
         identity = ticket.token.encode("latin-1")
-        return Found(identity, moving.load, moving.delete, unique=self._is_unique)
+        if self._is_unique:
+            return Found(identity, moving.load, moving.delete)
+        identity += f".{ticket.issued}".encode()
+        named = moving.names_user(self._config.auth_names)
+        return Found(identity, moving.load, moving.delete, unique=named)
 
     def close(self) -> None:
         """Close the connections of a store that a URL made."""
@@ -175,6 +181,22 @@ class _Moving:
                     "A value of an old session stays behind: %s", error
                 )
         return Record(record.created, b"", values)
+
+    def names_user(self, auth_names: c.Collection[t.Hashable]) -> bool:
+        """Return whether the session has a user.
+
+        :param auth_names: the names of the values that say who the user is.
+        """
+        values = self._backend.load(self._ticket).record.values
+        try:
+            return any(
+                self._codec.decode(values[name], name) is not None
+                for name in auth_names
+                if name in values
+            )
+        except SessionTypeError:
+            # The value stays behind, so the session moves without a user.
+            return False
 
     def delete(self) -> None:
         """End the session in its old place, unless a value stayed behind."""

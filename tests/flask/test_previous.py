@@ -645,6 +645,37 @@ class TestFromEarlierSettings:
         assert moved.rejections == []
         assert not moved.errors
 
+    def test_equal_cookies_of_gorilla_lead_to_two_sessions(
+        self, server_store: Store, clock: Clock
+    ) -> None:
+        """Visitors with the same values have the same token, at any time."""
+        before = make_app("cookie", SESSION_NAME="old", SESSION_FORMAT="gorilla")
+        place = previous.Buffalo(store="cookie", name="old", format="gorilla")
+        moved = Moved(server_store, SESSION_PREVIOUS=[place])
+        ann = self.cookies(before, language="de")
+        clock.tick(1)
+        bob = self.cookies(before, language="de")
+        ann = ours(moved.get(ann, lambda: session.set("mail", "ann@")))
+        bob = ours(moved.get(bob, lambda: session.set("name", "Bob")))
+        assert "mail" not in moved.values(bob)
+        assert "name" not in moved.values(ann)
+
+    def test_a_logout_of_a_user_of_gorilla_is_final(
+        self, server_store: Store, clock: Clock
+    ) -> None:
+        """Also if the old cookie came twice before, with some time in between."""
+        before = make_app("cookie", SESSION_NAME="old", SESSION_FORMAT="gorilla")
+        old = self.cookies(before, **VALUES_OF_GO)
+        place = previous.Buffalo(store="cookie", name="old", format="gorilla")
+        moved = Moved(server_store, SESSION_PREVIOUS=[place])
+        cookies = ours(moved.get(old, lambda: session.set("more", 1)))
+        clock.tick(31)
+        assert moved.values(old)["more"] == 1
+        moved.get(cookies, lambda: session.clear())
+        for seconds in (1, 100):
+            clock.tick(seconds)
+            assert moved.values(old) == {}
+
     def test_the_creation_time_moves(self, store: Store, clock: Clock) -> None:
         """So the absolute time-out holds across the move."""
         limit = {"SESSION_ABSOLUTE_TIMEOUT": 100}
