@@ -78,7 +78,7 @@ def old_cookie(
 
     :param place: the object that ``SESSION_PREVIOUS`` lists, for the error message.
     :param name: None for ``SESSION_COOKIE_NAME``.
-    :param domain: None for the present domain.
+    :param domain: None for the present domain, "" for none.
     :param path: None for the present path.
     :raises SessionConfigError: browsers could not have such a cookie.
     """

@@ -35,7 +35,7 @@ class Buffalo:
     :param format: what ``SESSION_FORMAT`` was.
     :param encrypt: what ``SESSION_ENCRYPT`` was.
     :param secret: what ``SESSION_SECRET`` was, or several secrets, newest first.
-    :param domain: what ``SESSION_COOKIE_DOMAIN`` was.
+    :param domain: what ``SESSION_COOKIE_DOMAIN`` was; "" if it was not set.
     :param path: what ``SESSION_COOKIE_PATH`` was.
     """
 

@@ -32,7 +32,7 @@ class FlaskCookie:
     :param secret: the secret that signed the old cookies, or several of them, newest
         first. The default is ``SECRET_KEY`` with ``SECRET_KEY_FALLBACKS``.
     :param salt: the salt of Flask's signature, if the application changed it.
-    :param domain: the old cookie's domain, if it was another one.
+    :param domain: the old cookie's domain, if it was another one; "" if it had none.
     :param path: the old cookie's path, if it was another one.
     """
 

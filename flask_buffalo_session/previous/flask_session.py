@@ -59,7 +59,7 @@ class FlaskSession:
     :param secret: the secret of the signer, or several secrets, newest first. The
         default is ``SECRET_KEY`` with ``SECRET_KEY_FALLBACKS``.
     :param name: the old cookie's name. The default is ``SESSION_COOKIE_NAME``.
-    :param domain: the old cookie's domain, if it was another one.
+    :param domain: the old cookie's domain, if it was another one; "" if it had none.
     :param path: the old cookie's path, if it was another one.
     :raises SessionConfigError: a parameter is wrong.
     """

@@ -435,6 +435,21 @@ class TestFromFlask:
         assert counting.calls == []
         assert not moved.errors
 
+    @pytest.mark.parametrize("domain", [None, "", "shop.test"])
+    def test_the_old_cookie_is_removed_under_its_own_domain(
+        self, domain: str | None
+    ) -> None:
+        """A browser keeps a cookie for each domain, and one without a domain."""
+        settings = {"SESSION_COOKIE_DOMAIN": "www.shop.test"}
+        place = previous.FlaskCookie(domain=domain)
+        moved = Moved(SESSION_PREVIOUS=[place], **settings)
+        response = moved.get(f"session={flask_cookie(VALUES)}")
+        removal, _ = response.headers.getlist("Set-Cookie")
+        expected = "www.shop.test" if domain is None else domain
+        assert removal.startswith("session=;")
+        assert (f"Domain={expected};" in removal) is bool(expected)
+        assert ("Domain=" in removal) is bool(expected)
+
     def test_fallbacks_of_the_old_secret_count(self) -> None:
         """As Flask 3.1 takes them, and as an argument."""
         old = flask_cookie(VALUES, key="older")
