@@ -67,9 +67,10 @@ class Arrivals:
                     return self._adopt(backend, source, text)
                 except RejectedError as error:
                     if error.session_id is not None:
-                        # The session was here, and has ended. No older one counts.
+                        # The session had moved here, and has ended. So no older
+                        # session may take its place.
                         raise
-                    # A cookie with a wrong signature is not of this kind at all.
+                    # A cookie with a wrong signature belongs to another place.
                     is_known = rejected is not None and rejected.session_id is not None
                     if error.reason != "bad-signature" and not is_known:
                         rejected = error

@@ -38,8 +38,8 @@ class Source(t.Protocol):
     """One application's sessions of an earlier kind.
 
     :ivar cookie: the old cookie, to find it in requests and to remove it.
-    :ivar lifetime: seconds after which an old session is over at the latest, if it is
-        not used in the old place any more.
+    :ivar lifetime: seconds after which an old session has expired, unless it is used
+        in the old place again.
     """
 
     cookie: SessionCookie

@@ -143,7 +143,7 @@ class BuffaloSessions:
 
 
 class _Moving:
-    """One old session on its way.
+    """Move one old session.
 
     :param codecs: the old codec, and the codec that is in force now.
     """

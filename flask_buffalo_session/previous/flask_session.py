@@ -55,7 +55,7 @@ class FlaskSession:
     :param table: what ``SESSION_SQLALCHEMY_TABLE`` was.
     :param schema: what ``SESSION_SQLALCHEMY_SCHEMA`` was.
     :param use_signer: what ``SESSION_USE_SIGNER`` was. Without a signer anybody can
-        make up an id, so the old place is asked for ids that do not exist.
+        make up an id, and each such id costs a query to the old place.
     :param secret: the secret of the signer, or several secrets, newest first. The
         default is ``SECRET_KEY`` with ``SECRET_KEY_FALLBACKS``.
     :param name: the old cookie's name. The default is ``SESSION_COOKIE_NAME``.
@@ -200,7 +200,7 @@ class FlaskSessions:
         try:
             return signer.unsign(text).decode()
         except (BadSignature, UnicodeError):
-            raise RejectedError("bad-signature", "Flask-Session's signer") from None
+            raise RejectedError("bad-signature", "the signature is wrong") from None
 
     def _load(self, session_id: str, codec: Codec) -> Record:
         data = self._records.load(session_id)
