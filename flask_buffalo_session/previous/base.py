@@ -10,7 +10,8 @@ from flask import Flask
 from ..codec import Codec, Record
 from ..config import Config, check_cookie
 from ..cookies import SessionCookie
-from ..errors import SessionConfigError
+from ..errors import RejectedError, SessionConfigError
+from ..secret import flask_secrets
 
 
 class Found(t.NamedTuple):
@@ -63,6 +64,36 @@ class Previous(t.Protocol):
         :param config: the settings that are in force now.
         :raises SessionConfigError: a parameter is wrong.
         """
+
+
+class OldSecrets:
+    """The secrets that signed the cookies of another library.
+
+    :param given: newest first; empty if they are Flask's.
+    """
+
+    def __init__(self, app: Flask, given: tuple[bytes, ...]) -> None:
+        self._app = app
+        self._given = given
+        self._has_warned = False
+
+    def find(self) -> list[bytes]:
+        """Return the secrets, newest last, as itsdangerous expects them.
+
+        :raises RejectedError: there is none. The log says so once.
+        """
+        # Applications set their secret late, so every request reads it.
+        secrets = self._given or flask_secrets(self._app.config)
+        if secrets:
+            return list(reversed(secrets))
+        if not self._has_warned:
+            self._has_warned = True
+            self._app.logger.warning(
+                "Old cookies cannot be verified, so their users are logged out: there"
+                " is no SECRET_KEY. Set SECRET_KEY to its old value, or pass secret= to"
+                " the object in SESSION_PREVIOUS."
+            )
+        raise RejectedError("bad-signature", "there is no secret to verify it")
 
 
 def old_cookie(

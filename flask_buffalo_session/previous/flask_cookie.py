@@ -14,8 +14,8 @@ from ..config import Config
 from ..cookies import SessionCookie
 from ..errors import RejectedError, SessionTypeError
 from ..seal import base64_decode, inflate
-from ..secret import flask_secrets, given_secrets
-from .base import Found, encoded, old_cookie
+from ..secret import given_secrets
+from .base import Found, OldSecrets, encoded, old_cookie
 
 #: How Flask signs its cookies. An application may have changed it in a subclass.
 _FLASK = SecureCookieSessionInterface
@@ -78,8 +78,7 @@ class FlaskCookies:
     ) -> None:
         self.cookie = cookie
         self.lifetime = config.permanent_lifetime
-        self._app = app
-        self._secrets = secrets
+        self._secrets = OldSecrets(app, secrets)
         self._salt = salt
         self._auth_names = config.auth_names
 
@@ -89,12 +88,8 @@ class FlaskCookies:
         :raises RejectedError: with the reason ``bad-signature``, ``expired`` or
             ``corrupt``.
         """
-        # Applications set their secret late, so every request reads it.
-        secrets = self._secrets or flask_secrets(self._app.config)
-        if not secrets:
-            raise RejectedError("bad-signature", "there is no secret to verify it")
         signer = TimestampSigner(
-            list(reversed(secrets)),  # itsdangerous expects the newest last
+            self._secrets.find(),
             salt=self._salt,
             key_derivation=_FLASK.key_derivation,
             digest_method=_FLASK.digest_method,

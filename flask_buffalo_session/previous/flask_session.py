@@ -16,11 +16,11 @@ from ..codec import Codec, Record
 from ..config import Config
 from ..cookies import SessionCookie
 from ..errors import RejectedError, SessionConfigError, SessionTypeError, kind_of
-from ..secret import flask_secrets, given_secrets
+from ..secret import given_secrets
 from ..stores.base import StoreURLError
 from ..stores.redis import RedisStore
 from ..stores.url import client_from_url
-from .base import Found, encoded, old_cookie
+from .base import Found, OldSecrets, encoded, old_cookie
 
 # What secrets.token_urlsafe makes of any SESSION_ID_LENGTH, and the UUIDs of old
 # versions.
@@ -160,7 +160,7 @@ class FlaskSessions:
         self._app = app
         self._records = records
         self._serializer = serializer
-        self._secrets = secrets
+        self._secrets = None if secrets is None else OldSecrets(app, secrets)
         self._owns_records = owns_records
 
     def find(self, text: str) -> Found:
@@ -168,7 +168,9 @@ class FlaskSessions:
 
         :raises RejectedError: with the reason ``bad-signature``.
         """
-        session_id = text if self._secrets is None else self._unsigned(text)
+        session_id = text
+        if self._secrets is not None:
+            session_id = _unsigned(text, self._secrets.find())
         if not _SESSION_ID.fullmatch(session_id):
             raise RejectedError("bad-signature", "not an id of Flask-Session")
 
@@ -184,23 +186,6 @@ class FlaskSessions:
         """Close the connections that were made from a URL."""
         if self._owns_records:
             self._records.close()
-
-    def _unsigned(self, text: str) -> str:
-        # Applications set their secret late, so every request reads it.
-        secrets = self._secrets or flask_secrets(self._app.config)
-        if not secrets:
-            raise RejectedError("bad-signature", "there is no secret to verify it")
-        signer = Signer(
-            list(reversed(secrets)),  # itsdangerous expects the newest last
-            salt="flask-session",
-            key_derivation="hmac",
-            # Flask-Session leaves it at itsdangerous's default, as Flask does.
-            digest_method=SecureCookieSessionInterface.digest_method,
-        )
-        try:
-            return signer.unsign(text).decode()
-        except (BadSignature, UnicodeError):
-            raise RejectedError("bad-signature", "the signature is wrong") from None
 
     def _load(self, session_id: str, codec: Codec) -> Record:
         data = self._records.load(session_id)
@@ -236,6 +221,20 @@ class FlaskSessions:
                 if isinstance(values, dict):
                     return values
         raise RejectedError("corrupt", "not a record of Flask-Session")
+
+
+def _unsigned(text: str, secrets: list[bytes]) -> str:
+    signer = Signer(
+        secrets,
+        salt="flask-session",
+        key_derivation="hmac",
+        # Flask-Session leaves it at itsdangerous's default, as Flask does.
+        digest_method=SecureCookieSessionInterface.digest_method,
+    )
+    try:
+        return signer.unsign(text).decode()
+    except (BadSignature, UnicodeError):
+        raise RejectedError("bad-signature", "the signature is wrong") from None
 
 
 def _from_msgpack(data: bytes) -> t.Any:

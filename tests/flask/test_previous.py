@@ -450,6 +450,15 @@ class TestFromFlask:
         assert (f"Domain={expected};" in removal) is bool(expected)
         assert ("Domain=" in removal) is bool(expected)
 
+    def test_a_missing_secret_is_logged_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Otherwise nobody would learn why all users are logged out."""
+        moved = Moved(SECRET_KEY=None)
+        for _ in range(2):
+            assert moved.values(f"session={flask_cookie(VALUES)}") == {}
+        assert caplog.text.count("there is no SECRET_KEY") == 1
+
     def test_fallbacks_of_the_old_secret_count(self) -> None:
         """As Flask 3.1 takes them, and as an argument."""
         old = flask_cookie(VALUES, key="older")
