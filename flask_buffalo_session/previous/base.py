@@ -10,7 +10,7 @@ from flask import Flask
 from ..codec import Codec, Record
 from ..config import Config, check_cookie
 from ..cookies import SessionCookie
-from ..errors import RejectedError, SessionConfigError
+from ..errors import RejectedError, SessionConfigError, SessionTypeError
 from ..secret import flask_secrets
 
 
@@ -132,20 +132,22 @@ def unusable(place: object, error: SessionConfigError) -> SessionConfigError:
     )
 
 
-def encoded(
-    values: c.Mapping[t.Any, t.Any], codec: Codec, *, created: int | None = None
-) -> Record:
-    """Return the record of a session that another library kept.
+def encoded(app: Flask, values: c.Mapping[t.Any, t.Any], codec: Codec) -> Record:
+    """Return the record of a session that another library kept. A value that cannot be
+    stored stays behind, and the log names it.
 
     :param values: the session's values by name.
-    :param created: when the session began, in seconds since the epoch; None if that is
-        not known.
-    :raises SessionTypeError: a value or a name cannot be stored.
+    :raises RejectedError: no value can be stored.
     """
-    entries = {
-        name: encoded_value(value, name, codec) for name, value in values.items()
-    }
-    return Record(created, b"", entries)
+    entries = {}
+    for name, value in values.items():
+        try:
+            entries[name] = encoded_value(value, name, codec)
+        except SessionTypeError as error:
+            log_left_behind(app, error)
+    if values and not entries:
+        raise RejectedError("corrupt", "no value can be stored")
+    return Record(None, b"", entries)
 
 
 def encoded_value(value: object, name: t.Hashable, codec: Codec) -> bytes:
@@ -157,3 +159,8 @@ def encoded_value(value: object, name: t.Hashable, codec: Codec) -> bytes:
     # Only a whole record shows whether the name can be stored.
     codec.dumps(Record(0, b"", {name: raw}))
     return raw
+
+
+def log_left_behind(app: Flask, error: SessionTypeError) -> None:
+    """Log that a value of an old session was not moved."""
+    app.logger.warning("A value of an old session stays behind: %s", error)

@@ -20,7 +20,7 @@ from ..seal import Ticket
 from ..sealing import CookieSealer
 from ..secret import given_secrets
 from ..tombstones import tombstone
-from .base import Found, encoded_value, unusable
+from .base import Found, encoded_value, log_left_behind, unusable
 
 
 class Buffalo:
@@ -177,9 +177,7 @@ class _Moving:
                 values[name] = encoded_value(value, name, codec)
             except SessionTypeError as error:
                 self._is_complete = False
-                self._app.logger.warning(
-                    "A value of an old session stays behind: %s", error
-                )
+                log_left_behind(self._app, error)
         return Record(record.created, b"", values)
 
     def names_user(self, auth_names: c.Collection[t.Hashable]) -> bool:

@@ -12,7 +12,7 @@ from itsdangerous import BadSignature, SignatureExpired, TimestampSigner
 from ..codec import Codec, Record
 from ..config import Config
 from ..cookies import SessionCookie
-from ..errors import RejectedError, SessionTypeError
+from ..errors import RejectedError
 from ..seal import base64_decode, inflate
 from ..secret import given_secrets
 from .base import Found, OldSecrets, encoded, old_cookie
@@ -78,6 +78,7 @@ class FlaskCookies:
     ) -> None:
         self.cookie = cookie
         self.lifetime = config.permanent_lifetime
+        self._app = app
         self._secrets = OldSecrets(app, secrets)
         self._salt = salt
         self._auth_names = config.auth_names
@@ -105,7 +106,7 @@ class FlaskCookies:
         values = _values(value)
 
         def load(codec: Codec) -> Record:
-            return _encoded(values, codec)
+            return encoded(self._app, values, codec)
 
         # Flask writes no random bytes. So two anonymous users have equal cookies if
         # their sessions hold the same values and were made in the same second.
@@ -127,13 +128,6 @@ def _values(value: bytes) -> dict[t.Any, t.Any]:
     if not isinstance(values, dict):
         raise RejectedError("corrupt", "Flask's cookie contains no session")
     return values
-
-
-def _encoded(values: dict[t.Any, t.Any], codec: Codec) -> Record:
-    try:
-        return encoded(values, codec)
-    except SessionTypeError as error:
-        raise RejectedError("corrupt", "a value cannot be stored") from error
 
 
 def _delete() -> None:

@@ -15,7 +15,7 @@ from itsdangerous import BadSignature, Signer
 from ..codec import Codec, Record
 from ..config import Config
 from ..cookies import SessionCookie
-from ..errors import RejectedError, SessionConfigError, SessionTypeError, kind_of
+from ..errors import RejectedError, SessionConfigError, kind_of
 from ..secret import given_secrets
 from ..stores.base import StoreURLError
 from ..stores.redis import RedisStore
@@ -174,11 +174,18 @@ class FlaskSessions:
         if not _SESSION_ID.fullmatch(session_id):
             raise RejectedError("bad-signature", "not an id of Flask-Session")
 
+        is_complete = True
+
         def load(codec: Codec) -> Record:
-            return self._load(session_id, codec)
+            nonlocal is_complete
+            values = self._values(session_id)
+            record = encoded(self._app, values, codec)
+            is_complete = len(record.values) == len(values)
+            return record
 
         def delete() -> None:
-            self._records.delete(session_id)
+            if is_complete:
+                self._records.delete(session_id)
 
         return Found(session_id.encode(), load, delete)
 
@@ -187,7 +194,7 @@ class FlaskSessions:
         if self._owns_records:
             self._records.close()
 
-    def _load(self, session_id: str, codec: Codec) -> Record:
+    def _values(self, session_id: str) -> dict[t.Any, t.Any]:
         data = self._records.load(session_id)
         if not data:
             raise RejectedError("unknown", "Flask-Session has no such session")
@@ -198,10 +205,7 @@ class FlaskSessions:
                 tuple(flash) if isinstance(flash, list) else flash
                 for flash in values["_flashes"]
             ]
-        try:
-            return encoded(values, codec)
-        except SessionTypeError as error:
-            raise RejectedError("corrupt", "a value cannot be stored") from error
+        return values
 
     def _decoded(self, data: bytes) -> dict[t.Any, t.Any]:
         # A pickle begins with the byte of an empty map of MessagePack, and ormsgpack

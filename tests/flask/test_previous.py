@@ -38,7 +38,7 @@ from flask_buffalo_session.errors import (
     SessionTypeError,
 )
 from flask_buffalo_session.native.codec import NativeCodec
-from flask_buffalo_session.previous.base import Found, encoded
+from flask_buffalo_session.previous.base import Found
 from flask_buffalo_session.testing import session_of
 from tests.conftest import SECRET, Clock, Counting, Formatting, make_app
 
@@ -458,6 +458,16 @@ class TestFromFlask:
         for _ in range(2):
             assert moved.values(f"session={flask_cookie(VALUES)}") == {}
         assert caplog.text.count("there is no SECRET_KEY") == 1
+
+    def test_a_value_that_the_format_cannot_store_stays_behind(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The user stays logged in."""
+        moved = Moved(SESSION_FORMAT="gorilla")
+        found = moved.values(f"session={flask_cookie(VALUES)}")
+        assert found["user_id"] == 7
+        assert "seen" not in found, "a date is in it, which Go could not read"
+        assert "stays behind: session['seen']" in caplog.text
 
     def test_fallbacks_of_the_old_secret_count(self) -> None:
         """As Flask 3.1 takes them, and as an argument."""
@@ -963,10 +973,3 @@ def test_null_mode_looks_at_no_old_place() -> None:
     """There are no sessions to move."""
     moved = Moved("null", SECRET_KEY=FLASK_KEY)
     assert moved.values(f"session={flask_cookie(VALUES)}") == {}
-
-
-def test_values_of_other_libraries_are_encoded() -> None:
-    """With the creation time, where it is known."""
-    codec = NativeCodec()
-    record = encoded({"a": 1}, codec, created=5)
-    assert (record.created, codec.decode(record.values["a"], "a")) == (5, 1)
