@@ -823,6 +823,19 @@ class TestFromEarlierSettings:
         browser.get("/")
         assert found == [2, None]
 
+    def test_a_cookie_of_another_application_is_never_removed(
+        self, store: Store
+    ) -> None:
+        """Many applications on a host call their cookie "session"."""
+        places = [previous.Buffalo(store="cookie", name="old"), "flask"]
+        moved = Moved(store, SESSION_PREVIOUS=places)
+        foreign = f"session={flask_cookie(VALUES, key='the key of another')}"
+        old = self.cookies(make_app("cookie", SESSION_NAME="old"))
+        response = moved.get(f"{foreign}; {old}")
+        assert set(set_cookies(response)) == {"_buffalo_session", "old"}
+        response = moved.get(f"{foreign}; {ours(response)}", lambda: session.clear())
+        assert set(set_cookies(response)) == {"_buffalo_session"}
+
     def test_a_login_keeps_an_old_cookie_that_cannot_be_read(
         self, store: Store
     ) -> None:
