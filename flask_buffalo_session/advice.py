@@ -7,14 +7,26 @@ import enum
 import typing as t
 
 _MODEL = "store its primary key"
-_SCARCE = "store what your code needs to make it again"
+_LIST = "use list(value)"
+_DICT = "use dict(value)"
+_SCARCE = "store what your code needs to create the object again"
 
 # The first class in a value's MRO that is listed here has the advice. The classes are
 # known by their names, because no library is imported for an error message.
 _BY_CLASS: dict[str, str] = {
     "builtins.bytearray": "use bytes",
     "builtins.memoryview": "use bytes",
-    "builtins.generator": "use list(value)",
+    "builtins.generator": _LIST,
+    "builtins.dict_keys": _LIST,
+    "builtins.dict_values": _LIST,
+    "builtins.dict_items": _LIST,
+    "builtins.map": _LIST,
+    "builtins.filter": _LIST,
+    "builtins.zip": _LIST,
+    "collections.deque": _LIST,
+    "builtins.mappingproxy": _DICT,
+    "collections.ChainMap": _DICT,
+    "collections.UserDict": _DICT,
     "builtins.type": "store its name",
     "builtins.module": "store its name",
     "builtins.function": "store its name",

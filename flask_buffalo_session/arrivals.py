@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 
 from flask import Flask
 
@@ -67,9 +68,10 @@ class Arrivals:
                     return self._adopt(backend, source, text)
                 except RejectedError as error:
                     if error.session_id is not None:
-                        # The session was here, and has ended. No older one counts.
+                        # The session had moved here, and has ended. So no older
+                        # session may take its place.
                         raise
-                    # A cookie with a wrong signature is not of this kind at all.
+                    # A cookie with a wrong signature belongs to another place.
                     is_known = rejected is not None and rejected.session_id is not None
                     if error.reason != "bad-signature" and not is_known:
                         rejected = error
@@ -94,14 +96,23 @@ class Arrivals:
 
         :param ended: whether the session here has ended instead.
         :returns: the old cookies to remove. No older cookie may log the user in again,
-            so these are all old cookies of the request.
+            so these are all cookies of the request that an old place accepts.
         """
         if self._chosen is not None:
             self._delete(*self._chosen)
         elif not ended:
             return []
-        cookies = [source.cookie for source in self._sources]
-        return [cookie for cookie in cookies if any(cookie.candidates(self._header))]
+        return [source.cookie for source in self._sources if self._accepts(source)]
+
+    def _accepts(self, source: Source) -> bool:
+        """Return whether the request has a cookie of this kind. Another application's
+        cookie of the same name does not count.
+        """
+        for text in source.cookie.candidates(self._header):
+            with suppress(RejectedError):
+                source.find(text)
+                return True
+        return False
 
     def _delete(self, source: Source, found: Found) -> None:
         logger, kind = self._app.logger, type(source).__name__

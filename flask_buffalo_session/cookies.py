@@ -71,14 +71,14 @@ class SessionCookie:
         """Return the cookie that the settings describe.
 
         :param name: another name.
-        :param domain: another domain.
+        :param domain: another domain; "" for none.
         :param path: another path.
         """
         return cls(
             name or config.name,
             permanent_sign=config.format.permanent_mark,
             lifetime=config.permanent_lifetime,
-            domain=domain or config.cookie_domain,
+            domain=config.cookie_domain if domain is None else domain or None,
             path=path or config.cookie_path,
             httponly=config.cookie_httponly,
             samesite=config.cookie_samesite,

@@ -1,4 +1,4 @@
-"""Settings that begin with ``SESSION_`` and are not of this package."""
+"""Find settings that begin with ``SESSION_`` and do not belong to this package."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def check_flask_session(settings: c.Mapping[str, object]) -> None:
 def unknown_settings(
     settings: c.Mapping[str, object], known: c.Iterable[str]
 ) -> list[str]:
-    """Return the names that begin with ``SESSION_`` and are known to nobody, each with
+    """Return the names that begin with ``SESSION_`` and that have no effect, each with
     the closest known name.
 
     :param settings: the application's ``config``.

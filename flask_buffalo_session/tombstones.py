@@ -8,8 +8,8 @@ nor start another one in its place. There are four kinds:
   led to the session under its new id, so parallel requests stay logged in.
 - *replaced*: the application asked for a new id. Requests with the old id find nothing,
   but a logout that was under way still ends the session under its new id.
-- *arrived*: it stands under no id of a session, but under a key that is made of an old
-  cookie (``SESSION_PREVIOUS``), and leads to the session that the old one has become.
+- *arrived*: an old session has moved here (``SESSION_PREVIOUS``). This tombstone stands
+  under a key that is made from the old cookie, and leads to the new session.
 
 No codec's record begins with a zero byte, as every tombstone does.
 """
@@ -61,7 +61,7 @@ def tombstone(kind: Kind = ENDED, *, at: int | None = None) -> bytes:
 def forwarding(kind: Kind, key: str, successor: str) -> bytes:
     """Return a tombstone that leads on to the session's new id.
 
-    Only who knows the old id can read the new one, and the store keeps neither. So
+    A reader needs the old id to read the new id, and the store keeps neither. So
     reading the store is not enough to take over a session.
 
     :param kind: MOVED, REPLACED or ARRIVED.
@@ -78,7 +78,7 @@ def is_tombstone(data: bytes | None) -> t.TypeGuard[bytes]:
 
 
 def kind_of(data: bytes) -> bytes:
-    """Return a tombstone's kind: ENDED, MOVED or REPLACED."""
+    """Return a tombstone's kind: ENDED, MOVED, REPLACED or ARRIVED."""
     return data[1:2]
 
 

@@ -10,7 +10,8 @@ from flask import Flask
 from ..codec import Codec, Record
 from ..config import Config, check_cookie
 from ..cookies import SessionCookie
-from ..errors import SessionConfigError
+from ..errors import RejectedError, SessionConfigError, SessionTypeError
+from ..secret import flask_secrets
 
 
 class Found(t.NamedTuple):
@@ -38,8 +39,8 @@ class Source(t.Protocol):
     """One application's sessions of an earlier kind.
 
     :ivar cookie: the old cookie, to find it in requests and to remove it.
-    :ivar lifetime: seconds after which an old session is over at the latest, if it is
-        not used in the old place any more.
+    :ivar lifetime: seconds after which an old session has expired, unless it is used
+        in the old place again.
     """
 
     cookie: SessionCookie
@@ -65,6 +66,36 @@ class Previous(t.Protocol):
         """
 
 
+class OldSecrets:
+    """The secrets that signed the cookies of another library.
+
+    :param given: newest first; empty if they are Flask's.
+    """
+
+    def __init__(self, app: Flask, given: tuple[bytes, ...]) -> None:
+        self._app = app
+        self._given = given
+        self._has_warned = False
+
+    def find(self) -> list[bytes]:
+        """Return the secrets, newest last, as itsdangerous expects them.
+
+        :raises RejectedError: there is none. The log says so once.
+        """
+        # Applications set their secret late, so every request reads it.
+        secrets = self._given or flask_secrets(self._app.config)
+        if secrets:
+            return list(reversed(secrets))
+        if not self._has_warned:
+            self._has_warned = True
+            self._app.logger.warning(
+                "Old cookies cannot be verified, so their users are logged out: there"
+                " is no SECRET_KEY. Set SECRET_KEY to its old value, or pass secret= to"
+                " the object in SESSION_PREVIOUS."
+            )
+        raise RejectedError("bad-signature", "there is no secret to verify it")
+
+
 def old_cookie(
     app: Flask,
     config: Config,
@@ -78,7 +109,7 @@ def old_cookie(
 
     :param place: the object that ``SESSION_PREVIOUS`` lists, for the error message.
     :param name: None for ``SESSION_COOKIE_NAME``.
-    :param domain: None for the present domain.
+    :param domain: None for the present domain, "" for none.
     :param path: None for the present path.
     :raises SessionConfigError: browsers could not have such a cookie.
     """
@@ -101,20 +132,22 @@ def unusable(place: object, error: SessionConfigError) -> SessionConfigError:
     )
 
 
-def encoded(
-    values: c.Mapping[t.Any, t.Any], codec: Codec, *, created: int | None = None
-) -> Record:
-    """Return the record of a session that another library kept.
+def encoded(app: Flask, values: c.Mapping[t.Any, t.Any], codec: Codec) -> Record:
+    """Return the record of a session that another library kept. A value that cannot be
+    stored stays behind, and the log names it.
 
     :param values: the session's values by name.
-    :param created: when the session began, in seconds since the epoch; None if that is
-        not known.
-    :raises SessionTypeError: a value or a name cannot be stored.
+    :raises RejectedError: no value can be stored.
     """
-    entries = {
-        name: encoded_value(value, name, codec) for name, value in values.items()
-    }
-    return Record(created, b"", entries)
+    entries = {}
+    for name, value in values.items():
+        try:
+            entries[name] = encoded_value(value, name, codec)
+        except SessionTypeError as error:
+            log_left_behind(app, error)
+    if values and not entries:
+        raise RejectedError("corrupt", "no value can be stored")
+    return Record(None, b"", entries)
 
 
 def encoded_value(value: object, name: t.Hashable, codec: Codec) -> bytes:
@@ -126,3 +159,8 @@ def encoded_value(value: object, name: t.Hashable, codec: Codec) -> bytes:
     # Only a whole record shows whether the name can be stored.
     codec.dumps(Record(0, b"", {name: raw}))
     return raw
+
+
+def log_left_behind(app: Flask, error: SessionTypeError) -> None:
+    """Log that a value of an old session was not moved."""
+    app.logger.warning("A value of an old session stays behind: %s", error)

@@ -20,7 +20,7 @@ from ..seal import Ticket
 from ..sealing import CookieSealer
 from ..secret import given_secrets
 from ..tombstones import tombstone
-from .base import Found, encoded_value, unusable
+from .base import Found, encoded_value, log_left_behind, unusable
 
 
 class Buffalo:
@@ -35,7 +35,7 @@ class Buffalo:
     :param format: what ``SESSION_FORMAT`` was.
     :param encrypt: what ``SESSION_ENCRYPT`` was.
     :param secret: what ``SESSION_SECRET`` was, or several secrets, newest first.
-    :param domain: what ``SESSION_COOKIE_DOMAIN`` was.
+    :param domain: what ``SESSION_COOKIE_DOMAIN`` was; "" if it was not set.
     :param path: what ``SESSION_COOKIE_PATH`` was.
     """
 
@@ -113,7 +113,8 @@ class BuffaloSessions:
         self._codec = codec
         self._sealer = CookieSealer(app, config, self.cookie, settings)
         self._backend = make_backend(config, policy, self._sealer)
-        # A cookie of gorilla contains nothing but the values.
+        # The native format has random bytes in each session. A cookie of gorilla
+        # contains nothing but the values and the second when it was made.
         self._is_unique = self._backend.claims or isinstance(
             config.format, NativeFormat
         )
@@ -121,7 +122,8 @@ class BuffaloSessions:
     def find(self, text: str) -> Found:
         """Verify a cookie.
 
-        :raises RejectedError: as a seal raises it.
+        :raises RejectedError: as a seal raises it; ``corrupt`` if the cookie contains
+            no session.
         """
         seal = self._sealer.in_force()
         if seal is None:
@@ -130,7 +132,11 @@ class BuffaloSessions:
         codecs = self._config.format.codec, self._codec
         moving = _Moving(self._app, self._backend, codecs, ticket)
         identity = ticket.token.encode("latin-1")
-        return Found(identity, moving.load, moving.delete, unique=self._is_unique)
+        if self._is_unique:
+            return Found(identity, moving.load, moving.delete)
+        identity += f".{ticket.issued}".encode()
+        named = moving.names_user(self._config.auth_names)
+        return Found(identity, moving.load, moving.delete, unique=named)
 
     def close(self) -> None:
         """Close the connections of a store that a URL made."""
@@ -138,7 +144,7 @@ class BuffaloSessions:
 
 
 class _Moving:
-    """One old session on its way.
+    """Move one old session.
 
     :param codecs: the old codec, and the codec that is in force now.
     """
@@ -172,10 +178,24 @@ class _Moving:
                 values[name] = encoded_value(value, name, codec)
             except SessionTypeError as error:
                 self._is_complete = False
-                self._app.logger.warning(
-                    "A value of an old session stays behind: %s", error
-                )
+                log_left_behind(self._app, error)
         return Record(record.created, b"", values)
+
+    def names_user(self, auth_names: c.Collection[t.Hashable]) -> bool:
+        """Return whether the session has a user.
+
+        :param auth_names: the names of the values that say who the user is.
+        """
+        values = self._backend.load(self._ticket).record.values
+        try:
+            return any(
+                self._codec.decode(values[name], name) is not None
+                for name in auth_names
+                if name in values
+            )
+        except SessionTypeError:
+            # The value stays behind, so the session moves without a user.
+            return False
 
     def delete(self) -> None:
         """End the session in its old place, unless a value stayed behind."""

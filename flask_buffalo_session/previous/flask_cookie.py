@@ -12,10 +12,10 @@ from itsdangerous import BadSignature, SignatureExpired, TimestampSigner
 from ..codec import Codec, Record
 from ..config import Config
 from ..cookies import SessionCookie
-from ..errors import RejectedError, SessionTypeError
+from ..errors import RejectedError
 from ..seal import base64_decode, inflate
-from ..secret import flask_secrets, given_secrets
-from .base import Found, encoded, old_cookie
+from ..secret import given_secrets
+from .base import Found, OldSecrets, encoded, old_cookie
 
 #: How Flask signs its cookies. An application may have changed it in a subclass.
 _FLASK = SecureCookieSessionInterface
@@ -32,7 +32,7 @@ class FlaskCookie:
     :param secret: the secret that signed the old cookies, or several of them, newest
         first. The default is ``SECRET_KEY`` with ``SECRET_KEY_FALLBACKS``.
     :param salt: the salt of Flask's signature, if the application changed it.
-    :param domain: the old cookie's domain, if it was another one.
+    :param domain: the old cookie's domain, if it was another one; "" if it had none.
     :param path: the old cookie's path, if it was another one.
     """
 
@@ -79,7 +79,7 @@ class FlaskCookies:
         self.cookie = cookie
         self.lifetime = config.permanent_lifetime
         self._app = app
-        self._secrets = secrets
+        self._secrets = OldSecrets(app, secrets)
         self._salt = salt
         self._auth_names = config.auth_names
 
@@ -89,12 +89,8 @@ class FlaskCookies:
         :raises RejectedError: with the reason ``bad-signature``, ``expired`` or
             ``corrupt``.
         """
-        # Applications set their secret late, so every request reads it.
-        secrets = self._secrets or flask_secrets(self._app.config)
-        if not secrets:
-            raise RejectedError("bad-signature", "there is no secret to verify it")
         signer = TimestampSigner(
-            list(reversed(secrets)),  # itsdangerous expects the newest last
+            self._secrets.find(),
             salt=self._salt,
             key_derivation=_FLASK.key_derivation,
             digest_method=_FLASK.digest_method,
@@ -110,7 +106,7 @@ class FlaskCookies:
         values = _values(value)
 
         def load(codec: Codec) -> Record:
-            return _encoded(values, codec)
+            return encoded(self._app, values, codec)
 
         # Flask writes no random bytes. So two anonymous users have equal cookies if
         # their sessions hold the same values and were made in the same second.
@@ -132,13 +128,6 @@ def _values(value: bytes) -> dict[t.Any, t.Any]:
     if not isinstance(values, dict):
         raise RejectedError("corrupt", "Flask's cookie contains no session")
     return values
-
-
-def _encoded(values: dict[t.Any, t.Any], codec: Codec) -> Record:
-    try:
-        return encoded(values, codec)
-    except SessionTypeError as error:
-        raise RejectedError("corrupt", "a value cannot be stored") from error
 
 
 def _delete() -> None:

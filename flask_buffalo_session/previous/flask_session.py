@@ -15,12 +15,12 @@ from itsdangerous import BadSignature, Signer
 from ..codec import Codec, Record
 from ..config import Config
 from ..cookies import SessionCookie
-from ..errors import RejectedError, SessionConfigError, SessionTypeError, kind_of
-from ..secret import flask_secrets, given_secrets
+from ..errors import RejectedError, SessionConfigError, kind_of
+from ..secret import given_secrets
 from ..stores.base import StoreURLError
 from ..stores.redis import RedisStore
 from ..stores.url import client_from_url
-from .base import Found, encoded, old_cookie
+from .base import Found, OldSecrets, encoded, old_cookie
 
 # What secrets.token_urlsafe makes of any SESSION_ID_LENGTH, and the UUIDs of old
 # versions.
@@ -55,11 +55,11 @@ class FlaskSession:
     :param table: what ``SESSION_SQLALCHEMY_TABLE`` was.
     :param schema: what ``SESSION_SQLALCHEMY_SCHEMA`` was.
     :param use_signer: what ``SESSION_USE_SIGNER`` was. Without a signer anybody can
-        make up an id, so the old place is asked for ids that do not exist.
+        make up an id, and each such id costs a query to the old place.
     :param secret: the secret of the signer, or several secrets, newest first. The
         default is ``SECRET_KEY`` with ``SECRET_KEY_FALLBACKS``.
     :param name: the old cookie's name. The default is ``SESSION_COOKIE_NAME``.
-    :param domain: the old cookie's domain, if it was another one.
+    :param domain: the old cookie's domain, if it was another one; "" if it had none.
     :param path: the old cookie's path, if it was another one.
     :raises SessionConfigError: a parameter is wrong.
     """
@@ -160,7 +160,7 @@ class FlaskSessions:
         self._app = app
         self._records = records
         self._serializer = serializer
-        self._secrets = secrets
+        self._secrets = None if secrets is None else OldSecrets(app, secrets)
         self._owns_records = owns_records
 
     def find(self, text: str) -> Found:
@@ -168,15 +168,24 @@ class FlaskSessions:
 
         :raises RejectedError: with the reason ``bad-signature``.
         """
-        session_id = text if self._secrets is None else self._unsigned(text)
+        session_id = text
+        if self._secrets is not None:
+            session_id = _unsigned(text, self._secrets.find())
         if not _SESSION_ID.fullmatch(session_id):
             raise RejectedError("bad-signature", "not an id of Flask-Session")
 
+        is_complete = True
+
         def load(codec: Codec) -> Record:
-            return self._load(session_id, codec)
+            nonlocal is_complete
+            values = self._values(session_id)
+            record = encoded(self._app, values, codec)
+            is_complete = len(record.values) == len(values)
+            return record
 
         def delete() -> None:
-            self._records.delete(session_id)
+            if is_complete:
+                self._records.delete(session_id)
 
         return Found(session_id.encode(), load, delete)
 
@@ -185,24 +194,7 @@ class FlaskSessions:
         if self._owns_records:
             self._records.close()
 
-    def _unsigned(self, text: str) -> str:
-        # Applications set their secret late, so every request reads it.
-        secrets = self._secrets or flask_secrets(self._app.config)
-        if not secrets:
-            raise RejectedError("bad-signature", "there is no secret to verify it")
-        signer = Signer(
-            list(reversed(secrets)),  # itsdangerous expects the newest last
-            salt="flask-session",
-            key_derivation="hmac",
-            # Flask-Session leaves it at itsdangerous's default, as Flask does.
-            digest_method=SecureCookieSessionInterface.digest_method,
-        )
-        try:
-            return signer.unsign(text).decode()
-        except (BadSignature, UnicodeError):
-            raise RejectedError("bad-signature", "Flask-Session's signer") from None
-
-    def _load(self, session_id: str, codec: Codec) -> Record:
+    def _values(self, session_id: str) -> dict[t.Any, t.Any]:
         data = self._records.load(session_id)
         if not data:
             raise RejectedError("unknown", "Flask-Session has no such session")
@@ -213,10 +205,7 @@ class FlaskSessions:
                 tuple(flash) if isinstance(flash, list) else flash
                 for flash in values["_flashes"]
             ]
-        try:
-            return encoded(values, codec)
-        except SessionTypeError as error:
-            raise RejectedError("corrupt", "a value cannot be stored") from error
+        return values
 
     def _decoded(self, data: bytes) -> dict[t.Any, t.Any]:
         # A pickle begins with the byte of an empty map of MessagePack, and ormsgpack
@@ -236,6 +225,20 @@ class FlaskSessions:
                 if isinstance(values, dict):
                     return values
         raise RejectedError("corrupt", "not a record of Flask-Session")
+
+
+def _unsigned(text: str, secrets: list[bytes]) -> str:
+    signer = Signer(
+        secrets,
+        salt="flask-session",
+        key_derivation="hmac",
+        # Flask-Session leaves it at itsdangerous's default, as Flask does.
+        digest_method=SecureCookieSessionInterface.digest_method,
+    )
+    try:
+        return signer.unsign(text).decode()
+    except (BadSignature, UnicodeError):
+        raise RejectedError("bad-signature", "the signature is wrong") from None
 
 
 def _from_msgpack(data: bytes) -> t.Any:

@@ -142,6 +142,28 @@ class TestLevels:
         )
         assert found == expected
 
+    @pytest.mark.parametrize(
+        ("level", "days", "noted"),
+        [
+            ("aal1", 30, False),
+            ("aal1", 31, True),
+            ("aal2", 1 / 24, False),
+            ("aal2", 1, True),
+            ("aal3", 1 / 96, False),
+            ("aal3", 1, True),
+        ],
+    )
+    def test_longer_time_outs_of_a_sessions_own_are_a_note(
+        self, tmp_path: Path, level: str, days: float, noted: bool
+    ) -> None:
+        """The application may not use set_timeouts() at all."""
+        limit = {"SESSION_TIMEOUT_LIMIT": timedelta(days=days)}
+        app = make_app(f"sqlite:///{tmp_path}/sessions.db", **{**LEVEL, **limit})
+        runner = app.test_cli_runner(env={"FLASK_DEBUG": "0"})
+        result = runner.invoke(args=["session", "doctor", "--level", level])
+        assert ("note  SESSION_TIMEOUT_LIMIT" in result.output) is noted
+        assert result.exit_code == 0
+
     def test_every_level_wants_a_cookie_that_only_this_host_can_read(self) -> None:
         """And nothing readable in it, and an end at logout."""
         found = self.judged(

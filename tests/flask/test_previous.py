@@ -20,6 +20,7 @@ from markupsafe import Markup
 from werkzeug.test import TestResponse
 
 from flask_buffalo_session import (
+    CookieStore,
     GorillaFormat,
     MemoryStore,
     Session,
@@ -38,7 +39,7 @@ from flask_buffalo_session.errors import (
     SessionTypeError,
 )
 from flask_buffalo_session.native.codec import NativeCodec
-from flask_buffalo_session.previous.base import Found, encoded
+from flask_buffalo_session.previous.base import Found
 from flask_buffalo_session.testing import session_of
 from tests.conftest import SECRET, Clock, Counting, Formatting, make_app
 
@@ -435,6 +436,40 @@ class TestFromFlask:
         assert counting.calls == []
         assert not moved.errors
 
+    @pytest.mark.parametrize("domain", [None, "", "shop.test"])
+    def test_the_old_cookie_is_removed_under_its_own_domain(
+        self, domain: str | None
+    ) -> None:
+        """A browser keeps a cookie for each domain, and one without a domain."""
+        settings = {"SESSION_COOKIE_DOMAIN": "www.shop.test"}
+        place = previous.FlaskCookie(domain=domain)
+        moved = Moved(SESSION_PREVIOUS=[place], **settings)
+        response = moved.get(f"session={flask_cookie(VALUES)}")
+        removal, _ = response.headers.getlist("Set-Cookie")
+        expected = "www.shop.test" if domain is None else domain
+        assert removal.startswith("session=;")
+        assert (f"Domain={expected};" in removal) is bool(expected)
+        assert ("Domain=" in removal) is bool(expected)
+
+    def test_a_missing_secret_is_logged_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Otherwise nobody would learn why all users are logged out."""
+        moved = Moved(SECRET_KEY=None)
+        for _ in range(2):
+            assert moved.values(f"session={flask_cookie(VALUES)}") == {}
+        assert caplog.text.count("there is no SECRET_KEY") == 1
+
+    def test_a_value_that_the_format_cannot_store_stays_behind(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The user stays logged in."""
+        moved = Moved(SESSION_FORMAT="gorilla")
+        found = moved.values(f"session={flask_cookie(VALUES)}")
+        assert found["user_id"] == 7
+        assert "seen" not in found, "a date is in it, which Go could not read"
+        assert "stays behind: session['seen']" in caplog.text
+
     def test_fallbacks_of_the_old_secret_count(self) -> None:
         """As Flask 3.1 takes them, and as an argument."""
         old = flask_cookie(VALUES, key="older")
@@ -645,6 +680,37 @@ class TestFromEarlierSettings:
         assert moved.rejections == []
         assert not moved.errors
 
+    def test_equal_cookies_of_gorilla_lead_to_two_sessions(
+        self, server_store: Store, clock: Clock
+    ) -> None:
+        """Visitors with the same values have the same token, at any time."""
+        before = make_app("cookie", SESSION_NAME="old", SESSION_FORMAT="gorilla")
+        place = previous.Buffalo(store="cookie", name="old", format="gorilla")
+        moved = Moved(server_store, SESSION_PREVIOUS=[place])
+        ann = self.cookies(before, language="de")
+        clock.tick(1)
+        bob = self.cookies(before, language="de")
+        ann = ours(moved.get(ann, lambda: session.set("mail", "ann@")))
+        bob = ours(moved.get(bob, lambda: session.set("name", "Bob")))
+        assert "mail" not in moved.values(bob)
+        assert "name" not in moved.values(ann)
+
+    def test_a_logout_of_a_user_of_gorilla_is_final(
+        self, server_store: Store, clock: Clock
+    ) -> None:
+        """Also if the old cookie came twice before, with some time in between."""
+        before = make_app("cookie", SESSION_NAME="old", SESSION_FORMAT="gorilla")
+        old = self.cookies(before, **VALUES_OF_GO)
+        place = previous.Buffalo(store="cookie", name="old", format="gorilla")
+        moved = Moved(server_store, SESSION_PREVIOUS=[place])
+        cookies = ours(moved.get(old, lambda: session.set("more", 1)))
+        clock.tick(31)
+        assert moved.values(old)["more"] == 1
+        moved.get(cookies, lambda: session.clear())
+        for seconds in (1, 100):
+            clock.tick(seconds)
+            assert moved.values(old) == {}
+
     def test_the_creation_time_moves(self, store: Store, clock: Clock) -> None:
         """So the absolute time-out holds across the move."""
         limit = {"SESSION_ABSOLUTE_TIMEOUT": 100}
@@ -656,6 +722,39 @@ class TestFromEarlierSettings:
         assert moved.values(cookies) == VALUES
         clock.tick(52)
         assert moved.values(cookies) == {}
+
+    def test_time_outs_of_the_sessions_own_move(
+        self, store: Store, clock: Clock
+    ) -> None:
+        """They count in the old place, too. A logout is final for as long."""
+        before = make_app("cookie", SESSION_NAME="old", SESSION_IDLE_TIMEOUT=100)
+
+        @before.get("/begin")
+        def begin() -> str:
+            session["a"] = 1
+            session.set_timeouts(idle=20_000)
+            return ""
+
+        client = before.test_client()
+        client.get("/begin")
+        kept = client.get_cookie("old")
+        assert kept is not None
+        old = f"old={kept.value}"
+        moved = Moved(
+            store,
+            SESSION_PREVIOUS=[previous.Buffalo(store="cookie", name="old")],
+            SESSION_IDLE_TIMEOUT=100,
+        )
+        clock.tick(5000)
+        cookies = ours(moved.get(old, lambda: session.set("b", 2)))
+        clock.tick(5000)
+        assert moved.values(cookies) == {"a": 1, "b": 2}
+        if not isinstance(store, CookieStore):
+            moved.get(cookies, lambda: session.clear())
+            clock.tick(5000)
+            assert moved.values(old) == {}
+        clock.tick(15_002)
+        assert moved.values(old) == {}
 
     def test_a_session_that_was_revoked_does_not_move(self, clock: Clock) -> None:
         """Its list still counts."""
@@ -757,6 +856,19 @@ class TestFromEarlierSettings:
         moved.act = lambda: found.append(session.get("user_id"))
         browser.get("/")
         assert found == [2, None]
+
+    def test_a_cookie_of_another_application_is_never_removed(
+        self, store: Store
+    ) -> None:
+        """Many applications on a host call their cookie "session"."""
+        places = [previous.Buffalo(store="cookie", name="old"), "flask"]
+        moved = Moved(store, SESSION_PREVIOUS=places)
+        foreign = f"session={flask_cookie(VALUES, key='the key of another')}"
+        old = self.cookies(make_app("cookie", SESSION_NAME="old"))
+        response = moved.get(f"{foreign}; {old}")
+        assert set(set_cookies(response)) == {"_buffalo_session", "old"}
+        response = moved.get(f"{foreign}; {ours(response)}", lambda: session.clear())
+        assert set(set_cookies(response)) == {"_buffalo_session"}
 
     def test_a_login_keeps_an_old_cookie_that_cannot_be_read(
         self, store: Store
@@ -908,10 +1020,3 @@ def test_null_mode_looks_at_no_old_place() -> None:
     """There are no sessions to move."""
     moved = Moved("null", SECRET_KEY=FLASK_KEY)
     assert moved.values(f"session={flask_cookie(VALUES)}") == {}
-
-
-def test_values_of_other_libraries_are_encoded() -> None:
-    """With the creation time, where it is known."""
-    codec = NativeCodec()
-    record = encoded({"a": 1}, codec, created=5)
-    assert (record.created, codec.decode(record.values["a"], "a")) == (5, 1)

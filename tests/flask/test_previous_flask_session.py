@@ -205,6 +205,19 @@ def test_an_expired_record_does_not_move(place: str) -> None:
     moved.app.extensions["buffalo_session"].close()
 
 
+def test_a_value_that_the_format_cannot_store_stays_behind(place: str) -> None:
+    """So the old record is kept."""
+    before = Before(place)
+    old = before.cookie({"user_id": 7, "seen": MORE["seen"]})
+    moved = moved_from(previous.FlaskSession(place), SESSION_FORMAT="gorilla")
+    found = moved.values(old)
+    assert found["user_id"] == 7
+    assert "seen" not in found
+    assert "seen" in before.values_of(old)
+    before.close()
+    moved.app.extensions["buffalo_session"].close()
+
+
 def test_a_logout_is_final(servers: Servers) -> None:
     """Although the old cookie is still there."""
     place = servers.shared(RedisServer).url

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc as c
 import dataclasses
 import enum
 import io
 import threading
+import types
 import typing as t
 
 import numpy
@@ -70,6 +72,13 @@ BOTH: list[tuple[object, str]] = [
     (Plain, "store its name"),
     (io, "store its name"),
     (numbers(), "use list(value)"),
+    ({"hunter2": 1}.keys(), "use list(value)"),
+    ({"hunter2": 1}.items(), "use list(value)"),
+    (map(str, "hunter2"), "use list(value)"),
+    (collections.deque(["hunter2"]), "use list(value)"),
+    (collections.ChainMap({"a": "hunter2"}), "use dict(value)"),
+    (collections.UserDict(a="hunter2"), "use dict(value)"),
+    (types.MappingProxyType({"a": "hunter2"}), "use dict(value)"),
     (io.StringIO("hunter2"), "store what your code needs"),
     (threading.Lock(), "store what your code needs"),
     (FileStorage(io.BytesIO(b"hunter2")), "save the file and store its name"),
@@ -103,7 +112,7 @@ def test_the_error_says_what_a_person_would_do(
     with pytest.raises(SessionTypeError) as caught:
         codec.encode([value], "n")
     assert str(caught.value).startswith("session['n'][0]: ")
-    assert str(caught.value).endswith((advice, f"{advice} to make it again"))
+    assert str(caught.value).endswith((advice, f"{advice} to create the object again"))
     assert "hunter2" not in str(caught.value)
 
 

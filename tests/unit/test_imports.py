@@ -124,7 +124,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"flask"},
     ),
     "previous.__init__": ({"previous"}, set()),
-    "previous.base": ({"codec", "config", "cookies", "errors"}, {"flask"}),
+    "previous.base": ({"codec", "config", "cookies", "errors", "secret"}, {"flask"}),
     "previous.flask_cookie": (
         {"codec", "config", "cookies", "errors", "previous.base", "seal", "secret"},
         {"flask", "itsdangerous"},
