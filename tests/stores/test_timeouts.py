@@ -11,10 +11,9 @@ import time
 import typing as t
 
 import pytest
-from flask import session
 from flask.testing import FlaskClient
 
-from flask_buffalo_session import Store
+from flask_buffalo_session import Store, session
 from flask_buffalo_session.errors import SessionConflictError
 from tests.conftest import STORES, Counting, make_app, store_named
 from tests.support.servers import Servers
@@ -33,6 +32,8 @@ class Timeline:
         self.counting = Counting(store)
         self.unused = self.client(self.counting, SESSION_IDLE_TIMEOUT=IDLE)
         self.used = self.client(self.counting, SESSION_IDLE_TIMEOUT=IDLE)
+        self.longer = self.client(store, SESSION_IDLE_TIMEOUT=IDLE)
+        self.shorter = self.client(store, SESSION_IDLE_TIMEOUT=60)
         self.oldest = self.client(
             store, SESSION_IDLE_TIMEOUT=IDLE, SESSION_ABSOLUTE_TIMEOUT=ABSOLUTE
         )
@@ -45,6 +46,11 @@ class Timeline:
             session["a"] = 1
             return "written"
 
+        @app.get("/own/<int:idle>")
+        def own(idle: int) -> str:
+            session.set_timeouts(idle=idle)
+            return write()
+
         @app.get("/read")
         def read() -> str:
             return str(session.get("a"))
@@ -54,6 +60,9 @@ class Timeline:
     def write_sessions(self) -> None:
         for client in (self.unused, self.used, self.oldest):
             client.get("/write")
+        self.longer.get("/own/60")
+        for path in ("/write", f"/own/{IDLE}"):
+            self.shorter.get(path)
         self.written = time.monotonic()
 
     def save_records(self) -> None:
@@ -94,6 +103,8 @@ class Timeline:
         self.seen["new record"] = self.store.load(other)
         self.seen["later"] = self.store.load(token)
         self.seen["unused"] = self.unused.get("/read").text
+        self.seen["longer"] = self.longer.get("/read").text
+        self.seen["shorter"] = self.shorter.get("/read").text
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +178,11 @@ def test_saving_the_same_record_extends_its_life(seen: dict[str, t.Any]) -> None
 def test_an_unused_session_expires(seen: dict[str, t.Any]) -> None:
     """It expires after the idle timeout."""
     assert seen["unused"] == "None"
+
+
+def test_an_idle_time_out_of_the_sessions_own_counts(seen: dict[str, t.Any]) -> None:
+    """Longer or shorter than that of the settings."""
+    assert (seen["longer"], seen["shorter"]) == ("1", "None")
 
 
 def test_a_session_in_use_does_not_expire(seen: dict[str, t.Any]) -> None:
