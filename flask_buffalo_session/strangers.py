@@ -46,11 +46,14 @@ _OBJECTS = {
 _BEGINNINGS = {
     "SESSION_REDIS": "redis",
     "SESSION_SQLALCHEMY": "sqlalchemy",
+    "SESSION_SQLALCHEMY_": "sqlalchemy",
     "SESSION_CACHELIB": "cachelib",
     "SESSION_FILE_": "filesystem",
     "SESSION_MEMCACHED": "memcached",
     "SESSION_MONGODB": "mongodb",
+    "SESSION_MONGODB_": "mongodb",
     "SESSION_DYNAMODB": "dynamodb",
+    "SESSION_DYNAMODB_": "dynamodb",
 }
 
 _OTHERS = (
@@ -126,6 +129,7 @@ def _is_old(key: str) -> bool:
 
 def _kind_of(key: str) -> str | None:
     for beginning, kind in _BEGINNINGS.items():
-        if key == beginning or key.startswith(f"{beginning.rstrip('_')}_"):
+        # An application may have a SESSION_REDIS_URL of its own.
+        if key == beginning or (beginning.endswith("_") and key.startswith(beginning)):
             return kind
     return None

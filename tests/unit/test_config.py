@@ -935,3 +935,9 @@ def test_leftovers_of_flask_session_are_no_unknown_settings(
     app = flask_app(SESSION_STORE="memory:", SESSION_TYPE="redis")
     BuffaloSession(app)
     assert caplog.records == []
+
+
+def test_a_setting_of_the_applications_own_is_not_taken_for_flask_sessions() -> None:
+    """Although its name begins like one."""
+    app = flask_app(SESSION_SECRET=SECRET, SESSION_REDIS_URL="redis://localhost")
+    BuffaloSession(app)
