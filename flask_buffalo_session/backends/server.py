@@ -58,10 +58,9 @@ class ServerBackend(KeptBackend):
                 issued = 0
             if data is None or is_tombstone(data):
                 raise EndedError(Snapshot(self._policy.blank(), token, data))
-        if data is None:
-            self._policy.check_idle(ticket.issued)
         try:
             if data is None:
+                self._policy.check_idle(ticket.issued)
                 raise RejectedError("unknown", "the store has no such session")
             record = self._codec.loads(data)
             self._policy.check_cookie(ticket.issued, record.values)
