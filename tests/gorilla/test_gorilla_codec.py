@@ -41,6 +41,7 @@ from flask_buffalo_session.gorilla.gob.types import (
     STRING,
     GobType,
     gob_type,
+    shared,
 )
 from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
 from flask_buffalo_session.gorilla.gotypes import DICT, DICT_NAME, LIST, LIST_NAME
@@ -1165,3 +1166,21 @@ def test_a_list_can_take_the_place_of_a_map_of_any_keys(
     codec = GorillaCodec(frozenset({"map[interface {}]interface {}", "[]interface {}"}))
     was = codec.encode(before, "n")
     assert codec.decode(codec.encode(value, "n", was), "n") == value
+
+
+def circular_type(name: str) -> GobType:
+    """Return a struct that holds another of its kind, as a linked list does."""
+    kind = GobType("struct", name, (), ("Next",))
+    kind.parts = (kind,)
+    return kind
+
+
+def test_a_type_that_holds_itself_stays_one_object_beside_many_others() -> None:
+    """As long as a record holds it. Two objects for one type would be written twice,
+    and comparing them again and again would not end.
+    """
+    (first,) = shared([circular_type("List")]).values()
+    others = [shared([circular_type(f"Other{number}")]) for number in range(300)]
+    (again,) = shared([circular_type("List")]).values()
+    assert again is first
+    assert len({id(one) for held in others for one in held.values()}) == 300

@@ -135,37 +135,50 @@ def shared(types: c.Iterable[GobType]) -> dict[GobType, GobType]:
     :func:`gob_type` cannot find such a type by its parts. Without a shared object a
     record would define the type again for each of its values.
     """
+    known = _shared_once(types)
+    fewer, most = set(known.values()), len(known)
+    while len(fewer) < most:
+        # Some types were the same, so the types that hold them may be the same too.
+        most = len(fewer)
+        again = _shared_once(fewer)
+        known = {kind: again[one] for kind, one in known.items()}
+        fewer = set(known.values())
+    return known
+
+
+def _shared_once(types: c.Iterable[GobType]) -> dict[GobType, GobType]:
     inside = {kind: dict.fromkeys(closure(kind.parts)) for kind in closure(types)}
     circular = {kind for kind, parts in inside.items() if kind in parts}
-    known = {
-        kind: _known(digest_of(kind))
+    digests = {
+        kind: digest_of(kind)
         for kind, parts in inside.items()
         if kind in circular or not circular.isdisjoint(parts)
     }
     with _sharing:
+        known = {kind: _known(digest) for kind, digest in digests.items()}
         for kind, one in known.items():
             if not one.kind:
                 parts = tuple(known.get(part, part) for part in kind.parts)
-                digest = one.digest
                 GobType.__init__(
                     one, kind.kind, kind.name, parts, kind.fields, kind.length
                 )
-                one.digest = digest
-    fewer = set(known.values())
-    if len(fewer) == len(known):
-        return known
-    # Some types were the same, so the types that hold them may be the same too.
-    again = shared(fewer)
-    return {kind: again[one] for kind, one in known.items()}
+                one.digest = digests[kind]
+    return known
 
 
-@functools.lru_cache(maxsize=256)
 def _known(digest: bytes) -> GobType:
     """Return the shared type for a digest, empty until it is filled in."""
-    kind = GobType("")
-    kind.digest = digest
+    kind = _shared_types.get(digest)
+    if kind is None:
+        kind = _shared_types[digest] = GobType("")
     return kind
 
+
+# Types stay known as long as a record holds them. Otherwise a record would come to hold
+# the same type twice.
+_shared_types: weakref.WeakValueDictionary[bytes, GobType] = (
+    weakref.WeakValueDictionary()
+)
 
 _sharing = threading.Lock()
 
