@@ -90,7 +90,7 @@ class TestArgument:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             app = make_app(files(tmp_path / "cache"))
-        config = t.cast(t.Any, app.session_interface).config
+        config = t.cast(t.Any, app.session_interface).main.config
         assert isinstance(config.store, CacheStore)
 
     def test_without_portalocker_the_extra_is_named(

@@ -210,8 +210,8 @@ class TestPaths:
 
     def test_each_application_has_its_own_memory_store(self) -> None:
         """Two applications in one process do not share their sessions."""
-        configs = [t.cast(t.Any, make_app("memory:").session_interface).config]
-        configs += [t.cast(t.Any, make_app("memory:").session_interface).config]
+        configs = [t.cast(t.Any, make_app("memory:").session_interface).main.config]
+        configs += [t.cast(t.Any, make_app("memory:").session_interface).main.config]
         assert configs[0].store is not configs[1].store
 
 
