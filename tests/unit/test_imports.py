@@ -77,18 +77,20 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"backends.base", "codec", "errors", "seal", "stores.base"},
         set(),
     ),
+    "logins": ({"backends.base", "errors", "merging", "policy", "tracking"}, set()),
     "work": (
-        {"attempts", "backends.base", "codec", "errors", "merging", "policy", "seal"}
-        | {"signals", "tombstones", "tracking"},
+        {"attempts", "backends.base", "codec", "errors", "logins", "merging", "policy"}
+        | {"seal", "signals", "tombstones", "tracking"},
         {"blinker"},
     ),
+    "arguments": ({"errors", "policy"}, set()),
     "sessions": (
         {
+            "arguments",
             "backends.base",
             "errors",
             "flash",
             "merging",
-            "policy",
             "signals",
             "values",
             "tombstones",
@@ -97,8 +99,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"flask"},
     ),
     "owners": (
-        {"backends.base", "codec", "errors", "sessions", "signals", "stores.base"}
-        | {"tombstones", "work"},
+        {"arguments", "backends.base", "codec", "errors", "sessions", "signals"}
+        | {"stores.base", "tombstones", "work"},
         set(),
     ),
     "secret": ({"errors"}, set()),
