@@ -16,8 +16,8 @@ PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 
 OLDEST, *_, NEWEST = PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
-#: A minimal requirement, such as ``redis[hiredis]>=5``.
-MINIMAL = re.compile(r"([\w-]+(?:\[[\w,]+\])?)>=([\d.]+)")
+#: A minimal requirement, such as ``redis[hiredis]>=5``, perhaps with a condition.
+MINIMAL = re.compile(r"([\w-]+(?:\[[\w,]+\])?)>=([\d.]+)(;.*)?")
 
 nox.needs_version = ">=2025.5"
 nox.options.error_on_missing_interpreters = False
@@ -90,4 +90,4 @@ def lowest() -> list[str]:
     found = [MINIMAL.fullmatch(requirement) for requirement in wanted]
     if not all(found):
         sys.exit("pyproject.toml has a requirement without a lower bound.")
-    return [f"{match[1]}=={match[2]}" for match in found if match]
+    return [f"{match[1]}=={match[2]}{match[3] or ''}" for match in found if match]
