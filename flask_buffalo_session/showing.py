@@ -68,7 +68,7 @@ def show_record(interface: BuffaloInterface, session_id: str, *, values: bool) -
     if is_tombstone(data):
         return shown | {"state": "ended", "detail": "a tombstone stands in its place"}
     try:
-        record = interface.codec.loads(data)
+        record = interface.backend.opened(data, session_id)
         interface.policy.check_age(record)
     except RejectedError as error:
         return shown | _rejected(error)

@@ -203,5 +203,13 @@ class Backend(t.Protocol):
         :raises SessionStoreError: the store cannot answer.
         """
 
+    def opened(self, data: bytes, session_id: str) -> Record:
+        """Return the record in what the index of owners holds under an id.
+
+        :param data: no tombstone.
+        :param session_id: the hash of the id.
+        :raises RejectedError: the bytes are no record of this id.
+        """
+
     def id_of(self, snapshot: Snapshot) -> str | None:
         """Return the hash of the session's id, which is safe to log."""
