@@ -68,10 +68,13 @@ class IdRegister:
         :param kinds: the kinds of tombstone to follow.
         :returns: that id, and what the register keeps under it.
         """
+        passed = {key}
         while is_tombstone(data) and kind_of(data) in kinds:
             successor = successor_of(data, key)
-            if successor is None:
+            if successor is None or successor in passed:
+                # A user who also writes to the store can make a circle.
                 break
+            passed.add(successor)
             key, data = successor, self._register.load(successor)
         return key, data
 

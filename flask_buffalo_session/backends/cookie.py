@@ -247,8 +247,14 @@ class CookieBackend(KeptBackend):
 
 
 def _moved(record: Record, key: str) -> Record:
-    """Return the record under the id to which its session has just moved."""
-    nonce = bytes.fromhex(key)
+    """Return the record under the id to which its session has just moved.
+
+    :raises RejectedError: it is no id. Somebody has written into the list.
+    """
+    try:
+        nonce = bytes.fromhex(key)
+    except ValueError:
+        raise RejectedError("corrupt", "the list leads to no id") from None
     if nonce == record.nonce:
         return record
     return record._replace(nonce=nonce, rotated=int(time.time()))
