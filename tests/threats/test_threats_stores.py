@@ -24,6 +24,8 @@ from flask_buffalo_session import (
     previous,
     session,
 )
+from flask_buffalo_session.backends.base import OWNER_NAME
+from flask_buffalo_session.codec import Record
 from flask_buffalo_session.errors import SessionConfigError, SessionSecretError
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.owners import Owners
@@ -108,12 +110,18 @@ def site(
     def login() -> str:
         session.authenticate(owner)
         session[LABEL] = VALUE
+        session["once"] = "once"
         session.set_timeouts(idle=7777)
         return "ok"
 
     @app.get("/")
     def show() -> str:
         return f"{session.get(LABEL)} {session.owner}"
+
+    @app.get("/once")
+    def once() -> str:
+        # Saved at once, apart from the rest.
+        return str(session.get_once("once"))
 
     @app.get("/regenerate")
     def regenerate() -> str:
@@ -174,6 +182,7 @@ class TestReaders:
             client.get("/login")
             assert client.get("/count").text == "1"
             client.get("/regenerate")
+            assert client.get("/once").text == "once"
             assert client.get("/").text == f"{VALUE} {owner}"
             lines = everything_in(store, kind, servers).difference(before)
             assert lines
@@ -342,6 +351,32 @@ class TestWriters:
         with app.app_context():
             assert buffalo.sessions_of("bob") == []
             assert buffalo.revoke_all("bob") == 0
+
+    def test_a_forged_record_in_the_index_is_not_listed(self) -> None:
+        """Neither a plain record nor that of another session counts."""
+        store = RecordingMemory()
+        app, buffalo = site(store)
+        app.test_client().get("/login")
+        codec, (good,) = NativeCodec(), map(store.load, store.tokens)
+        owner = codec.encode(OWNER, OWNER_NAME)
+        plain = codec.dumps(Record(int(time.time()), b"nonce", {OWNER_NAME: owner}))
+        name = RecordCipher([SECRET.encode()]).owner_names(OWNER)[0]
+        for data in (plain, good or b""):
+            token = store.save(None, data, expected=None, max_age=3600)
+            store.own(token, name, max_age=3600)
+        assert len(store.owned(name)) == 3
+        with app.app_context():
+            assert len(buffalo.sessions_of(OWNER)) == 1
+        runner = app.test_cli_runner()
+        shown = runner.invoke(args=["session", "show", storage_key(token)])
+        assert shown.exit_code == 1
+        assert "corrupt" in shown.output
+
+    def test_gorillas_records_stay_readable(self) -> None:
+        """A Go program shares them, and has no key for the envelope."""
+        target = Target(MemoryStore(), FORMATS["gorilla-encrypted"])
+        record = target.format.codec.loads(stored(target, target.token))
+        assert "user" in record.values
 
 
 class TestSecrets:
