@@ -28,12 +28,12 @@ class LivingSession(t.NamedTuple):
     bound: int
 
     @property
-    def last_use(self) -> tuple[int, int]:
+    def last_use(self) -> tuple[int, int, str]:
         """Return when the session was last used, to be compared. The index knows the
-        second. Of sessions that began in the same second, the later one counts as used
-        later.
+        second. Of sessions that were used in the same second, the one that was bound
+        later counts as used later. The id makes the order the same for every request.
         """
-        return self.held.seen, self.bound
+        return self.held.seen, self.bound, self.held.id
 
 
 class OwnerIndex:

@@ -60,7 +60,7 @@ class Logins:
         except SessionTypeError:
             bound = MISSING
         earlier = max(after, bound) if type(bound) is int else after
-        tracker.set(BOUND_NAME, max(time.time_ns() // 1000, earlier + 1))
+        tracker.set(BOUND_NAME, max(int(time.time() * 1_000_000), earlier + 1))
         return tracker.change(BOUND_NAME)
 
     def owner(self) -> str | None:
