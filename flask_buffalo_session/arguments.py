@@ -45,14 +45,15 @@ def info_text(call: str, info: object) -> str:
         raise SessionTypeError(
             call, f"info must be a dict of str to str, not {kind_of(info)}"
         )
-    for part in (part for item in info.items() for part in item):
+    known = dict(info.items())
+    for part in (part for item in known.items() for part in item):
         if not isinstance(part, str):
             raise SessionTypeError(
                 call,
                 f"info must be a dict of str to str, but has {kind_of(part)} in it. Use"
                 " str() on it, or leave it out",
             )
-    text = json.dumps(dict(info), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(known, ensure_ascii=False, separators=(",", ":"))
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
