@@ -93,6 +93,22 @@ def test_info_goes_with_its_owner(
     assert only(desk, owner).info == {}
 
 
+@listed
+@pytest.mark.parametrize("saved", [False, True])
+def test_info_goes_with_its_owner_within_a_request(
+    owned: t.Any, owner: str, listed: bool, saved: bool
+) -> None:
+    """Two owners, one after the other, in one request."""
+    desk = opener(owned, listed=listed)
+    session = desk.session()
+    session.bind(owner, INFO)
+    if saved:
+        session.save()
+    session.bind(f"{owner} 2")
+    session.save()
+    assert only(desk, f"{owner} 2").info == {}
+
+
 def test_info_of_a_parallel_request_goes_with_its_owner() -> None:
     """The other request bound the session while this one changed its owner."""
     desk = Desk(MemoryStore())
