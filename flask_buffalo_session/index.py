@@ -45,6 +45,7 @@ class OwnerIndex:
 
     def __init__(self, backend: Backend, codec: Codec, policy: Policy) -> None:
         backend.check_owners()
+        self._backend = backend
         self._owned = t.cast(Owned, backend.owned)
         self._codec = codec
         self._policy = policy
@@ -118,7 +119,7 @@ class OwnerIndex:
         over. The index may be out of date.
         """
         try:
-            record = self._codec.loads(held.data)
+            record = self._backend.opened(held.data, held.id)
             if self._read(record, OWNER_NAME) != owner:
                 return None
             self._policy.check_age(record)

@@ -119,6 +119,12 @@ class Tracker:
         touched = self._touched.get(name)
         return None if touched is None else self._encoded(name, touched)
 
+    def is_untouched(self) -> bool:
+        """Return whether the view has set, deleted and edited nothing, because all that
+        it was handed out cannot be edited.
+        """
+        return not self._touched
+
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
         if (touched := self._touched.get(name)) is not None:

@@ -266,10 +266,11 @@ def test_a_request_of_the_ended_session_saves_nothing(
     assert Owners(desk.backend, desk).sessions_of(f"{owner} again") == []
 
 
+@pytest.mark.parametrize("encrypt", [False, True])
 @pytest.mark.parametrize("kept", ["server", "cookie"])
-def test_the_setting(owned: t.Any, owner: str, kept: str) -> None:
+def test_the_setting(owned: t.Any, owner: str, kept: str, encrypt: bool) -> None:
     """In an application, with signals for the sessions that ended."""
-    settings: dict[str, t.Any] = {"SESSION_OWNER_LIMIT": 2}
+    settings: dict[str, t.Any] = {"SESSION_OWNER_LIMIT": 2, "SESSION_ENCRYPT": encrypt}
     if kept == "server":
         app = make_app(owned, **settings)
     else:
