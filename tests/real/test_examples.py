@@ -61,6 +61,44 @@ def test_api() -> None:
     assert "Set-Cookie" not in response.headers
 
 
+def test_login() -> None:
+    """A wrong password is refused, and a logout elsewhere ends the other session."""
+    app = example("login")
+    here, phone = app.test_client(), app.test_client()
+    assert here.get("/").location.startswith("/login")
+    wrong = here.post("/login", data={"name": "ann", "password": "wrong"})
+    assert "Wrong name or password." in wrong.text
+    unknown = here.post("/login", data={"name": "eve", "password": "open sesame"})
+    assert "Wrong name or password." in unknown.text
+    for client in (here, phone):
+        client.post("/login", data={"name": "ann", "password": "open sesame"})
+    page = here.get("/").text
+    assert "You are ann" in page
+    assert page.count("this browser") == page.count("another browser") == 1
+    page = here.post("/logout-elsewhere", follow_redirects=True).text
+    assert "Logged out elsewhere: 1." in page
+    assert "another browser" not in page
+    assert phone.get("/").location.startswith("/login")
+    assert here.post("/logout").location == "/login"
+    assert here.get_cookie("_buffalo_session") is None
+    assert here.get("/").location.startswith("/login")
+
+
+def test_every_example_is_documented_with_a_command_that_exists() -> None:
+    """The page lists each example, and make knows each command."""
+    page = (EXAMPLES.parent / "docs/examples.md").read_text()
+    files = set(re.findall(r"\]\(\.\./examples/(\w+)", page))
+    assert files == {
+        path.stem for path in EXAMPLES.iterdir() if path.stem != "__pycache__"
+    }
+    targets = re.findall(r"`make ([\w-]+)", page)
+    assert len(targets) >= len(files)
+    for target in targets:
+        # A dry run fails for an unknown target.
+        command = ["make", "--dry-run", target]
+        assert subprocess.run(command, cwd=EXAMPLES.parent, check=False).returncode == 0
+
+
 @pytest.fixture(params=["cookie", "memory:", "sqlite", "redis"])
 def setting(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> str:
     if request.param == "sqlite":
