@@ -150,7 +150,7 @@ class ServerBackend(KeptBackend):
         token = self._save(seen, record, data)
         permanent = self._is_permanent(record.values)
         if not refresh and permanent == seen.permanent:
-            return seen._replace(record=record, token=token, data=data)
+            return seen.stored(record, token, data)
         issued = int(time.time()) if seen.used is None else seen.used
         with self._forgetting(token if begins else None):
             if begins:

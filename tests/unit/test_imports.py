@@ -176,6 +176,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "stores.__init__": (set(), set()),
     "stores.base": ({"errors"}, set()),
     "stores.url": ({"stores", "errors"}, {"pymemcache", "redis", "valkey"}),
+    "stores.connections": (set(), set()),
     "stores.cookie": ({"stores.base", "errors"}, set()),
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),
