@@ -43,6 +43,7 @@ from flask_buffalo_session.tombstones import (
 )
 from tests.conftest import (
     FORMATS,
+    NAME,
     SECRET,
     Clock,
     Desk,
@@ -498,6 +499,28 @@ class TestTurningItOn:
         assert is_tombstone(server_store.load(plain.token))
         token = str(moving.token_in(cookie))
         assert b"ann" not in stored(moving, token)
+
+    def test_plain_sessions_in_cookies_move_in(self) -> None:
+        """The list of ended sessions serves both, and a logout is final."""
+        store = MemoryStore()
+        plain, _ = site("cookie", SESSION_REVOCATION=store, SESSION_ENCRYPT=False)
+        client = plain.test_client()
+        client.get("/login")
+        old = client.get_cookie(NAME)
+        assert old is not None
+        app, _ = site(
+            "cookie",
+            SESSION_REVOCATION=store,
+            SESSION_PREVIOUS=[previous.Buffalo(encrypt=False)],
+        )
+        client = app.test_client()
+        client.set_cookie(NAME, old.value)
+        assert client.get("/").text == f"{VALUE} {OWNER}"
+        assert client.get("/count").text == "1"
+        assert client.get("/revoke").text == "1"
+        assert client.get("/").text == "None None"
+        client.set_cookie(NAME, old.value)
+        assert client.get("/").text == "None None"
 
     def test_encrypted_sessions_move_out(self, server_store: Store) -> None:
         """Turning encryption off logs nobody out, either."""
