@@ -57,7 +57,7 @@ from tests.support.target import Target, record_of
 ENCRYPTED = FORMATS["encrypted"]
 NEW = "a new secret for the tests, long enough"
 
-VALUE, LABEL = "VALUE-oolong", "NAME-cart"
+VALUE, LABEL, INFO = "VALUE-oolong", "NAME-cart", "INFO-firefox"
 OWNER = "4242424242"
 
 #: The stores whose bytes are looked through.
@@ -109,7 +109,7 @@ def site(
 
     @app.get("/login")
     def login() -> str:
-        session.authenticate(owner)
+        session.authenticate(owner, info={"browser": INFO})
         session[LABEL] = VALUE
         session["once"] = "once"
         session.set_timeouts(idle=7777)
@@ -150,11 +150,13 @@ def secrets_of(owner: str) -> list[bytes]:
     return [
         VALUE.encode(),
         LABEL.encode(),
+        INFO.encode(),
         owner.encode(),
         hashlib.sha256(owner.encode()).hexdigest().encode(),
         hashlib.sha256(owner.encode()).digest(),
         b"7777,",
         b"_owner_",
+        b"_info_",
         b"_timeouts_",
         b"_authenticated_",
     ]
@@ -166,7 +168,7 @@ class TestReaders:
     def test_a_reader_of_the_store_learns_nothing(
         self, kind: str, listed: bool, servers: Servers
     ) -> None:
-        """No value, name, owner or time-out is in the store, and no hash of the owner.
+        """No value, name, owner, info or time-out is there, and no hash of the owner.
 
         The same search finds them where the records are plain.
         """
