@@ -532,24 +532,8 @@ def make_app(store: object = "cookie", **config: t.Any) -> Flask:
     app = Flask("shop")
     app.config.update(SESSION_SECRET=SECRET, SESSION_STORE=store)
     app.config.update(config)
-    _made.append((BuffaloSession(app), app))
+    BuffaloSession(app)
     return app
-
-
-#: The extensions that a test made, with their applications.
-_made: list[tuple[BuffaloSession, Flask]] = []
-
-
-@pytest.fixture(autouse=True)
-def _close_applications() -> c.Iterator[None]:
-    """Close the connections of URLs after each test.
-
-    From Python 3.13 on, Python warns of a connection to SQLite that nobody closed.
-    """
-    yield
-    for buffalo, _ in _made:
-        buffalo.close()
-    _made.clear()
 
 
 @pytest.fixture(scope="session")
