@@ -10,6 +10,7 @@ import tempfile
 import time
 import typing as t
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -349,7 +350,7 @@ class Desk:
 
     :param store: keeps the sessions.
     :param settings: time-outs, as :class:`Policy` takes them, ``revocations`` and
-        ``auth_names``.
+        ``auth_names`` and ``owner_limit``.
     """
 
     #: The secrets that encrypt the records; none if the records are not encrypted.
@@ -361,6 +362,7 @@ class Desk:
         *,
         codec: Codec | None = None,
         auth_names: tuple[t.Hashable, ...] = (),
+        owner_limit: int | None = None,
         revocations: RevocationList | None = None,
         idle_timeout: int = 3600,
         absolute_timeout: int | None = None,
@@ -370,6 +372,7 @@ class Desk:
         self.stateless: bool = getattr(store, "stateless", False)
         self._codec = codec or NativeCodec()
         self.auth_names = auth_names
+        self.owner_limit = owner_limit
         self.emitted: list[tuple[str, str | None]] = []
         #: Whether the cookies that the browser holds have to be refreshed.
         self.refresh_due = False
@@ -498,12 +501,29 @@ class Desk:
         return dict(self.session(cookie))
 
 
+@contextmanager
+def desks_with_records(kind: str) -> c.Iterator[None]:
+    """Let each :class:`Desk` keep plain or encrypted records."""
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "encrypted":
+            patch.setattr(Desk, "secrets", (SECRET.encode(),))
+        yield
+
+
 @pytest.fixture(scope="module", params=["plain", "encrypted"])
 def records(request: pytest.FixtureRequest) -> c.Iterator[None]:
-    """Run a module with plain and with encrypted records in each :class:`Desk`."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "encrypted":
-            patch.setattr(Desk, "secrets", (SECRET.encode(),))
+    """Run a module with plain and with encrypted records."""
+    with desks_with_records(request.param):
+        yield
+
+
+@pytest.fixture(
+    scope="module",
+    params=["plain", pytest.param("encrypted", marks=pytest.mark.exhaustive)],
+)
+def slow_records(request: pytest.FixtureRequest) -> c.Iterator[None]:
+    """Do what ``records`` does, for a module whose tests are slow."""
+    with desks_with_records(request.param):
         yield
 
 

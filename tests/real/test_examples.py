@@ -199,7 +199,7 @@ class TestShop:
         """The page explains ``_owner_`` if the session contains it."""
         shop.post("/login", data={"name": "Ben"})
         page = shop.get("/").text
-        assert ("session.bind(name)" in page) == (setting != "cookie")
+        assert ("session.authenticate(owner=name)" in page) == (setting != "cookie")
 
     def test_the_methods(self, shop: FlaskClient) -> None:
         """Each button does what its name says."""
@@ -240,13 +240,36 @@ class TestShop:
         if setting == "cookie":
             assert "Where you are logged in" not in page
             return
-        assert page.count("since") == 2
-        assert page.count("<strong>here</strong>") == 1
+        assert page.count("last used") == page.count("<small>logged in") == 2
+        assert page.count("<strong>this device</strong>") == 1
         response = shop.post("/logout-elsewhere", follow_redirects=True)
         assert "Logged out elsewhere: 1." in response.text
-        assert response.text.count("since") == 1
+        assert response.text.count("last used") == 1
         assert 'id="user"' in shop.get("/").text
         assert 'id="user"' not in phone.get("/").text
+
+    def test_a_user_ends_only_their_own_sessions(
+        self, shop: FlaskClient, setting: str
+    ) -> None:
+        """A button's id may be replaced by that of another user's session."""
+        other = shop.application.test_client()
+        for client in (other, shop):
+            # A name of its own: a server keeps the sessions of other tests.
+            client.post("/login", data={"name": f"user {time.monotonic_ns()}"})
+        ids = []
+        for client in (other, shop):
+            ids += re.findall(r'name="id" value="(.*?)"', client.get("/").text)
+        assert len(ids) == (0 if setting == "cookie" else 2)
+        for chosen in ids:
+            shop.post("/logout-there", data={"id": chosen})
+        assert 'id="user"' in other.get("/").text
+        assert ('id="user"' in shop.get("/").text) == (setting == "cookie")
+
+    def test_a_login_without_a_date_is_listed(self, shop: FlaskClient) -> None:
+        """Deleting the name of the user is a logout. The owner stays."""
+        shop.post("/login", data={"name": "Cleo"})
+        shop.post("/session/delete", data={"name": "user_id"})
+        assert shop.get("/").status_code == 200
 
     def test_too_large(self, shop: FlaskClient, setting: str) -> None:
         """A session too large for a cookie gives an error page and loses nothing.
