@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import collections.abc as c
 import time
-import typing as t
 from contextlib import suppress
 
 from .errors import RejectedError, SessionConflictError
 from .native.codec import NativeCodec
 from .policy import Timeouts
-from .stores.base import Owned, OwnedRecord, Store, storage_key
+from .stores.base import OwnedRecord, storage_key
+from .stores.named import NamedStore, OwnedStore
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
 # Keeps the entries apart from sessions in the same store.
@@ -26,10 +26,6 @@ _KEY_BYTES = 32
 # Seconds that an entry outlives the last cookie: a slow request can still answer with
 # a cookie.
 _MARGIN = 3600
-
-
-class OwnedStore(Store, Owned, t.Protocol):
-    """A server-side store that indexes owners."""
 
 
 class RevocationList:
@@ -47,6 +43,10 @@ class RevocationList:
         self.store = store
         self._cookie_life = cookie_life
         self._codec = NativeCodec()
+
+    def of_session(self, name: str) -> RevocationList:
+        """Return the list for a named session, whose owners are indexed apart."""
+        return RevocationList(NamedStore(self.store, name), self._cookie_life)
 
     def load(self, token: str) -> bytes | None:
         """Return the entry of an id: a record of its owner, a tombstone, or None."""
