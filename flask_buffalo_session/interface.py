@@ -132,8 +132,11 @@ class BuffaloInterface(SessionInterface):
             response.call_on_close(session.check_saved)
 
     def _refresh_untouched(self, session: RequestSession, header: str) -> bool:
-        refreshed = [opener.refresh_untouched(session, header) for opener in self._kept]
-        return any(refreshed)
+        refreshed = False
+        for opener in self._kept:
+            if opener.refresh_untouched(session, header):
+                refreshed = True
+        return refreshed
 
     def _answer_failure(
         self,
