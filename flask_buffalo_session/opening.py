@@ -102,6 +102,7 @@ class AppOpener:
         self.codec: Codec = config.format.codec
         self.policy = config.policy()
         self.auth_names = config.auth_names
+        self.owner_limit = config.owner_limit
         #: The name of a named session; None for the main session.
         self.name = config.origin.session
         #: The openers of the named sessions beside the main session.

@@ -44,8 +44,11 @@ class NamedStore:
     def peek(self, session_id: str) -> bytes | None:
         return self._store.peek(session_id)
 
-    def revoke(self, session_id: str) -> bytes | None:
-        return self._store.revoke(session_id)
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
+        if expected is None:
+            # Without an owner limit, a store of an application's own needs no more.
+            return self._store.revoke(session_id)
+        return self._store.revoke(session_id, expected=expected)
 
     def _name(self, owner: str) -> str:
         # Another session may have an owner of this name. Each record names its own

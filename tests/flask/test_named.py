@@ -126,25 +126,25 @@ def test_no_cookie_verifies_under_the_other_name(
 def test_owners_are_indexed_apart(owned: Store) -> None:
     """The same owner has a session and a cart in one store."""
     shop = Shop(owned)
-    buffalo = shop.buffalo
+    buffalo, owner = shop.buffalo, secrets.token_hex(8)
 
     def bind() -> None:
         session["a"] = shop.cart["a"] = 1
-        session.bind(42)
-        shop.cart.bind(42)
+        session.bind(owner)
+        shop.cart.bind(owner)
 
     shop.do(bind)
     main, cart = shop.do(lambda: f"{session.id} {shop.cart.id}").text.split()
     with shop.app.app_context():
-        assert [info.id for info in buffalo.sessions_of(42)] == [main]
-        assert [info.id for info in buffalo.sessions_of(42, name="cart")] == [cart]
-        assert buffalo.sessions_of("cart:42") == []
-        assert buffalo.revoke_all(42) == 1
-        assert [info.id for info in buffalo.sessions_of(42, name="cart")] == [cart]
-    assert shop.both() == ({}, {"_owner_": "42", "a": 1})
+        assert [info.id for info in buffalo.sessions_of(owner)] == [main]
+        assert [info.id for info in buffalo.sessions_of(owner, name="cart")] == [cart]
+        assert buffalo.sessions_of(f"cart:{owner}") == []
+        assert buffalo.revoke_all(owner) == 1
+        assert [info.id for info in buffalo.sessions_of(owner, name="cart")] == [cart]
+    assert shop.both() == ({}, {"_owner_": owner, "a": 1})
     with shop.app.app_context():
         assert buffalo.revoke(cart, name="cart")
-        assert buffalo.sessions_of(42, name="cart") == []
+        assert buffalo.sessions_of(owner, name="cart") == []
     assert shop.both() == ({}, {})
 
 
