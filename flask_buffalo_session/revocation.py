@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import collections.abc as c
 import time
-import typing as t
 from contextlib import suppress
 
 from .errors import RejectedError, SessionConflictError
 from .native.codec import NativeCodec
 from .policy import Timeouts
 from .records import CipherInForce
-from .stores.base import Disownable, Owned, OwnedRecord, Store, storage_key
+from .stores.base import Disownable, OwnedRecord, storage_key
+from .stores.named import NamedStore, OwnedStore
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
 # Keeps the entries apart from sessions in the same store.
@@ -27,10 +27,6 @@ _KEY_BYTES = 32
 # Seconds that an entry outlives the last cookie: a slow request can still answer with
 # a cookie.
 _MARGIN = 3600
-
-
-class OwnedStore(Store, Owned, t.Protocol):
-    """A server-side store that indexes owners."""
 
 
 class RevocationList:
@@ -52,6 +48,11 @@ class RevocationList:
         self._cookie_life = cookie_life
         self._cipher = cipher
         self._codec = NativeCodec()
+
+    def of_session(self, name: str) -> RevocationList:
+        """Return the list for a named session, whose owners are indexed apart."""
+        store = NamedStore(self.store, name)
+        return RevocationList(store, self._cookie_life, self._cipher)
 
     def encrypted(self, cipher: CipherInForce) -> RevocationList:
         """Return the list as it is where this cipher encrypts the entries."""

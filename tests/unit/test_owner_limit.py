@@ -370,8 +370,7 @@ def test_ended_cookie_sessions_leave_the_index(
                 session.save()
         if past == "revoked":
             Owners(desk.backend, desk).revoke_all(owner)
-        for _ in range(3):
-            cookies.append(login(desk, owner))
+        cookies += [login(desk, owner) for _ in range(3)]
         cost.append(records_read(owned, owner, lambda: login(desk, owner)))
     assert cost[0] == cost[1]
     assert not any(living(desk, cookies[:-1])), "an ended session came back"
