@@ -16,7 +16,7 @@ from .errors import RejectedError, SessionConflictError
 from .native.codec import NativeCodec
 from .policy import Timeouts
 from .records import CipherInForce
-from .stores.base import Owned, OwnedRecord, Store, storage_key
+from .stores.base import Disownable, Owned, OwnedRecord, Store, storage_key
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
 # Keeps the entries apart from sessions in the same store.
@@ -83,12 +83,18 @@ class RevocationList:
         self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
     def owned(self, owner: str) -> c.Iterator[OwnedRecord]:
-        """Yield the entries indexed under an owner."""
+        """Yield the entries indexed under an owner. Ended sessions leave the index, so
+        that the next search does not find them again.
+        """
         for entry in self.store.owned(owner):
-            key = entry.data[:_KEY_BYTES].hex()
+            key, data = entry.data[:_KEY_BYTES].hex(), entry.data[_KEY_BYTES:]
             # Otherwise it is a session that the same store keeps, not an entry.
-            if entry.id == storage_key(_name(key)):
-                yield OwnedRecord(key, entry.data[_KEY_BYTES:], entry.seen)
+            if entry.id != storage_key(_name(key)):
+                continue
+            if is_tombstone(data) and isinstance(self.store, Disownable):
+                self.store.disown(entry.id, owner)
+            else:
+                yield OwnedRecord(key, data, entry.seen)
 
     def peek(self, session_id: str) -> bytes | None:
         """Return the entry of the id with this hash."""
