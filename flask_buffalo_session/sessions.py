@@ -37,9 +37,6 @@ class Session(SessionMixin):
 
     Names are any hashable value that can be stored, as Buffalo's names are any Go
     value: ``1`` and ``"1"`` are different names.
-
-    :param opener: the application.
-    :param source: the request, as :meth:`.work.Opener.open` takes it.
     """
 
     # Class attributes, so that opening a session sets none of them.
@@ -53,6 +50,11 @@ class Session(SessionMixin):
     _work: UnitOfWork | None = None
 
     def __init__(self, opener: Opener, source: t.Any) -> None:
+        """Keep the request, and nothing more.
+
+        :param opener: the application.
+        :param source: the request, as :meth:`.work.Opener.open` takes it.
+        """
         self._opener = opener
         self.source = source
 

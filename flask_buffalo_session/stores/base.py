@@ -243,7 +243,8 @@ def storage_key(token: str) -> str:
 
 @contextmanager
 def answering(store: str, doing: str) -> c.Iterator[None]:
-    """Turn a client's errors into :exc:`SessionStoreError`.
+    """Turn a client's errors into
+    :exc:`~flask_buffalo_session.errors.SessionStoreError`.
 
     :param store: the store's name, for the message.
     :param doing: what the store cannot do if there is an error: "read".

@@ -39,7 +39,7 @@ class FileStore:
 
     The processes of one machine may share the folder. A save replaces the file in one
     step, so a process that dies leaves the old record or the new one. Expired files
-    take up room until :meth:`prune` deletes them.
+    take up room until ``flask session purge`` deletes them.
 
     :param folder: the folder. It is created where it is missing.
     :raises SessionConfigError: portalocker is not installed.

@@ -59,7 +59,7 @@ class SQLStore:
     store does not use the application's transactions, nor wait for them.
 
     Records expire by the database's clock. Expired ones take up room until
-    :meth:`prune` deletes them.
+    ``flask session purge`` deletes them.
 
     :param engine: an engine for sessions alone, or the application's. From the
         application's pool, a request takes a second connection beside its view's: the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import collections.abc as c
 import os
 import re
 import subprocess
@@ -12,12 +14,21 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+REPOSITORY = "https://github.com/flask-buffalo-session/flask-buffalo-session"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+# Of the tutorial, test_tutorial.py writes the files and runs them.
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name != "tutorial"], ids=name_of
+)
 def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each page runs from top to bottom, as a reader would type it."""
     monkeypatch.setenv("SESSION_SECRET", "x" * 32)
@@ -44,11 +55,21 @@ def test_the_recipes_for_tests_pass(tmp_path: Path) -> None:
     assert re.search(r"^\d\d passed", result.stdout, re.MULTILINE), result.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_to_files_are_valid(page: Path) -> None:
     """Links to other sites are not checked."""
-    for target in LINK.findall(page.read_text()):
+    text = page.read_text()
+    for target in LINK.findall(text):
         assert (page.parent / target).exists(), target
+    for target in re.findall(rf"{REPOSITORY}/(?:blob|tree)/main/([^)#\s]+)", text):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=name_of)
+def test_links_stay_in_the_site(page: Path) -> None:
+    """The site has no other files. A link to one of them leads to the repository."""
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).resolve().is_relative_to(DOCS), target
 
 
 def test_the_login_examples_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +115,31 @@ def test_every_setting_is_documented() -> None:
     documented = (ROOT / "docs/settings.md").read_text()
     assert len(settings) > 15
     assert [name for name in sorted(settings) if f"`{name}`" not in documented] == []
+
+
+def messages() -> c.Iterator[str]:
+    """Yield the text of the package's messages, with "…" for what varies."""
+    for file in (ROOT / "flask_buffalo_session").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "…"
+                    for part in node.values
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value.replace("%s", "…")
+
+
+def test_every_message_to_troubleshoot_exists() -> None:
+    """The headings are messages of the package, word for word."""
+    page = (DOCS / "howto/troubleshoot.md").read_text()
+    below = page.partition("## With a message")[2]
+    headings = re.findall(r"^### (.+)$", below, re.MULTILINE)
+    assert len(headings) > 15
+    known = "\n".join(messages())
+    assert [
+        text for text in headings if text.replace("`", "") not in known.replace("`", "")
+    ] == []
 
 
 def test_every_test_named_in_the_security_page_exists() -> None:
