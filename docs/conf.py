@@ -37,6 +37,9 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 
+# A copied command has neither its prompt nor its output.
+copybutton_exclude = ".linenos, .gp, .go"
+
 # `make docs-links` does not try the servers of the examples.
 linkcheck_ignore = [r"http://(127\.0\.0\.1|localhost)"]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import collections.abc as c
+import datetime as dt
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -25,17 +27,23 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def run(page: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Run the blocks of a page from top to bottom, as a reader would type them."""
+    monkeypatch.setenv("SESSION_SECRET", "x" * 32)
+    module = ModuleType(f"docs_{page.stem}".replace("-", "_"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for block in BLOCK.findall(page.read_text()):
+        exec(compile(block, str(page), "exec"), module.__dict__)
+    return module
+
+
 # Of the tutorial, test_tutorial.py writes the files and runs them.
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.parent.name != "tutorial"], ids=name_of
 )
 def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each page runs from top to bottom, as a reader would type it."""
-    monkeypatch.setenv("SESSION_SECRET", "x" * 32)
-    module = ModuleType(f"docs_{page.stem}")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    for block in BLOCK.findall(page.read_text()):
-        exec(compile(block, str(page), "exec"), module.__dict__)
+    """No page has an error."""
+    run(page, monkeypatch)
 
 
 def test_the_recipes_for_tests_pass(tmp_path: Path) -> None:
@@ -90,6 +98,70 @@ def test_the_login_examples_work(monkeypatch: pytest.MonkeyPatch) -> None:
     response = client.post("/login/remembered")
     assert "Expires=" in response.headers["Set-Cookie"]
     assert client.get("/unread").json == {"unread": 0}
+
+
+def test_the_login_guide_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user logs in, sees the account and logs out."""
+    client = run(DOCS / "howto/login.md", monkeypatch).app.test_client()
+    user = {"name": "ann", "password": "open sesame"}
+    assert client.get("/account").location == "/login"
+    assert client.post("/login", data={**user, "name": "bob"}).status_code == 403
+    client.post("/login", data=user)
+    assert client.get("/account").text == "user 42"
+    client.post("/logout")
+    assert client.get("/account").location == "/login"
+
+
+def test_the_guide_to_remember_users_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a user who asks for it is remembered, and for longer than the others."""
+    app = run(DOCS / "howto/remember-me.md", monkeypatch).app
+    response = app.test_client().post("/login")
+    assert "Expires=" not in response.headers["Set-Cookie"]
+    remembered = app.test_client().post("/login", data={"remember": "yes"})
+    assert "Expires=" in remembered.headers["Set-Cookie"]
+    ends = [dt.datetime.fromisoformat(end.text) for end in (response, remembered)]
+    assert ends[1] - ends[0] > dt.timedelta(days=58)
+    assert app.test_client().post("/admin/login").text == "logged in"
+
+
+def test_the_guide_to_passwords_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password is asked for again once the login is ten minutes old."""
+    client = run(DOCS / "howto/confirm-password.md", monkeypatch).app.test_client()
+    password = {"password": "open sesame"}
+    client.post("/login", data=password)
+    assert client.post("/email").text == "changed"
+    now = time.time() + 11 * 60
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert client.post("/email").location == "/confirm-password"
+    assert client.post("/confirm-password", data={"password": "x"}).status_code == 403
+    assert client.post("/confirm-password", data=password).location == "/email"
+    assert client.post("/email").text == "changed"
+
+
+def test_the_guide_to_devices_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user ends one session, a new password the others, and nobody a stranger's."""
+    page = run(DOCS / "howto/devices.md", monkeypatch)
+    laptop, phone, stranger = [page.app.test_client() for _ in range(3)]
+    assert stranger.get("/devices").location == "/login"
+    laptop.post("/login")
+    phone.post("/login")
+    first, second = laptop.get("/devices").json
+    other = second if first["current"] else first
+    stranger.post(f"/devices/{other['id']}/end")
+    assert phone.get("/devices").status_code == 200
+    laptop.post(f"/devices/{other['id']}/end")
+    assert phone.get("/devices").location == "/login"
+    phone.post("/login")
+    laptop.post("/password")
+    assert phone.get("/devices").location == "/login"
+    assert len(laptop.get("/devices").json) == 1
+
+
+def test_the_guide_to_apis_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exempt view sends no cookie and no ``Vary``."""
+    response = run(DOCS / "howto/api.md", monkeypatch).app.test_client().get("/health")
+    assert response.json == {"ok": True}
+    assert {"Set-Cookie", "Vary"}.isdisjoint(response.headers.keys())
 
 
 def test_the_first_example_in_the_readme_works(
