@@ -220,7 +220,7 @@ class Session(SessionMixin):
 
     def bind(self, owner: str | int) -> None:
         """Set the session's owner, so that the extension's ``sessions_of`` finds the
-        session, as a :class:`.owners.SessionInfo`, and ``revoke_all`` ends it.
+        session, as a :class:`~.owners.SessionInfo`, and ``revoke_all`` ends it.
 
         :param owner: the name by which the application knows the user: a str that is
             not empty, or an int, which is kept as a str.

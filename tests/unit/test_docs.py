@@ -15,6 +15,10 @@ from types import ModuleType
 
 import pytest
 
+import flask_buffalo_session
+from flask_buffalo_session import signals
+from flask_buffalo_session.cli import session_cli
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 REPOSITORY = "https://github.com/flask-buffalo-session/flask-buffalo-session"
@@ -187,6 +191,31 @@ def test_every_setting_is_documented() -> None:
     documented = (ROOT / "docs/settings.md").read_text()
     assert len(settings) > 15
     assert [name for name in sorted(settings) if f"`{name}`" not in documented] == []
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """A new name needs a line in ``docs/reference/api``."""
+    pages = "\n".join(page.read_text() for page in DOCS.glob("reference/api/*.md"))
+    modules = ["errors", "previous", "signals", "testing"]
+    names = {*flask_buffalo_session.__all__, *vars(signals)} - {*modules, "session"}
+    documented = set(re.findall(r"auto\w+:: (?:[\w.]+\.)?(\w+)", pages))
+    public = {name for name in names if not name.startswith("_")}
+    assert public - documented <= {"Namespace", "annotations"}
+
+
+def test_every_command_on_the_pages_exists() -> None:
+    """The targets of make, and the commands of ``flask session``."""
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+    text = "\n".join(page.read_text() for page in pages)
+    for folder, makefile in (("", "Makefile"), ("-C tests ", "tests/Makefile")):
+        rules = re.findall(r"^([a-z -]+):", (ROOT / makefile).read_text(), re.MULTILINE)
+        named = re.findall(rf"(?:`|\$ )make {folder}([a-z][a-z -]*[a-z])", text)
+        targets = {target for targets in named for target in targets.split()}
+        assert len(targets) > 3
+        assert targets <= {target for rule in rules for target in rule.split()}
+    commands = set(re.findall(r"flask(?: --debug)? session ([a-z]+)", text))
+    assert len(commands) > 3
+    assert commands <= set(session_cli.commands)
 
 
 def messages() -> c.Iterator[str]:
