@@ -13,7 +13,8 @@ from flask.cli import AppGroup
 
 from .doctor import LEVELS, diagnose
 from .errors import SessionError
-from .interface import BuffaloInterface, current_interface
+from .interface import current_interface
+from .opening import AppOpener
 from .showing import Shown, show_cookie, show_record
 from .stores.base import Prunable, PrunableInBatches, is_storage_key
 
@@ -22,9 +23,9 @@ session_cli = AppGroup("session", help="Commands for managing sessions.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _interface() -> BuffaloInterface:
+def _opener() -> AppOpener:
     try:
-        return current_interface()
+        return current_interface().main
     except SessionError as error:
         raise _Failure(error) from error
 
@@ -58,7 +59,7 @@ def doctor(context: click.Context, level: str | None, as_json: bool) -> None:
     """Check the settings and the store, and report problems. Exit with status 1 if
     there is a problem. Notes do not count.
     """
-    app, config = current_app, _interface().config
+    app, config = current_app, _opener().config
     if config.null and not as_json:
         click.echo("This application has no sessions, so there is nothing to check.")
         return
@@ -100,7 +101,7 @@ _CHECKED_FOR = {
 @session_cli.command()
 def purge() -> None:
     """Delete expired sessions from a store that does not delete them by itself."""
-    config = _interface().config
+    config = _opener().config
     store = config.store if config.revocations is None else config.revocations.store
     if not isinstance(store, Prunable):
         click.echo(f"A {type(store).__name__} deletes expired sessions by itself.")
@@ -131,7 +132,7 @@ def purge() -> None:
 def list_(owner: str, as_json: bool) -> None:
     """List the sessions of OWNER."""
     try:
-        found = _interface().owners().sessions_of(owner)
+        found = _opener().owners().sessions_of(owner)
     except SessionError as error:
         raise _Failure(error) from error
     if as_json:
@@ -164,10 +165,10 @@ def revoke(session_id: str | None, owner: str | None, as_json: bool) -> None:
         raise click.UsageError("Give either a session id or --owner.")
     try:
         if owner is not None:
-            count = _interface().owners().revoke_all(owner)
+            count = _opener().owners().revoke_all(owner)
         else:
             session_id = t.cast(str, session_id)
-            owners = _interface().owners()
+            owners = _opener().owners()
             if not is_storage_key(session_id):
                 raise click.ClickException(
                     "This is not a session id, which has 64 characters from 0-9 and"
@@ -195,17 +196,17 @@ def show(context: click.Context, what: str, values: bool, as_json: bool) -> None
     session, as `flask session list` prints it. Exit with status 1 if the session is
     not alive.
     """
-    interface = _interface()
-    if interface.config.null:
+    opener = _opener()
+    if opener.config.null:
         raise click.ClickException("This application has no sessions.")
     if what == "-":
         # A file that is no cookie may have any bytes.
         what = sys.stdin.buffer.read().decode(errors="replace").strip()
     try:
         if is_storage_key(what):
-            shown = show_record(interface, what, values=values)
+            shown = show_record(opener, what, values=values)
         else:
-            shown = show_cookie(interface, what, values=values)
+            shown = show_cookie(opener, what, values=values)
     except SessionError as error:
         raise _Failure(error) from error
     if as_json:

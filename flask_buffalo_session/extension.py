@@ -12,6 +12,7 @@ from .cli import session_cli
 from .config import Config
 from .errors import SessionConfigError, SessionTypeError, kind_of
 from .interface import BuffaloInterface, current_interface
+from .opening import AppOpener
 from .owners import Owners, SessionInfo
 from .sessions import Session
 from .strangers import unknown_settings
@@ -54,7 +55,7 @@ class BuffaloSession:
             "format": format,
             "api": api,
         }
-        self._interfaces: weakref.WeakSet[BuffaloInterface] = weakref.WeakSet()
+        self._openers: weakref.WeakSet[AppOpener] = weakref.WeakSet()
         self._exempt = _Routes("_buffalo_session_exempt")
         self._passive = _Routes("_buffalo_session_passive")
         if app is not None:
@@ -81,11 +82,10 @@ class BuffaloSession:
             app.logger.warning(
                 "Unknown settings have no effect: %s.", ", ".join(unknown)
             )
-        interface = BuffaloInterface(
-            app, config, self._exempt.include, self._passive.include
-        )
-        app.session_interface = interface
-        self._interfaces.add(interface)
+        exempt, passive = self._exempt.include, self._passive.include
+        main = AppOpener(app, config, exempt=exempt, passive=passive)
+        app.session_interface = BuffaloInterface(app, main, exempt=exempt)
+        self._openers.add(main)
         app.extensions[_KEY] = self
         app.cli.add_command(session_cli)
         # Flask, its test client and other extensions read the name from this setting.
@@ -175,8 +175,8 @@ class BuffaloSession:
 
         The application itself closes a client or a store that it made.
         """
-        for interface in list(self._interfaces):
-            interface.close()
+        for opener in list(self._openers):
+            opener.close()
 
 
 class _Routes:
@@ -219,4 +219,5 @@ class _Routes:
 
 def _owners() -> Owners:
     session = flask.session if has_request_context() else None
-    return current_interface().owners(session if isinstance(session, Session) else None)
+    main = current_interface().main
+    return main.owners(session if isinstance(session, Session) else None)

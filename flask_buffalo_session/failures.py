@@ -18,7 +18,11 @@ def answer_failure(app: Flask, response: Response, error: Exception) -> None:
 
     :param response: the view's response; it is replaced in place.
     """
-    answer = app.make_response(_call(app.handle_user_exception, error))
+    try:
+        raise error
+    except Exception:  # noqa: BLE001 - any error may end a save
+        # Flask raises the error that is being handled if there is no handler for it.
+        answer = app.make_response(_call(app.handle_user_exception, error))
     app.logger.warning("The session could not be saved: %s", error)
     _replace(response, _call(app.process_response, answer))
 

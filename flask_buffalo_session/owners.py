@@ -7,10 +7,11 @@ import typing as t
 from dataclasses import dataclass
 
 from . import signals
+from .arguments import owner_name
 from .backends.base import OWNER_NAME, Backend
 from .codec import Record
 from .errors import RejectedError, SessionTypeError
-from .sessions import Session, owner_name
+from .sessions import Session
 from .stores.base import Owned, is_storage_key
 from .tombstones import is_tombstone, successor_hash_of
 from .work import Opener

@@ -115,7 +115,7 @@ class CookieSealer:
             # The format has a limit of its own. Name the smaller one.
             allowed = min(error.limit, limit or error.limit)
             raise SessionTooLargeError(error.size, allowed, _largest(values)) from None
-        size = len(self._cookie.render(text, permanent=permanent, secure=True))
+        size = self._cookie.size(text, permanent=permanent)
         if limit and size > limit:
             raise SessionTooLargeError(size, limit, _largest(values))
         return text

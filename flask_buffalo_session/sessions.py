@@ -10,17 +10,11 @@ import typing as t
 import flask
 from flask.sessions import SessionMixin
 
-from . import signals
-from .backends.base import (
-    HIDDEN_NAMES,
-    OWNER_NAME,
-    TIMEOUTS_NAME,
-    EndedError,
-)
-from .errors import RejectedError, SessionTypeError, kind_of, shown
+from . import arguments, signals
+from .backends.base import HIDDEN_NAMES, OWNER_NAME, TIMEOUTS_NAME, EndedError
+from .errors import RejectedError, SessionTypeError, shown
 from .flash import Flash
 from .merging import MISSING
-from .policy import NO_TIMEOUTS, Timeouts, whole_seconds
 from .tombstones import REPLACED
 from .values import path_of
 from .work import NOTHING, Arriving, Opener, UnitOfWork
@@ -188,9 +182,7 @@ class Session(SessionMixin):
         :param max_age: seconds, or a ``timedelta``.
         :raises SessionTypeError: `max_age` is neither, or not above 0.
         """
-        seconds = whole_seconds(max_age)
-        if seconds is None:
-            raise _wrong_time("session.is_fresh()", "max_age", max_age, "")
+        seconds = arguments.max_age("session.is_fresh()", max_age)
         authenticated = (self._work or self._load()).authenticated()
         return authenticated is not None and time.time() - authenticated <= seconds
 
@@ -212,10 +204,8 @@ class Session(SessionMixin):
             ``SESSION_TIMEOUT_LIMIT``.
         """
         limit = self._opener.policy.timeout_limit
-        own = Timeouts(
-            _own_timeout("idle", idle, limit), _own_timeout("absolute", absolute, limit)
-        )
-        value = MISSING if own == NO_TIMEOUTS else own.text()
+        own = arguments.own_timeouts(idle, absolute, limit)
+        value = MISSING if own is None else own
         self._writable().tracker.set(TIMEOUTS_NAME, value)
 
     def bind(self, owner: str | int) -> None:
@@ -233,7 +223,7 @@ class Session(SessionMixin):
         backend = (self._work or self._load()).backend
         if backend.keeps:
             backend.check_owners()
-        self[OWNER_NAME] = owner_name(call, owner)
+        self[OWNER_NAME] = arguments.owner_name(call, owner)
 
     @property
     def owner(self) -> str | None:
@@ -477,49 +467,3 @@ class Session(SessionMixin):
 
 #: The same proxy as :data:`flask.session`, typed as :class:`Session`.
 session = t.cast(Session, flask.session)
-
-
-def owner_name(call: str, owner: object) -> str:
-    """Return an owner as sessions keep it.
-
-    :param call: the call to name in the error.
-    :param owner: a str that is not empty, or an int.
-    :raises SessionTypeError: the value is neither.
-    """
-    if isinstance(owner, int) and not isinstance(owner, bool):
-        return str(int(owner))
-    if not isinstance(owner, str) or not owner:
-        raise SessionTypeError(
-            call,
-            "the owner must be a str that is not empty, or an int, not"
-            f" {kind_of(owner)}",
-        )
-    return str.__str__(owner)
-
-
-def _own_timeout(argument: str, value: object, limit: int) -> int | None:
-    """Return a time-out in seconds, rounded up.
-
-    :param limit: the longest that is allowed, in seconds.
-    :raises SessionTypeError: the value cannot be a time-out.
-    """
-    if value is None:
-        return None
-    seconds = whole_seconds(value)
-    if seconds is None:
-        raise _wrong_time("session.set_timeouts()", argument, value, ", or None")
-    if seconds > limit:
-        raise SessionTypeError(
-            "session.set_timeouts()",
-            f"{argument} must be at most SESSION_TIMEOUT_LIMIT, which is {limit}"
-            " seconds. Use a shorter time-out, or raise that setting",
-        )
-    return seconds
-
-
-def _wrong_time(call: str, argument: str, value: object, more: str) -> SessionTypeError:
-    return SessionTypeError(
-        call,
-        f"{argument} must be a number of seconds above 0, or a timedelta{more}, not"
-        f" {kind_of(value)}",
-    )

@@ -16,8 +16,6 @@ from . import signals
 from .attempts import attempts
 from .backends.base import (
     AUTHENTICATED_NAME,
-    INTERNAL_NAMES,
-    OWNER_NAME,
     TIMEOUTS_NAME,
     Backend,
     EndedError,
@@ -32,11 +30,12 @@ from .errors import (
     SessionConflictError,
     SessionTypeError,
 )
+from .logins import Logins
 from .merging import MISSING
 from .policy import Policy
 from .seal import Ticket
 from .tombstones import ENDED, MOVED, Kind, tombstone
-from .tracking import Change, Changes, Tracker, Values
+from .tracking import Changes, Tracker, Values
 
 
 class Arriving(t.Protocol):
@@ -165,6 +164,11 @@ class UnitOfWork:
         )
 
     @property
+    def _logins(self) -> Logins:
+        # Made on demand, because most requests neither log in nor log out.
+        return Logins(self.tracker, self._opener.auth_names)
+
+    @property
     def answered(self) -> bool:
         """Whether the session is in use, and the store has answered every call."""
         return self._state is State.LIVE
@@ -214,9 +218,8 @@ class UnitOfWork:
                     return MISSING
                 continue
             self.tracker.forget(name, record)
-            if name == OWNER_NAME or name in self._opener.auth_names:
+            if self._logins.date_claim(name, raw):
                 self.pending = self.pending._replace(rotate=ENDED)
-                self._keep_login(self._login({name: Change(raw, None)}))
             return value
         raise AssertionError("attempts() ends with an error")
 
@@ -224,18 +227,17 @@ class UnitOfWork:
         """Keep that the user logs in now. A login counts as use, in a passive request
         too.
         """
-        self.tracker.set(AUTHENTICATED_NAME, int(time.time()))
+        self._logins.begin()
+        self._count_as_use()
+
+    def _count_as_use(self) -> None:
         self.snapshot = self.snapshot._replace(used=None)
 
     def authenticated(self) -> int | None:
         """Return when the user last logged in, in seconds since the epoch. This is what
         a save would keep now.
         """
-        login = self._login(self._auth_changes())
-        if login is not None:
-            return int(time.time()) if login else None
-        values = self.tracker.applied(self.tracker.change(AUTHENTICATED_NAME))
-        return self._opener.policy.authenticated(values)
+        return self._logins.authenticated(self._opener.policy)
 
     def expires(self) -> int:
         """Return when the session ends if it is not used again, in seconds since the
@@ -252,7 +254,7 @@ class UnitOfWork:
         used = seen.used
         if used is None:
             # The cookie's date counts, unless this request sends another cookie.
-            renews = bool(own or self.pending.rotate or self._auth_changes())
+            renews = bool(own or self.pending.rotate or self._logins.changes())
             if not self.backend.claims:
                 renews = renews or self.plan() != ({}, NOTHING)
             stays = seen.token is not None and not renews and not self._is_due()
@@ -318,16 +320,18 @@ class UnitOfWork:
             self.check_writable(closed=True)
         if not wanted and (closed or not self._is_due()):
             return
-        claimed = not changes.keys().isdisjoint(self._opener.auth_names)
-        if claimed and self._is_logout(changes):
-            self.clear()
-            changes, claimed = {}, False
-        elif claimed:
-            self._keep_login(self._login(changes))
-            changes |= self.tracker.change(AUTHENTICATED_NAME)
+        if not changes.keys().isdisjoint(self._opener.auth_names):
+            logins = self._logins
+            if logins.is_logout(changes):
+                self.clear()
+                changes = {}
+            else:
+                if logins.date(changes):
+                    self._count_as_use()
+                changes |= self.tracker.change(AUTHENTICATED_NAME)
         if changes or self.snapshot.token is not None:
             try:
-                self.snapshot = self._write(changes, events, claimed=claimed)
+                self.snapshot = self._write(changes, events)
             except EndedError:
                 self._drop(events if wanted else [])
                 return
@@ -347,16 +351,13 @@ class UnitOfWork:
         if self.snapshot.cookie is not None:
             self.snapshot = self.snapshot._replace(cookie=None)
 
-    def _write(
-        self, changes: Changes, events: list[Event], *, claimed: bool
-    ) -> Snapshot:
+    def _write(self, changes: Changes, events: list[Event]) -> Snapshot:
         """Apply what changed to what is stored now, until no other request has saved
         the session in between.
 
-        :param claimed: whether an authentication name changed.
         :raises EndedError: the session has ended.
         """
-        kind = self._rotation(changes, claimed=claimed)
+        kind = self._rotation(changes)
         for _ in attempts():
             seen, values = self.snapshot, self.tracker.applied(changes)
             record = self._record(values, changes)
@@ -386,59 +387,15 @@ class UnitOfWork:
             return written
         raise AssertionError("attempts() ends with an error")
 
-    def _is_logout(self, changes: Changes) -> bool:
-        """Return whether deletions have left no values, and one of the deleted names
-        was an authentication name.
-        """
-        deleted = any(
-            name in changes and changes[name].now is None
-            for name in self._opener.auth_names
-        )
-        return deleted and INTERNAL_NAMES.issuperset(self.tracker.names())
-
-    def _auth_changes(self) -> Changes:
-        changes: Changes = {}
-        for name in self._opener.auth_names:
-            changes |= self.tracker.change(name)
-        return changes
-
-    def _login(self, changes: Changes) -> bool | None:
-        """Return whether changed authentication names are a login or a logout: True,
-        False, or None if neither changed who the user is.
-        """
-        names = [name for name in self._opener.auth_names if name in changes]
-        if any(self._names_user(name) for name in names):
-            return True
-        if names and not any(map(self._names_user, self._opener.auth_names)):
-            return False
-        return None
-
-    def _names_user(self, name: t.Hashable) -> bool:
-        if not self.tracker.has(name):
-            return False
-        try:
-            return self.tracker.get(name) is not None
-        except SessionTypeError:
-            return True
-
-    def _keep_login(self, login: bool | None) -> None:
-        if login:
-            self.authenticate()
-        elif login is False and self.tracker.has(AUTHENTICATED_NAME):
-            self.tracker.set(AUTHENTICATED_NAME, MISSING)
-
-    def _rotation(self, changes: Changes, *, claimed: bool) -> Kind | None:
+    def _rotation(self, changes: Changes) -> Kind | None:
         """Return the kind of tombstone to leave under the present id; None keeps it.
 
         Only where the user stays the same, a late logout may follow to the new id.
         """
         if self.snapshot.token is None:
             return None
-        owner = changes.get(OWNER_NAME)
-        if claimed:
-            return ENDED
-        if owner is not None and (owner.before is not None or self.pending.rotate):
-            # The old id must not pass to the new owner.
+        rotated = self.pending.rotate is not None
+        if self._logins.may_change_user(changes, rotated=rotated):
             return ENDED
         if self.pending.rotate is None and TIMEOUTS_NAME in changes:
             # A cookie that holds the session has the earlier time-outs.

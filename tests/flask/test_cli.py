@@ -32,7 +32,7 @@ def run(app: Flask, *arguments: str) -> Result:
 def bound(app: Flask, owner: str) -> str:
     """Return the id of a new session that is bound to an owner."""
     interface = t.cast(t.Any, app.session_interface)
-    session = Desk(interface.config.store).session()
+    session = Desk(interface.main.config.store).session()
     session.bind(owner)
     session.save()
     assert session.id

@@ -622,7 +622,7 @@ class TestFromEarlierSettings:
         kept: object = MemoryStore() if before == "another" else before
         app = make_app(kept)
         cookies = self.cookies(app)
-        kept = app.session_interface.config.store  # type: ignore[attr-defined]
+        kept = app.session_interface.main.config.store  # type: ignore[attr-defined]
         moved = Moved(store, SESSION_PREVIOUS=[previous.Buffalo(store=kept)])
         response = moved.get(cookies, lambda: session.set("more", 1))
         cookies = ours(response)

@@ -145,7 +145,7 @@ def test_a_config_is_immutable() -> None:
     app = flask_app(SESSION_SECRET=SECRET)
     BuffaloSession(app)
     app.config["SESSION_IDLE_TIMEOUT"] = 1
-    assert interface(app).config.idle_timeout == 31 * 24 * HOUR
+    assert interface(app).main.config.idle_timeout == 31 * 24 * HOUR
 
 
 # Valid values
@@ -225,7 +225,7 @@ def test_a_valid_value_is_used(
     assert getattr(config(**{key: value}), name) == expected
     app = flask_app(SESSION_SECRET=SECRET, **{key: value})
     BuffaloSession(app)
-    assert getattr(interface(app).config, name) == expected
+    assert getattr(interface(app).main.config, name) == expected
 
 
 def test_the_cookie_path_wins_over_the_application_root() -> None:
@@ -443,7 +443,7 @@ def test_arguments_win_over_settings() -> None:
         SESSION_API=True,
     )
     BuffaloSession(app, name="mine", store=store, format=form, api=False)
-    found = interface(app).config
+    found = interface(app).main.config
     assert (found.name, found.null) == ("mine", False)
     assert found.store is store
     assert found.format is form
@@ -475,8 +475,8 @@ def test_each_way_to_null_mode_does_the_same(settings: dict[str, t.Any]) -> None
     """Buffalo's ``--api``, a setting or a store. None of them needs a secret."""
     app = flask_app(**settings)
     BuffaloSession(app)
-    assert interface(app).config.null
-    assert type(interface(app).config.store) is NullStore
+    assert interface(app).main.config.null
+    assert type(interface(app).main.config.store) is NullStore
 
 
 def test_null_mode_can_be_an_argument() -> None:
@@ -484,8 +484,8 @@ def test_null_mode_can_be_an_argument() -> None:
     for arguments in ({"api": True}, {"store": "null"}, {"store": NullStore()}):
         app = flask_app(SESSION_STORE="memory:")
         BuffaloSession(app, **t.cast(t.Any, arguments))
-        assert interface(app).config.null
-        assert type(interface(app).config.store) is NullStore
+        assert interface(app).main.config.null
+        assert type(interface(app).main.config.store) is NullStore
 
 
 # The cookie's name
@@ -510,7 +510,7 @@ def test_flasks_setting_gets_the_name_in_force(
     app = flask_app(SESSION_SECRET=SECRET, **settings)
     app.add_url_rule("/", view_func=lambda: session.__setitem__("x", 1) or "")
     BuffaloSession(app)
-    assert interface(app).config.name == expected
+    assert interface(app).main.config.name == expected
     assert app.config["SESSION_COOKIE_NAME"] == expected
     assert app.session_interface.get_cookie_name(app) == expected
     answer = app.test_client().get("/")
@@ -749,7 +749,7 @@ def test_one_object_serves_several_applications() -> None:
     three = flask_app(SESSION_API=True)
     for app in (one, two, three):
         buffalo.init_app(app)
-    found = [interface(app).config for app in (one, two, three)]
+    found = [interface(app).main.config for app in (one, two, three)]
     assert [config.name for config in found] == [
         "one",
         "_buffalo_session",
@@ -771,7 +771,7 @@ def test_each_application_has_a_memory_of_its_own() -> None:
     for _ in range(2):
         app = flask_app(SESSION_SECRET=SECRET)
         buffalo.init_app(app)
-        stores.append(interface(app).config.store)
+        stores.append(interface(app).main.config.store)
     assert stores[0] is not stores[1]
 
 
@@ -782,7 +782,7 @@ def test_a_store_object_can_be_shared() -> None:
     for _ in range(2):
         app = flask_app(SESSION_SECRET=SECRET)
         buffalo.init_app(app)
-        assert interface(app).config.store is store
+        assert interface(app).main.config.store is store
 
 
 # Ready clients and engines

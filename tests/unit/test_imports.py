@@ -77,18 +77,20 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"backends.base", "codec", "errors", "seal", "stores.base"},
         set(),
     ),
+    "logins": ({"backends.base", "errors", "merging", "policy", "tracking"}, set()),
     "work": (
-        {"attempts", "backends.base", "codec", "errors", "merging", "policy", "seal"}
-        | {"signals", "tombstones", "tracking"},
+        {"attempts", "backends.base", "codec", "errors", "logins", "merging", "policy"}
+        | {"seal", "signals", "tombstones", "tracking"},
         {"blinker"},
     ),
+    "arguments": ({"errors", "policy"}, set()),
     "sessions": (
         {
+            "arguments",
             "backends.base",
             "errors",
             "flash",
             "merging",
-            "policy",
             "signals",
             "values",
             "tombstones",
@@ -97,8 +99,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"flask"},
     ),
     "owners": (
-        {"backends.base", "codec", "errors", "sessions", "signals", "stores.base"}
-        | {"tombstones", "work"},
+        {"arguments", "backends.base", "codec", "errors", "sessions", "signals"}
+        | {"stores.base", "tombstones", "work"},
         set(),
     ),
     "secret": ({"errors"}, set()),
@@ -150,18 +152,20 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "failures": (set(), {"flask"}),
     "preserved": ({"sessions"}, set()),
-    "interface": (
+    "opening": (
         {
             *{"arrivals", "backends", "codec", "config", "cookies", "errors"},
-            *{"failures", "owners", "preserved", "seal", "sealing"},
-            *{"sessions", "signals", "startup", "stores.base", "work"},
+            *{"owners", "seal", "sealing", "sessions", "signals", "startup", "work"},
         },
         {"flask", "blinker"},
     ),
+    "interface": (
+        {"cookies", "errors", "failures", "opening", "preserved", "sessions"},
+        {"flask"},
+    ),
     "testing": ({"interface", "sessions"}, {"flask"}),
     "showing": (
-        {"backends.base", "codec", "errors", "interface", "stores.base"}
-        | {"tombstones"},
+        {"backends.base", "codec", "errors", "opening", "stores.base", "tombstones"},
         set(),
     ),
     "extension": ({"*"}, {"flask"}),

@@ -824,7 +824,7 @@ class TestSetting:
     def test_other_stores_do_not_use_the_list(self, setting: str) -> None:
         """A server-side store retires ids by itself, and null mode has no sessions."""
         app = make_app(setting, SESSION_REVOCATION="memory:")
-        config = t.cast(t.Any, app.session_interface).config
+        config = t.cast(t.Any, app.session_interface).main.config
         assert config.revocations is None
 
 

@@ -1,0 +1,81 @@
+"""Check what an application gives to the session's methods.
+
+Each error names the call, what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from .errors import SessionTypeError, kind_of
+from .policy import NO_TIMEOUTS, Timeouts, whole_seconds
+
+
+def owner_name(call: str, owner: object) -> str:
+    """Return an owner as sessions keep it.
+
+    :param call: the call to name in the error.
+    :param owner: a str that is not empty, or an int.
+    :raises SessionTypeError: the value is neither.
+    """
+    if isinstance(owner, int) and not isinstance(owner, bool):
+        return str(int(owner))
+    if not isinstance(owner, str) or not owner:
+        raise SessionTypeError(
+            call,
+            "the owner must be a str that is not empty, or an int, not"
+            f" {kind_of(owner)}",
+        )
+    return str.__str__(owner)
+
+
+def own_timeouts(idle: object, absolute: object, limit: int) -> str | None:
+    """Return a session's own time-outs as the session keeps them; None for none.
+
+    :param limit: the longest time-out that is allowed, in seconds.
+    :raises SessionTypeError: a time-out is neither a number of seconds above 0, nor a
+        ``timedelta``, nor None; or it is above the limit.
+    """
+    own = Timeouts(
+        _own_timeout("idle", idle, limit), _own_timeout("absolute", absolute, limit)
+    )
+    return None if own == NO_TIMEOUTS else own.text()
+
+
+def max_age(call: str, value: object) -> int:
+    """Return an age in seconds, rounded up.
+
+    :param call: the call to name in the error.
+    :raises SessionTypeError: the value is neither a number of seconds above 0, nor a
+        ``timedelta``.
+    """
+    seconds = whole_seconds(value)
+    if seconds is None:
+        raise _wrong_time(call, "max_age", value, "")
+    return seconds
+
+
+def _own_timeout(argument: str, value: object, limit: int) -> int | None:
+    """Return a time-out in seconds, rounded up.
+
+    :param limit: the longest that is allowed, in seconds.
+    :raises SessionTypeError: the value cannot be a time-out.
+    """
+    if value is None:
+        return None
+    seconds = whole_seconds(value)
+    if seconds is None:
+        raise _wrong_time("session.set_timeouts()", argument, value, ", or None")
+    if seconds > limit:
+        raise SessionTypeError(
+            "session.set_timeouts()",
+            f"{argument} must be at most SESSION_TIMEOUT_LIMIT, which is {limit}"
+            " seconds. Use a shorter time-out, or raise that setting",
+        )
+    return seconds
+
+
+def _wrong_time(call: str, argument: str, value: object, more: str) -> SessionTypeError:
+    return SessionTypeError(
+        call,
+        f"{argument} must be a number of seconds above 0, or a timedelta{more}, not"
+        f" {kind_of(value)}",
+    )
