@@ -49,7 +49,7 @@ wheel: $(VENV)/dev.stamp
 	build/wheel/bin/pip install --quiet dist/*.whl
 	cd build && wheel/bin/python -c "import flask_buffalo_session as p; print('installed:', p.__file__)"
 
-## bench: compare the cost with other session extensions; rewrites docs/performance.md
+## bench: measure, and rewrite docs/reference/performance.md
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
 

@@ -1,7 +1,7 @@
 """Protect a token on its way through the browser.
 
 A seal turns a token into the text of a cookie and back. This module alone signs and
-encrypts, rotates secrets and checks the age of a cookie. ``docs/formats.md``
+encrypts, rotates secrets and checks the age of a cookie. ``docs/reference/formats.md``
 describes the text byte by byte.
 """
 
