@@ -174,6 +174,13 @@ class Config:
         )
 
     @property
+    def encrypts_records(self) -> bool:
+        """Whether records on a server are encrypted, and entries of the revocation
+        list. In another format than the native one, another program reads the records.
+        """
+        return self.encrypt and isinstance(self.format, NativeFormat)
+
+    @property
     def stores(self) -> dict[str, Store]:
         """The stores in use, by the setting that names them."""
         stores = {"SESSION_STORE": self.store}

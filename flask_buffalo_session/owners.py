@@ -12,7 +12,7 @@ from .backends.base import OWNER_NAME, Backend
 from .codec import Record
 from .errors import RejectedError, SessionTypeError
 from .sessions import Session
-from .stores.base import Owned, is_storage_key
+from .stores.base import Owned, OwnedRecord, is_storage_key
 from .tombstones import is_tombstone, successor_hash_of
 from .work import Opener
 
@@ -46,6 +46,7 @@ class Owners:
         self, backend: Backend, opener: Opener, session: Session | None = None
     ) -> None:
         backend.check_owners()
+        self._backend = backend
         self._index = t.cast(Owned, backend.owned)
         self._opener = opener
         self._session = session
@@ -59,7 +60,7 @@ class Owners:
                 held.id, _utc(record.created), _utc(held.seen), held.id == current
             )
             for held in self._index.owned(owner)
-            if (record := self._record(held.data, owner)) is not None
+            if (record := self._record(held, owner)) is not None
         ]
         return sorted(found, key=lambda info: info.last_seen, reverse=True)
 
@@ -96,7 +97,7 @@ class Owners:
         while found:
             found = False
             for held in self._index.owned(owner):
-                record = self._record(held.data, owner)
+                record = self._record(held, owner)
                 if record is not None and not self._is_kept(held.id, keep):
                     found = True
                     count += self.revoke(held.id)
@@ -115,13 +116,13 @@ class Owners:
             keep = successor_hash_of(data) if is_tombstone(data) else None
         return keep == session_id
 
-    def _record(self, data: bytes, owner: str) -> Record | None:
+    def _record(self, held: OwnedRecord, owner: str) -> Record | None:
         """Return the session's record; None if the session is not the owner's, or is
         over. The index may be out of date.
         """
         codec = self._opener.codec
         try:
-            record = codec.loads(data)
+            record = self._backend.opened(held.data, held.id)
             raw = record.values.get(OWNER_NAME)
             if raw is None or codec.decode(raw, OWNER_NAME) != owner:
                 return None

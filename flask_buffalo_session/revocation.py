@@ -15,6 +15,7 @@ from contextlib import suppress
 from .errors import RejectedError, SessionConflictError
 from .native.codec import NativeCodec
 from .policy import Timeouts
+from .records import CipherInForce
 from .stores.base import Owned, OwnedRecord, Store, storage_key
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
@@ -41,12 +42,20 @@ class RevocationList:
     :param store: keeps the entries. Public as :attr:`store`.
     :param cookie_life: seconds for which a cookie can be used, unless its session has
         an idle time-out of its own. Such a session has an entry.
+    :param cipher: decrypts the entries; None if they are not encrypted.
     """
 
-    def __init__(self, store: OwnedStore, cookie_life: int) -> None:
+    def __init__(
+        self, store: OwnedStore, cookie_life: int, cipher: CipherInForce | None = None
+    ) -> None:
         self.store = store
         self._cookie_life = cookie_life
+        self._cipher = cipher
         self._codec = NativeCodec()
+
+    def encrypted(self, cipher: CipherInForce) -> RevocationList:
+        """Return the list as it is where this cipher encrypts the entries."""
+        return RevocationList(self.store, self._cookie_life, cipher)
 
     def load(self, token: str) -> bytes | None:
         """Return the entry of an id: a record of its owner, a tombstone, or None."""
@@ -60,9 +69,10 @@ class RevocationList:
         :param max_age: seconds that a record of an owner is kept. A tombstone is
             kept for longer than any cookie can be used.
         """
+        key = storage_key(token)
         if is_tombstone(data):
-            max_age = self._life_after(expected)
-        self._swap(storage_key(token), data, expected, max_age)
+            max_age = self._life_after(key, expected)
+        self._swap(key, data, expected, max_age)
 
     def delete(self, token: str) -> None:
         """Delete the entry of an id that no cookie carries."""
@@ -97,16 +107,19 @@ class RevocationList:
                 return found
             try:
                 # Dated to the epoch, so that no request counts as under way.
-                self._swap(session_id, tombstone(at=0), found, self._life_after(found))
+                life = self._life_after(session_id, found)
+                self._swap(session_id, tombstone(at=0), found, life)
             except SessionConflictError:
                 continue
             return found or b""
 
-    def _life_after(self, entry: bytes | None) -> int:
+    def _life_after(self, session_id: str, entry: bytes | None) -> int:
         """Return how long to keep the tombstone that replaces an entry."""
         life = self._cookie_life
         if entry is not None:
             with suppress(RejectedError):
+                if self._cipher is not None:
+                    entry = self._cipher().decrypt(entry, session_id)
                 own = Timeouts.of(self._codec, self._codec.loads(entry).values)
                 life = max(life, own.idle or 0)
         return life + 1 + _MARGIN

@@ -434,7 +434,7 @@ class Session(SessionMixin):
         nothing is saved.
         """
         work = self._work
-        if work is None:
+        if work is None or work.has_only_read():
             return
         if work.failed_as_is():
             work.abandon()

@@ -68,7 +68,7 @@ def show_record(opener: AppOpener, session_id: str, *, values: bool) -> Shown:
     if is_tombstone(data):
         return shown | {"state": "ended", "detail": "a tombstone stands in its place"}
     try:
-        record = opener.codec.loads(data)
+        record = opener.backend.opened(data, session_id)
         opener.policy.check_age(record)
     except RejectedError as error:
         return shown | _rejected(error)

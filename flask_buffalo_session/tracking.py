@@ -114,6 +114,12 @@ class Tracker:
         # So is filling a dict or a set that was empty when it was assigned.
         touched.assigned = not isinstance(value, _KEYED) or len(value) > 0
 
+    def is_untouched(self) -> bool:
+        """Return whether the view has set, deleted and edited nothing, because all that
+        it was handed out cannot be edited.
+        """
+        return not self._touched
+
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
         if (touched := self._touched.get(name)) is not None:

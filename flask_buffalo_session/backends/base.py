@@ -58,6 +58,18 @@ class Snapshot(t.NamedTuple):
     cookie: str | None = None
     used: int | None = None
 
+    # _replace() takes three times as long as these methods, which is 1 % of a write.
+
+    def stored(self, record: Record, token: str, data: bytes) -> Snapshot:
+        """Return the session once the store holds this record."""
+        _, _, _, entry, issued, permanent, cookie, used = self
+        return Snapshot(record, token, data, entry, issued, permanent, cookie, used)
+
+    def sent(self) -> Snapshot:
+        """Return the session once the browser is sent its cookie."""
+        record, token, data, entry, issued, permanent, _, used = self
+        return Snapshot(record, token, data, entry, issued, permanent, None, used)
+
 
 class Ending(t.NamedTuple):
     """A session that the next save ends.
@@ -201,6 +213,14 @@ class Backend(t.Protocol):
 
         :returns: False if another request had ended it before.
         :raises SessionStoreError: the store cannot answer.
+        """
+
+    def opened(self, data: bytes, session_id: str) -> Record:
+        """Return the record in what the index of owners holds under an id.
+
+        :param data: no tombstone.
+        :param session_id: the hash of the id.
+        :raises RejectedError: the bytes are no record of this id.
         """
 
     def id_of(self, snapshot: Snapshot) -> str | None:

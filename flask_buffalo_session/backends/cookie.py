@@ -15,6 +15,7 @@ from ..codec import Codec, Record
 from ..errors import RejectedError, SessionConflictError
 from ..ids import IdRegister
 from ..policy import Policy
+from ..records import CipherInForce
 from ..revocation import RevocationList, has_just_ended
 from ..seal import Ticket
 from ..stores.base import Store, storage_key
@@ -39,6 +40,8 @@ class CookieBackend(KeptBackend):
     """
     :param store: turns records into tokens and back.
     :param revocations: the list of ended sessions, if there is one.
+    :param cipher: encrypts the entries in the list, and hides the owners from it. The
+        records need no cipher, because the seal encrypts the whole cookie.
     """
 
     def __init__(
@@ -48,11 +51,13 @@ class CookieBackend(KeptBackend):
         policy: Policy,
         seal: Sealer,
         revocations: RevocationList | None = None,
+        cipher: CipherInForce | None = None,
     ) -> None:
         ids = None
         if revocations is not None:
-            ids = IdRegister(revocations, absent_is_dead=False)
+            ids = IdRegister(revocations, absent_is_dead=False, cipher=cipher)
         super().__init__(store, codec, policy, seal, ids)
+        self._entry_cipher = cipher
         self._revocations = revocations
 
     def load(self, ticket: Ticket) -> Snapshot:
@@ -135,6 +140,11 @@ class CookieBackend(KeptBackend):
     def end(self, ending: Ending) -> bool:
         return super().end(ending._replace(snapshot=self._entered(ending.snapshot)))
 
+    def opened(self, data: bytes, session_id: str) -> Record:
+        if self._entry_cipher is not None:
+            data = self._entry_cipher().decrypt(data, session_id)
+        return self._codec.loads(data)
+
     def _listed(
         self, ids: IdRegister, record: Record, ticket: Ticket
     ) -> tuple[Record, bytes | None]:
@@ -179,7 +189,7 @@ class CookieBackend(KeptBackend):
         # Each change makes a new cookie, so the age of the cookie alone does not say
         # how old its entry is.
         try:
-            entered = self._codec.loads(seen.entry).rotated
+            entered = self.opened(seen.entry, self._session_id(seen)).rotated
         except RejectedError:
             return True
         return self._policy.cookie_is_due(seen._replace(issued=entered))
@@ -197,6 +207,8 @@ class CookieBackend(KeptBackend):
             name: raw for name, raw in record.values.items() if name in _ENTERED
         }
         entry = self._codec.dumps(Record(record.created, b"", values, int(time.time())))
+        if self._entry_cipher is not None:
+            entry = self._entry_cipher().encrypt(entry, storage_key(key))
         max_age = self._policy.max_age(record, written.used)
         revocations.save(
             key,
@@ -235,8 +247,14 @@ class CookieBackend(KeptBackend):
 
 
 def _moved(record: Record, key: str) -> Record:
-    """Return the record under the id to which its session has just moved."""
-    nonce = bytes.fromhex(key)
+    """Return the record under the id to which its session has just moved.
+
+    :raises RejectedError: it is no id. Somebody has written into the list.
+    """
+    try:
+        nonce = bytes.fromhex(key)
+    except ValueError:
+        raise RejectedError("corrupt", "the list leads to no id") from None
     if nonce == record.nonce:
         return record
     return record._replace(nonce=nonce, rotated=int(time.time()))

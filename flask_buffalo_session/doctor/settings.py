@@ -247,11 +247,16 @@ def _check_effects(config: Config) -> c.Iterator[Finding]:
             "Set it to less than SESSION_IDLE_TIMEOUT.",
             note=True,
         )
-    if config.encrypt and not in_cookie:
+    if (
+        config.encrypt
+        and not (in_cookie or config.encrypts_records)
+        and not getattr(config.store, "encrypts", False)
+    ):
         yield Finding(
             "SESSION_ENCRYPT",
             "it encrypts only the cookie, which contains an id. The records in the"
-            " store are not encrypted",
-            "Encrypt the store itself or its disk if the records need it.",
+            " store are not encrypted, because other programs read them in this format",
+            "Set SESSION_FORMAT = 'native', or encrypt the store itself or its disk if"
+            " the records need it.",
             note=True,
         )

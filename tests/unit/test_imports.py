@@ -40,19 +40,20 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "policy": ({"backends.base", "codec", "errors"}, set()),
     "tombstones": ({"stores.base"}, set()),
     "revocation": (
-        {"errors", "native.codec", "policy", "stores.base", "tombstones"},
+        {"errors", "native.codec", "policy", "records", "stores.base", "tombstones"},
         set(),
     ),
-    "ids": ({"attempts", "errors", "stores.base", "tombstones"}, set()),
+    "records": ({"errors", "seal", "stores.base"}, {"cryptography"}),
+    "ids": ({"attempts", "errors", "records", "stores.base", "tombstones"}, set()),
     "backends.__init__": (set(), set()),
     "backends.base": ({"codec", "seal", "stores.base", "tombstones"}, set()),
     "backends.make": (
-        {"backends", "config", "policy"},
+        {"backends", "config", "policy", "records"},
         set(),
     ),
     "backends.kept": (
-        {"backends.base", "codec", "errors", "ids", "policy", "stores.base"}
-        | {"tombstones"},
+        {"backends.base", "codec", "errors", "ids", "policy", "records"}
+        | {"stores.base", "tombstones"},
         set(),
     ),
     "backends.server": (
@@ -64,13 +65,14 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "errors",
             "ids",
             "policy",
+            "records",
         }
         | {"policy", "seal", "stores.base", "tombstones"},
         set(),
     ),
     "backends.cookie": (
         {"backends.base", "backends.kept", "codec", "errors", "ids", "policy"}
-        | {"revocation", "seal", "stores.base", "tombstones"},
+        | {"records", "revocation", "seal", "stores.base", "tombstones"},
         set(),
     ),
     "backends.null": (
@@ -122,7 +124,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "startup": ({"config", "doctor"}, {"flask"}),
     "cookies": ({"config"}, {"werkzeug"}),
     "sealing": (
-        {"config", "cookies", "doctor", "errors", "seal", "secret"},
+        {"config", "cookies", "doctor", "errors", "records", "seal", "secret"},
         {"flask"},
     ),
     "previous.__init__": ({"previous"}, set()),
@@ -174,6 +176,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "stores.__init__": (set(), set()),
     "stores.base": ({"errors"}, set()),
     "stores.url": ({"stores", "errors"}, {"pymemcache", "redis", "valkey"}),
+    "stores.connections": (set(), set()),
     "stores.cookie": ({"stores.base", "errors"}, set()),
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),

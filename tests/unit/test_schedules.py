@@ -26,6 +26,8 @@ from flask_buffalo_session.stores.base import storage_key
 from flask_buffalo_session.tombstones import is_tombstone
 from tests.conftest import Clock, Desk
 
+pytestmark = pytest.mark.usefixtures("records")
+
 #: How many random triples of operations run; ``CONTRIBUTING.md`` describes it.
 TRIPLES = int(os.environ.get("TEST_TRIPLES", "1000"))
 
