@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env -q -d build/doctrees
 PYTEST := SESSION_STORE= $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo demo-buffalo test check exhaustive lint types versions wheel release bench clean
+.PHONY: demo demo-buffalo demo-hello demo-api demo-login demo-gunicorn
+.PHONY: test check exhaustive lint types versions wheel release bench clean
 .PHONY: docs docs-links docs-serve
 
 demo demo-buffalo: export SESSION_STORE ?= cookie
@@ -22,6 +23,15 @@ demo: $(VENV)/demo.stamp
 ## demo-buffalo: serve a Flask and a Go application that share one session
 demo-buffalo: $(VENV)/demo.stamp
 	PORT=$(PORT) $(BIN)/python -m examples.with_buffalo
+
+## demo-hello demo-api demo-login: serve one of the small examples
+demo-hello demo-api demo-login: demo-%: $(VENV)/examples.stamp
+	$(BIN)/flask --app examples/$* run --debug --port $(PORT)
+
+## demo-gunicorn: serve an application with four workers that share Redis
+demo-gunicorn: $(VENV)/examples.stamp
+	export SESSION_SECRET="$${SESSION_SECRET:-$$($(BIN)/flask session secret)}"; \
+	cd examples/gunicorn && PORT=$(PORT) $(abspath $(BIN))/gunicorn app:app
 
 ## test: run the tests, except for the exhaustive ones
 test: $(VENV)/dev.stamp

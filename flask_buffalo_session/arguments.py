@@ -5,8 +5,14 @@ Each error names the call, what is wrong and what to do.
 
 from __future__ import annotations
 
+import collections.abc as c
+import json
+
 from .errors import SessionTypeError, kind_of
 from .policy import NO_TIMEOUTS, Timeouts, whole_seconds
+
+#: The longest info about a login, in bytes of JSON. In a cookie there is room for it.
+MAX_INFO_BYTES = 1024
 
 
 def owner_name(call: str, owner: object) -> str:
@@ -25,6 +31,43 @@ def owner_name(call: str, owner: object) -> str:
             f" {kind_of(owner)}",
         )
     return str.__str__(owner)
+
+
+def info_text(call: str, info: object) -> str:
+    """Return what an application knows about a login, as the session keeps it.
+
+    :param call: the call to name in the error.
+    :param info: a mapping of str to str.
+    :raises SessionTypeError: it is no such mapping, or is longer than
+        :data:`MAX_INFO_BYTES`.
+    """
+    if not isinstance(info, c.Mapping):
+        raise SessionTypeError(
+            call, f"info must be a dict of str to str, not {kind_of(info)}"
+        )
+    known = dict(info.items())
+    for part in (part for item in known.items() for part in item):
+        if not isinstance(part, str):
+            raise SessionTypeError(
+                call,
+                f"info must be a dict of str to str, but has {kind_of(part)} in it. Use"
+                " str() on it, or leave it out",
+            )
+    text = json.dumps(known, ensure_ascii=False, separators=(",", ":"))
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise SessionTypeError(
+            call,
+            "info contains lone surrogates, which UTF-8 cannot encode. Remove them",
+        ) from None
+    if size > MAX_INFO_BYTES:
+        raise SessionTypeError(
+            call,
+            f"info needs {size} bytes as JSON, but only {MAX_INFO_BYTES} are allowed."
+            " Shorten its values",
+        )
+    return text
 
 
 def own_timeouts(idle: object, absolute: object, limit: int) -> str | None:

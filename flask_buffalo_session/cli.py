@@ -142,16 +142,23 @@ def list_(owner: str, as_json: bool) -> None:
                     "id": info.id,
                     "created_at": info.created_at.isoformat(),
                     "last_seen": info.last_seen.isoformat(),
+                    "authenticated_at": (
+                        info.authenticated_at and info.authenticated_at.isoformat()
+                    ),
+                    "info": info.info,
                 }
                 for info in found
             ]
         )
         return
     for info in found:
-        click.echo(
-            f"{info.id}  created {info.created_at:%Y-%m-%d %H:%M}"
-            f"  last seen {info.last_seen:%Y-%m-%d %H:%M} UTC"
-        )
+        times = {"created": info.created_at, "last seen": info.last_seen}
+        if info.authenticated_at is not None:
+            times["logged in"] = info.authenticated_at
+        shown = "  ".join(f"{what} {at:%Y-%m-%d %H:%M}" for what, at in times.items())
+        click.echo(f"{info.id}  {shown} UTC")
+        for name, text in info.info.items():
+            click.echo(f"  {_printable(name)}: {_printable(text)}")
     click.echo(f"Sessions: {len(found)}.")
 
 
@@ -217,15 +224,21 @@ def show(context: click.Context, what: str, values: bool, as_json: bool) -> None
         context.exit(1)
 
 
+def _printable(text: str) -> str:
+    """Return a text that comes from a session, so that it cannot control the
+    terminal.
+    """
+    return text if text.isprintable() else repr(text)
+
+
 def _print_shown(shown: Shown) -> None:
     """Print a line for each fact, and then a line for each value."""
     held = shown.pop("values", [])
     for fact, content in shown.items():
         if isinstance(content, bool):
             content = "yes" if content else "no"
-        elif isinstance(content, str) and not content.isprintable():
-            # An owner's name must not control the terminal.
-            content = repr(content)
+        elif isinstance(content, str):
+            content = _printable(content)
         click.echo(f"{fact:<10} {'-' if content is None else content}")
     for value in held:
         line = f"  {value['name']!r}: {value['type'] or 'unreadable'}"

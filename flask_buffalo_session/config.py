@@ -49,6 +49,7 @@ class Config:
     """The settings in force, with defaults filled in. Times are in seconds, sizes in
     bytes.
 
+    :param owner_limit: how many sessions an owner may have; None for no limit.
     :param null: whether the application has no sessions.
     :param in_cookie: whether the cookie contains the session itself. If neither
         `null` nor `in_cookie` is true, the store keeps sessions on a server.
@@ -71,6 +72,7 @@ class Config:
     revocations: RevocationList | None
     permanent_lifetime: int
     refresh_each_request: bool
+    owner_limit: int | None
     auth_names: tuple[t.Hashable, ...]
     cookie_domain: str | None
     cookie_path: str
@@ -141,6 +143,7 @@ class Config:
             ),
             permanent_lifetime=t.cast(int, lifetime),
             refresh_each_request=read.flag("SESSION_REFRESH_EACH_REQUEST"),
+            owner_limit=_owner_limit(read),
             auth_names=_auth_names(read),
             cookie_domain=_domain(read),
             cookie_path=_path(read),
@@ -316,6 +319,17 @@ def _format(value: t.Any) -> Format:
             value,
             "'native', 'gorilla' or a format object",
             ("native", "gorilla"),
+        )
+    return value
+
+
+def _owner_limit(read: _Reader) -> int | None:
+    value = read.value("SESSION_OWNER_LIMIT")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise wrong_setting(
+            "SESSION_OWNER_LIMIT", value, "a number of sessions above 0, or None"
         )
     return value
 

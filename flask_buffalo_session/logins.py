@@ -1,4 +1,4 @@
-"""What a login and a logout are, and when the user logged in.
+"""What a login and a logout are, when the user logged in, and whose session it is.
 
 An application begins a login with ``session.authenticate()``, or by setting a name in
 ``SESSION_AUTH_NAMES``. These names say who the session's user is.
@@ -9,11 +9,17 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .backends.base import AUTHENTICATED_NAME, INTERNAL_NAMES, OWNER_NAME
+from .backends.base import (
+    AUTHENTICATED_NAME,
+    BOUND_NAME,
+    INFO_NAME,
+    INTERNAL_NAMES,
+    OWNER_NAME,
+)
 from .errors import SessionTypeError
 from .merging import MISSING
 from .policy import Policy
-from .tracking import Change, Changes, Tracker
+from .tracking import Change, Changes, Tracker, Values
 
 
 class Logins:
@@ -28,6 +34,54 @@ class Logins:
     def __init__(self, tracker: Tracker, names: tuple[t.Hashable, ...]) -> None:
         self._tracker = tracker
         self._names = names
+
+    def bind(self, owner: str, info: str | None) -> None:
+        """Set the session's owner.
+
+        :param info: what the session keeps about this login. None keeps what it has,
+            unless that belongs to another owner.
+        """
+        tracker = self._tracker
+        if info is not None:
+            tracker.set(INFO_NAME, info)
+        if self.owner() != owner:
+            tracker.set(OWNER_NAME, owner)
+            tracker.set(INFO_NAME, MISSING if info is None else info)
+
+    def date_binding(self, after: int = 0) -> Changes:
+        """Keep that the session is bound to its owner now, later than before.
+
+        :param after: a time in microseconds that must be earlier.
+        :returns: the change of this time.
+        """
+        tracker = self._tracker
+        try:
+            bound = tracker.get(BOUND_NAME)
+        except SessionTypeError:
+            bound = MISSING
+        earlier = max(after, bound) if type(bound) is int else after
+        tracker.set(BOUND_NAME, max(int(time.time() * 1_000_000), earlier + 1))
+        return tracker.change(BOUND_NAME)
+
+    def owner(self) -> str | None:
+        """Return the session's owner; None if there is none that can be read."""
+        try:
+            owner = self._tracker.get(OWNER_NAME)
+        except SessionTypeError:
+            return None
+        return owner if isinstance(owner, str) else None
+
+    def keep_own_info(self, changes: Changes, values: Values) -> None:
+        """Remove what another request has saved about an earlier owner's login.
+
+        :param changes: what this request changed.
+        :param values: the values to store.
+        """
+        if OWNER_NAME in changes:
+            info = self._tracker.assigned(INFO_NAME)
+            values.pop(INFO_NAME, None)
+            if info is not None:
+                values[INFO_NAME] = info
 
     def begin(self) -> None:
         """Keep that the user logs in now."""

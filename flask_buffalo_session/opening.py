@@ -49,6 +49,7 @@ class AppOpener:
         self.codec: Codec = config.format.codec
         self.policy = config.policy()
         self.auth_names = config.auth_names
+        self.owner_limit = config.owner_limit
         self._app = app
         self._is_exempt = exempt
         self._is_passive = passive

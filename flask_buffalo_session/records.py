@@ -126,5 +126,8 @@ class EncryptedIndex:
     def peek(self, session_id: str) -> bytes | None:
         return self._index.peek(session_id)
 
-    def revoke(self, session_id: str) -> bytes | None:
-        return self._index.revoke(session_id)
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
+        if expected is None:
+            # Without an owner limit, a store of an application's own needs no more.
+            return self._index.revoke(session_id)
+        return self._index.revoke(session_id, expected=expected)

@@ -94,16 +94,17 @@ class RevocationList:
         """Return the entry of the id with this hash."""
         return _content(self.store.load(_name(session_id)))
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
         """End a session, whether or not the list knows it.
 
         :param session_id: :attr:`Session.id` of the session.
+        :param expected: end it only if this is its entry. None ends it in any case.
         :returns: the entry before; a tombstone that was there stays. Empty bytes if
             there was no entry: the list cannot know whether such a session exists.
         """
         while True:
             found = self.peek(session_id)
-            if is_tombstone(found):
+            if is_tombstone(found) or expected not in (None, found):
                 return found
             try:
                 # Dated to the epoch, so that no request counts as under way.

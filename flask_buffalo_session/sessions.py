@@ -158,7 +158,11 @@ class Session(SessionMixin):
         """End the session, as :meth:`clear` does."""
         self.clear()
 
-    def authenticate(self, owner: str | int | None = None) -> None:
+    def authenticate(
+        self,
+        owner: str | int | None = None,
+        info: c.Mapping[str, str] | None = None,
+    ) -> None:
         """Begin a login: call it in a login view, and in a view that asks for the
         password again.
 
@@ -166,12 +170,23 @@ class Session(SessionMixin):
         :attr:`authenticated_at` is now.
 
         :param owner: whose session it is, as :meth:`bind` takes it.
-        :raises SessionUnsupportedError: `owner` is given, and the store does not
-            support owners.
-        :raises SessionTypeError: `owner` is neither a str nor an int, or is empty.
+        :param info: what is known about this login, as :meth:`bind` takes it. It may be
+            given without `owner` if the session has an owner already.
+        :raises SessionUnsupportedError: `owner` or `info` is given, and the store does
+            not support owners.
+        :raises SessionTypeError: `owner` or `info` is not what :meth:`bind` takes, or
+            there is `info` but no owner.
         """
+        call = "session.authenticate()"
         if owner is not None:
-            self._bind("session.authenticate()", owner)
+            self._bind(call, owner, info)
+        elif info is not None:
+            self._check_owners()
+            if self.owner is None:
+                raise SessionTypeError(
+                    call, "info needs an owner, and the session has none. Give owner="
+                )
+            self._bind(call, self.owner, info)
         self.regenerate()
         self._writable().authenticate()
 
@@ -208,22 +223,35 @@ class Session(SessionMixin):
         value = MISSING if own is None else own
         self._writable().tracker.set(TIMEOUTS_NAME, value)
 
-    def bind(self, owner: str | int) -> None:
+    def bind(self, owner: str | int, info: c.Mapping[str, str] | None = None) -> None:
         """Set the session's owner, so that the extension's ``sessions_of`` finds the
         session, as a :class:`~.owners.SessionInfo`, and ``revoke_all`` ends it.
 
+        With ``SESSION_OWNER_LIMIT``, saving a session with a new owner or a new id ends
+        the owner's least recently used sessions beyond that limit.
+
         :param owner: the name by which the application knows the user: a str that is
             not empty, or an int, which is kept as a str.
+        :param info: what a page "where you are logged in" shows about this session,
+            such as the browser: a dict of str to str, at most 1,024 bytes as JSON.
+            None keeps the earlier info, unless the owner changes.
         :raises SessionUnsupportedError: the store does not support owners.
-        :raises SessionTypeError: `owner` is neither.
+        :raises SessionTypeError: `owner` or `info` is something else.
         """
-        self._bind("session.bind()", owner)
+        self._bind("session.bind()", owner, info)
 
-    def _bind(self, call: str, owner: str | int) -> None:
+    def _bind(
+        self, call: str, owner: str | int, info: c.Mapping[str, str] | None
+    ) -> None:
+        self._check_owners()
+        name = arguments.owner_name(call, owner)
+        text = None if info is None else arguments.info_text(call, info)
+        self._writable().bind(name, text)
+
+    def _check_owners(self) -> None:
         backend = (self._work or self._load()).backend
         if backend.keeps:
             backend.check_owners()
-        self[OWNER_NAME] = arguments.owner_name(call, owner)
 
     @property
     def owner(self) -> str | None:

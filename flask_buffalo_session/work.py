@@ -16,6 +16,7 @@ from . import signals
 from .attempts import attempts
 from .backends.base import (
     AUTHENTICATED_NAME,
+    OWNER_NAME,
     TIMEOUTS_NAME,
     Backend,
     EndedError,
@@ -30,6 +31,7 @@ from .errors import (
     SessionConflictError,
     SessionTypeError,
 )
+from .index import OwnerIndex
 from .logins import Logins
 from .merging import MISSING
 from .policy import Policy
@@ -73,6 +75,8 @@ class Opener(t.Protocol):
     policy: Policy
     #: Names whose change gives the session a new id. Their values are never merged.
     auth_names: tuple[t.Hashable, ...]
+    #: How many sessions an owner may have; None for no limit.
+    owner_limit: int | None
 
     def open(self, source: t.Any) -> Opened:
         """Verify the cookies of the request that the session was opened for."""
@@ -113,18 +117,20 @@ class Pending(t.NamedTuple):
     :param rotate: the kind of tombstone to leave under the present id; None keeps the
         id.
     :param endings: the sessions to end.
+    :param limited: the owner whose sessions beyond the limit are to be ended.
     """
 
     forced: bool = False
     rotate: Kind | None = None
     endings: tuple[Ending, ...] = ()
+    limited: str | None = None
 
 
 NOTHING: t.Final = Pending()
 
-#: A signal to emit, the session that it is about, and the session under its earlier
-#: id, if the id changed.
-Event: t.TypeAlias = tuple[NamedSignal, Snapshot, Snapshot | None]
+#: A signal to emit, the session that it is about or the hash of its id, and the session
+#: under its earlier id, if the id changed.
+Event: t.TypeAlias = tuple[NamedSignal, Snapshot | str, Snapshot | None]
 
 
 class UnitOfWork:
@@ -222,6 +228,13 @@ class UnitOfWork:
                 self.pending = self.pending._replace(rotate=ENDED)
             return value
         raise AssertionError("attempts() ends with an error")
+
+    def bind(self, owner: str, info: str | None) -> None:
+        """Set the session's owner.
+
+        :param info: what the session keeps about this login; None for what it has.
+        """
+        self._logins.bind(owner, info)
 
     def authenticate(self) -> None:
         """Keep that the user logs in now. A login counts as use, in a passive request
@@ -341,6 +354,9 @@ class UnitOfWork:
                 if logins.date(changes):
                     self._count_as_use()
                 changes |= self.tracker.change(AUTHENTICATED_NAME)
+        limited = self._limited_owner(changes)
+        if limited is not None:
+            changes |= self._logins.date_binding()
         if changes or self.snapshot.token is not None:
             try:
                 self.snapshot = self._write(changes, events)
@@ -357,11 +373,65 @@ class UnitOfWork:
             if self.snapshot.token is None:
                 # If another request ended the session, a newer cookie may be there.
                 cookie = "" if ended else None
-        # From here on nothing can fail.
-        self.pending, self.cookie = NOTHING, cookie
+        # The session itself is saved. If ending the owner's other sessions fails, the
+        # next save does only that.
+        self.pending = Pending(limited=limited or self.pending.limited)
+        self._saved(cookie)
         self.has_saved = self.has_saved or wanted
+        if self.pending.limited is not None:
+            try:
+                self._end_beyond_limit(self.pending.limited, events)
+            except EndedError:
+                self._drop(events)
+            self.pending = NOTHING
+
+    def _saved(self, cookie: str | None) -> None:
+        self.cookie = cookie
         if self.snapshot.cookie is not None:
             self.snapshot = self.snapshot.sent()
+
+    def _limited_owner(self, changes: Changes) -> str | None:
+        """Return the owner whose sessions are to be counted after this save: where the
+        session gets an owner, or the owner a new id. None for no owner.
+        """
+        limit, owned = self._opener.owner_limit, self.backend.owned
+        if limit is None or owned is None:
+            return None
+        if OWNER_NAME in changes or self._rotation(changes) is not None:
+            return self._logins.owner()
+        return None
+
+    def _end_beyond_limit(self, owner: str, events: list[Event]) -> None:
+        """End the least recently used sessions of an owner beyond the limit, but never
+        this session.
+
+        Two sessions that are bound at the same time must not end each other. So a
+        session ends only those that were bound before it, and only as it has seen them.
+        If another was bound later, this session is bound again, later than the other.
+
+        :raises EndedError: another request has ended this session.
+        """
+        limit = t.cast(int, self._opener.owner_limit)
+        index = OwnerIndex(self.backend, self._opener.codec, self._opener.policy)
+        for _ in attempts():
+            session_id = t.cast(str, self.backend.id_of(self.snapshot))
+            own, beyond = index.beyond_limit(owner, session_id, limit)
+            if own is None:
+                # Another request has ended this session or given it a new id.
+                return
+            latest = max((one.bound for one in beyond), default=0)
+            if beyond and own.bound <= latest:
+                changes = self._logins.date_binding(after=latest)
+                self.snapshot = self._write(changes, events)
+                self._saved(self.snapshot.cookie or self.cookie)
+                continue
+            for one in beyond:
+                if not index.end_unchanged(one):
+                    break
+                events.append((signals.session_destroyed, one.held.id, None))
+            else:
+                return
+        raise AssertionError("attempts() ends with an error")
 
     def _write(self, changes: Changes, events: list[Event]) -> Snapshot:
         """Apply what changed to what is stored now, until no other request has saved
@@ -372,6 +442,7 @@ class UnitOfWork:
         kind = self._rotation(changes)
         for _ in attempts():
             seen, values = self.snapshot, self.tracker.applied(changes)
+            self._logins.keep_own_info(changes, values)
             record = self._record(values, changes)
             leaving = kind
             if kind is None and self._id_is_old(record):
@@ -498,5 +569,6 @@ class UnitOfWork:
         for signal, snapshot, old in events:
             # An id's hash is computed only if somebody needs it.
             if opener.listens_to(signal):
+                session_id = snapshot if isinstance(snapshot, str) else id_of(snapshot)
                 old_id = None if old is None else id_of(old)
-                opener.emit(signal, id_of(snapshot), old_id=old_id)
+                opener.emit(signal, session_id, old_id=old_id)

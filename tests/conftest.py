@@ -349,7 +349,7 @@ class Desk:
 
     :param store: keeps the sessions.
     :param settings: time-outs, as :class:`Policy` takes them, ``revocations`` and
-        ``auth_names``.
+        ``auth_names`` and ``owner_limit``.
     """
 
     #: The secrets that encrypt the records; none if the records are not encrypted.
@@ -361,6 +361,7 @@ class Desk:
         *,
         codec: Codec | None = None,
         auth_names: tuple[t.Hashable, ...] = (),
+        owner_limit: int | None = None,
         revocations: RevocationList | None = None,
         idle_timeout: int = 3600,
         absolute_timeout: int | None = None,
@@ -370,6 +371,7 @@ class Desk:
         self.stateless: bool = getattr(store, "stateless", False)
         self._codec = codec or NativeCodec()
         self.auth_names = auth_names
+        self.owner_limit = owner_limit
         self.emitted: list[tuple[str, str | None]] = []
         #: Whether the cookies that the browser holds have to be refreshed.
         self.refresh_due = False

@@ -26,8 +26,16 @@ AUTHENTICATED_NAME = "_authenticated_"
 #: they have registered.
 TIMEOUTS_NAME = "_timeouts_"
 
+#: The session name that holds what the application knows about the login, such as the
+#: browser: a JSON object, as a str.
+INFO_NAME = "_info_"
+
+#: The session name that holds when the session was bound to its owner: an int, in
+#: microseconds since the epoch. Only sessions with an owner limit have it.
+BOUND_NAME = "_bound_"
+
 #: Names that a view does not see.
-HIDDEN_NAMES = frozenset({AUTHENTICATED_NAME, TIMEOUTS_NAME})
+HIDDEN_NAMES = frozenset({AUTHENTICATED_NAME, TIMEOUTS_NAME, INFO_NAME, BOUND_NAME})
 
 #: Names that do not count as values when a logout leaves nothing else.
 INTERNAL_NAMES = HIDDEN_NAMES | {OWNER_NAME, "_permanent"}

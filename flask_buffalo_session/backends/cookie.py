@@ -22,6 +22,8 @@ from ..stores.base import Store, storage_key
 from ..tombstones import MOVED, Kind, is_tombstone, session_moved, tombstone
 from .base import (
     AUTHENTICATED_NAME,
+    BOUND_NAME,
+    INFO_NAME,
     OWNER_NAME,
     TIMEOUTS_NAME,
     Arrival,
@@ -33,7 +35,9 @@ from .base import (
 from .kept import NONCE_BYTES, KeptBackend
 
 # What the revocation list keeps of a session.
-_ENTERED = frozenset({OWNER_NAME, AUTHENTICATED_NAME, TIMEOUTS_NAME})
+_ENTERED = frozenset(
+    {OWNER_NAME, AUTHENTICATED_NAME, TIMEOUTS_NAME, INFO_NAME, BOUND_NAME}
+)
 
 
 class CookieBackend(KeptBackend):
@@ -195,7 +199,8 @@ class CookieBackend(KeptBackend):
         return self._policy.cookie_is_due(seen._replace(issued=entered))
 
     def _enter(self, revocations: RevocationList, written: Snapshot) -> bytes | None:
-        """Enter the session's owner and its own time-outs in the list.
+        """Enter the session's owner, what is known about the login, and the session's
+        own time-outs in the list.
 
         :returns: the entry; None if the session has neither and had none.
         """

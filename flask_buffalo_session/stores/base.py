@@ -203,13 +203,15 @@ class Owned(t.Protocol):
         :raises SessionStoreError: the store cannot answer.
         """
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
         """Delete the record with this key, unless it is a tombstone.
 
         Deleting is atomic: the result is exactly the record that was deleted,
         whatever other requests save at the same time.
 
-        :returns: the deleted record, the tombstone that stays, or None.
+        :param expected: delete only this record. None deletes any record.
+        :returns: what was there: the deleted record, the tombstone or the unexpected
+            record that stays, or None.
         :raises SessionStoreError: the store cannot answer.
         """
 

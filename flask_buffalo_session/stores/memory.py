@@ -72,10 +72,11 @@ class MemoryStore:
     def peek(self, session_id: str) -> bytes | None:
         return self._live(session_id, time.time())
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
         with self._lock:
             found = self._live(session_id, time.time())
-            if found is None or not found.startswith(TOMBSTONE_PREFIX):
+            stays = found is not None and found.startswith(TOMBSTONE_PREFIX)
+            if not stays and expected in (None, found):
                 self._remove(session_id)
         return found
 

@@ -21,9 +21,10 @@ return 1
 """
 
 # Deletes a record that is not a tombstone, and returns it. GETDEL needs Redis 6.2.
+# ARGV: the expected record; empty for any record.
 _TAKE = """
 local found = redis.call('GET', KEYS[1])
-if found and string.byte(found) ~= 0 then
+if found and string.byte(found) ~= 0 and (ARGV[1] == '' or ARGV[1] == found) then
     redis.call('DEL', KEYS[1])
 end
 return found
@@ -151,8 +152,8 @@ class RedisStore:
     def peek(self, session_id: str) -> bytes | None:
         return self._get(session_id)
 
-    def revoke(self, session_id: str) -> bytes | None:
-        command = ("EVAL", _TAKE, 1, self._key(session_id))
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
+        command = ("EVAL", _TAKE, 1, self._key(session_id), expected or b"")
         with answering("Redis", "delete"):
             found = self._client.execute_command(*command, **_RAW)
         return t.cast("bytes | None", found)

@@ -160,12 +160,14 @@ class SQLStore:
             rows = self._rows(self._select, key=session_id)
         return rows[0].data if rows else None
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
         with answering("SQL", "delete"):
             while rows := self._rows(self._select, key=session_id):
                 # MySQL cannot return the row that it has deleted.
                 found: bytes = rows[0].data
                 if found.startswith(TOMBSTONE_PREFIX):
+                    return found
+                if expected not in (None, found):
                     return found
                 if self._change(self._take, key=session_id, expected=found):
                     return found

@@ -140,6 +140,22 @@ def test_the_sessions_of_an_owner_are_listed_and_revoked() -> None:
     assert "Sessions: 1." in run(app, "list", "bob").output
 
 
+def test_a_list_shows_the_login() -> None:
+    """A browser's own text must not control the terminal."""
+    app = make_app(MemoryStore())
+    info = {"browser": "Firefox", "label": "\x1b[31mred"}
+    with session_of(app.test_client()) as session:
+        session.authenticate("ann", info)
+    at = session.authenticated_at
+    assert at is not None
+    lines = run(app, "list", "ann").output.splitlines()
+    assert lines[0].endswith(f"  logged in {at:%Y-%m-%d %H:%M} UTC")
+    assert lines[1:3] == ["  browser: Firefox", r"  label: '\x1b[31mred'"]
+    (found,) = json.loads(run(app, "list", "ann", "--json").output)
+    assert found["info"] == info
+    assert found["authenticated_at"] == at.isoformat()
+
+
 def test_revoke_needs_an_id_or_an_owner() -> None:
     """Exactly one of the two."""
     app = make_app(MemoryStore())

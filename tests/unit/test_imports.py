@@ -79,9 +79,14 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"backends.base", "codec", "errors", "seal", "stores.base"},
         set(),
     ),
+    "index": (
+        {"backends.base", "codec", "errors", "policy", "stores.base", "tombstones"},
+        set(),
+    ),
     "logins": ({"backends.base", "errors", "merging", "policy", "tracking"}, set()),
     "work": (
-        {"attempts", "backends.base", "codec", "errors", "logins", "merging", "policy"}
+        {"attempts", "backends.base", "codec", "errors", "index", "logins", "merging"}
+        | {"policy"}
         | {"seal", "signals", "tombstones", "tracking"},
         {"blinker"},
     ),
@@ -101,8 +106,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"flask"},
     ),
     "owners": (
-        {"arguments", "backends.base", "codec", "errors", "sessions", "signals"}
-        | {"stores.base", "tombstones", "work"},
+        {"arguments", "backends.base", "codec", "errors", "index", "sessions"}
+        | {"signals", "stores.base", "work"},
         set(),
     ),
     "secret": ({"errors"}, set()),

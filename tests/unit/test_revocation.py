@@ -54,9 +54,9 @@ class CountingOwned(Counting):
     def peek(self, session_id: str) -> bytes | None:
         return t.cast("bytes | None", self.inner.peek(session_id))
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, **how: t.Any) -> bytes | None:
         self._count("revoke")
-        return t.cast("bytes | None", self.inner.revoke(session_id))
+        return t.cast("bytes | None", self.inner.revoke(session_id, **how))
 
 
 @pytest.fixture

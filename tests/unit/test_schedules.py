@@ -75,9 +75,9 @@ class Stepping(MemoryStore):
     def owned(self, owner: str) -> t.Any:
         return self._called("owned", super().owned, owner)
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, **how: t.Any) -> bytes | None:
         return t.cast(
-            "bytes | None", self._called("revoke", super().revoke, session_id)
+            "bytes | None", self._called("revoke", super().revoke, session_id, **how)
         )
 
     def _save(self, token: str | None, data: bytes, **how: t.Any) -> str:
