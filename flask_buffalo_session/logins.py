@@ -71,17 +71,15 @@ class Logins:
             return None
         return owner if isinstance(owner, str) else None
 
-    def keep_own_info(self, changes: Changes, values: Values) -> None:
+    def keep_own_info(self, values: Values) -> None:
         """Remove what another request has saved about an earlier owner's login.
 
-        :param changes: what this request changed.
-        :param values: the values to store.
+        :param values: the values to store, with a new owner.
         """
-        if OWNER_NAME in changes:
-            info = self._tracker.assigned(INFO_NAME)
-            values.pop(INFO_NAME, None)
-            if info is not None:
-                values[INFO_NAME] = info
+        info = self._tracker.assigned(INFO_NAME)
+        values.pop(INFO_NAME, None)
+        if info is not None:
+            values[INFO_NAME] = info
 
     def begin(self) -> None:
         """Keep that the user logs in now."""

@@ -442,7 +442,8 @@ class UnitOfWork:
         kind = self._rotation(changes)
         for _ in attempts():
             seen, values = self.snapshot, self.tracker.applied(changes)
-            self._logins.keep_own_info(changes, values)
+            if OWNER_NAME in changes:
+                self._logins.keep_own_info(values)
             record = self._record(values, changes)
             leaving = kind
             if kind is None and self._id_is_old(record):

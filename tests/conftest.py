@@ -10,6 +10,7 @@ import tempfile
 import time
 import typing as t
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -500,12 +501,29 @@ class Desk:
         return dict(self.session(cookie))
 
 
+@contextmanager
+def desks_with_records(kind: str) -> c.Iterator[None]:
+    """Let each :class:`Desk` keep plain or encrypted records."""
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "encrypted":
+            patch.setattr(Desk, "secrets", (SECRET.encode(),))
+        yield
+
+
 @pytest.fixture(scope="module", params=["plain", "encrypted"])
 def records(request: pytest.FixtureRequest) -> c.Iterator[None]:
-    """Run a module with plain and with encrypted records in each :class:`Desk`."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "encrypted":
-            patch.setattr(Desk, "secrets", (SECRET.encode(),))
+    """Run a module with plain and with encrypted records."""
+    with desks_with_records(request.param):
+        yield
+
+
+@pytest.fixture(
+    scope="module",
+    params=["plain", pytest.param("encrypted", marks=pytest.mark.exhaustive)],
+)
+def slow_records(request: pytest.FixtureRequest) -> c.Iterator[None]:
+    """Do what ``records`` does, for a module whose tests are slow."""
+    with desks_with_records(request.param):
         yield
 
 
@@ -514,24 +532,8 @@ def make_app(store: object = "cookie", **config: t.Any) -> Flask:
     app = Flask("shop")
     app.config.update(SESSION_SECRET=SECRET, SESSION_STORE=store)
     app.config.update(config)
-    _made.append((BuffaloSession(app), app))
+    BuffaloSession(app)
     return app
-
-
-#: The extensions that a test made, with their applications.
-_made: list[tuple[BuffaloSession, Flask]] = []
-
-
-@pytest.fixture(autouse=True)
-def _close_applications() -> c.Iterator[None]:
-    """Close the connections of URLs after each test.
-
-    From Python 3.13 on, Python warns of a connection to SQLite that nobody closed.
-    """
-    yield
-    for buffalo, _ in _made:
-        buffalo.close()
-    _made.clear()
 
 
 @pytest.fixture(scope="session")

@@ -206,9 +206,11 @@ class SQLStore:
         self._engine.dispose()
 
     def _add(self, values: dict[str, t.Any]) -> int:
-        """Insert a row, or replace one that has expired."""
+        """Insert a row, or replace one that has expired. A repeated insert that finds
+        its own row is a conflict.
+        """
         try:
-            return self._change(self._insert, **values)
+            return self._change(self._insert, repeat=True, **values)
         except IntegrityError:
             return self._change(self._revive, **values)
 

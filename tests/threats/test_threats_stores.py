@@ -43,6 +43,7 @@ from flask_buffalo_session.tombstones import (
 )
 from tests.conftest import (
     FORMATS,
+    NAME,
     SECRET,
     Clock,
     Desk,
@@ -56,7 +57,7 @@ from tests.support.target import Target, record_of
 ENCRYPTED = FORMATS["encrypted"]
 NEW = "a new secret for the tests, long enough"
 
-VALUE, LABEL = "VALUE-oolong", "NAME-cart"
+VALUE, LABEL, INFO = "VALUE-oolong", "NAME-cart", "INFO-firefox"
 OWNER = "4242424242"
 
 #: The stores whose bytes are looked through.
@@ -108,7 +109,7 @@ def site(
 
     @app.get("/login")
     def login() -> str:
-        session.authenticate(owner)
+        session.authenticate(owner, info={"browser": INFO})
         session[LABEL] = VALUE
         session["once"] = "once"
         session.set_timeouts(idle=7777)
@@ -149,11 +150,13 @@ def secrets_of(owner: str) -> list[bytes]:
     return [
         VALUE.encode(),
         LABEL.encode(),
+        INFO.encode(),
         owner.encode(),
         hashlib.sha256(owner.encode()).hexdigest().encode(),
         hashlib.sha256(owner.encode()).digest(),
         b"7777,",
         b"_owner_",
+        b"_info_",
         b"_timeouts_",
         b"_authenticated_",
     ]
@@ -165,7 +168,7 @@ class TestReaders:
     def test_a_reader_of_the_store_learns_nothing(
         self, kind: str, listed: bool, servers: Servers
     ) -> None:
-        """No value, name, owner or time-out is in the store, and no hash of the owner.
+        """No value, name, owner, info or time-out is there, and no hash of the owner.
 
         The same search finds them where the records are plain.
         """
@@ -498,6 +501,28 @@ class TestTurningItOn:
         assert is_tombstone(server_store.load(plain.token))
         token = str(moving.token_in(cookie))
         assert b"ann" not in stored(moving, token)
+
+    def test_plain_sessions_in_cookies_move_in(self) -> None:
+        """The list of ended sessions serves both, and a logout is final."""
+        store = MemoryStore()
+        plain, _ = site("cookie", SESSION_REVOCATION=store, SESSION_ENCRYPT=False)
+        client = plain.test_client()
+        client.get("/login")
+        old = client.get_cookie(NAME)
+        assert old is not None
+        app, _ = site(
+            "cookie",
+            SESSION_REVOCATION=store,
+            SESSION_PREVIOUS=[previous.Buffalo(encrypt=False)],
+        )
+        client = app.test_client()
+        client.set_cookie(NAME, old.value)
+        assert client.get("/").text == f"{VALUE} {OWNER}"
+        assert client.get("/count").text == "1"
+        assert client.get("/revoke").text == "1"
+        assert client.get("/").text == "None None"
+        client.set_cookie(NAME, old.value)
+        assert client.get("/").text == "None None"
 
     def test_encrypted_sessions_move_out(self, server_store: Store) -> None:
         """Turning encryption off logs nobody out, either."""

@@ -15,6 +15,8 @@ from flask_buffalo_session.owners import Owners, SessionInfo
 from flask_buffalo_session.revocation import RevocationList
 from tests.conftest import Clock, Desk, Formatting, make_app
 
+pytestmark = pytest.mark.usefixtures("records")
+
 HOUR = 3600
 
 INFO = {"browser": "Firefox on Linux", "address": "192.0.2.7"}
@@ -200,9 +202,9 @@ def test_strange_info_is_listed_as_none(text: str) -> None:
     cookie = bound(desk, "ann", INFO)
     for content in (text, 7):
         store, codec = desk.store, desk.codec
-        record = codec.loads(store.load(cookie) or b"")
+        record = desk.record(cookie)
         values = {**record.values, INFO_NAME: codec.encode(content, INFO_NAME)}
-        data = codec.dumps(record._replace(values=values))
+        data = desk.data_of(record._replace(values=values), cookie)
         store.save(cookie, data, expected=store.load(cookie), max_age=HOUR)
         assert only(desk, "ann").info == {}
 

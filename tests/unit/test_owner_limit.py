@@ -6,6 +6,7 @@ import collections.abc as c
 import random
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
@@ -20,6 +21,8 @@ from flask_buffalo_session.stores.base import storage_key
 from flask_buffalo_session.tombstones import is_tombstone
 from tests.conftest import Clock, Desk, make_app
 from tests.unit.test_schedules import Fault, Stepping
+
+pytestmark = pytest.mark.usefixtures("slow_records")
 
 HOUR = 3600
 
@@ -181,8 +184,9 @@ def test_without_a_limit_nothing_is_kept_or_counted(owner: str, listed: bool) ->
     while not request.dead:
         request.switch()
     assert "owned" not in store.calls
-    (held,) = RevocationList(store, HOUR).owned(owner) if listed else store.owned(owner)
-    assert "_bound_" not in desk.codec.loads(held.data).values
+    name = desk.owner_name(owner)
+    (held,) = RevocationList(store, HOUR).owned(name) if listed else store.owned(name)
+    assert "_bound_" not in desk.backend.opened(held.data, held.id).values
 
 
 @listed
@@ -407,11 +411,16 @@ class Race:
         self.desks = [self.desk() for _ in range(count)]
         self.cookies: list[str | None] = [None] * count
         self.failed = [False] * count
+        #: What the second request does instead of a login. It returns its cookie.
+        self.second: c.Callable[[], str | None] | None = None
 
     def desk(self) -> Desk:
         return limited(self.store, self.limit, listed=self.listed)
 
     def log_in(self, number: int) -> None:
+        if number == 1 and self.second is not None:
+            self.cookies[1] = self.second()
+            return
         session: Session = self.desks[number].session()
         session.authenticate("ann")
         try:
@@ -531,6 +540,58 @@ def test_a_fault_during_two_logins(listed: bool, clock: Clock) -> None:
                 except AssertionError as error:
                     error.add_note(f"at the call {k}, {fault}")
                     raise
+
+
+@listed
+@pytest.mark.parametrize("how", ["clear", "rotate", "regenerate", "set"])
+@pytest.mark.parametrize("j", [1, 2, 3, 4, 1000])
+def test_a_session_is_ended_while_a_request_uses_it(
+    listed: bool, how: str, j: int, clock: Clock
+) -> None:
+    """One session lives, and nothing stays that no browser knows."""
+    for k in range(1, 9):
+        race = Race(2, limit=1, before=1, listed=listed, clock=clock)
+        (cookie,) = race.before
+
+        def use(desk: Desk = race.desks[1], cookie: str = cookie) -> str | None:
+            if how == "rotate":
+                desk.set_times(rotate_after=0)
+            session = desk.session(cookie)
+            assert session.loaded is False
+            if how == "clear":
+                session.clear()
+            elif how == "regenerate":
+                session.regenerate()
+            elif how == "set":
+                session["a"] = 1
+            else:
+                assert dict(session) is not None
+            session.save()
+            return session.cookie
+
+        race.second = use
+        race.run_pair(k, j)
+        now = living(race.desk(), race.cookies)
+        found = Owners((desk := race.desk()).backend, desk).sessions_of("ann")
+        assert len(found) == sum(now) == 1, f"at the calls {k} and {j}"
+
+
+@listed
+def test_many_logins_at_once(owned: t.Any, owner: str, listed: bool) -> None:
+    """In threads: as many sessions live as the limit says."""
+    desk = limited(owned, 3, listed=listed)
+
+    def log_in(_: object) -> str | None:
+        session = desk.session()
+        session.authenticate(owner)
+        session.save()
+        # None if later logins have ended the session before its answer was made.
+        return session.cookie
+
+    with ThreadPoolExecutor(6) as pool:
+        cookies = list(pool.map(log_in, range(12)))
+    assert sum(living(desk, cookies)) == 3
+    assert len(Owners(desk.backend, desk).sessions_of(owner)) == 3
 
 
 def test_two_clocks_that_disagree(clock: Clock) -> None:

@@ -26,7 +26,7 @@ from flask_buffalo_session.stores.base import storage_key
 from flask_buffalo_session.tombstones import is_tombstone
 from tests.conftest import Clock, Desk
 
-pytestmark = pytest.mark.usefixtures("records")
+pytestmark = pytest.mark.usefixtures("slow_records")
 
 #: How many random triples of operations run; ``CONTRIBUTING.md`` describes it.
 TRIPLES = int(os.environ.get("TEST_TRIPLES", "1000"))
@@ -57,7 +57,7 @@ class Stepping(MemoryStore):
         #: The calls of the requests, in their order.
         self.calls: list[str] = []
         self.tokens: set[str] = set()
-        #: Whether a save brought an unknown token into the store.
+        #: Whether a save brought back a token that the store had lost.
         self.adopted = False
 
     def load(self, token: str) -> bytes | None:
@@ -81,7 +81,7 @@ class Stepping(MemoryStore):
         )
 
     def _save(self, token: str | None, data: bytes, **how: t.Any) -> str:
-        unknown = token is not None and super().load(token) is None
+        unknown = token in self.tokens and super().load(token) is None
         saved = super().save(token, data, **how)
         self.adopted |= unknown
         self.tokens.add(saved)
