@@ -86,6 +86,7 @@ bench: $(VENV)/dev.stamp
 ## docs: build the site into build/docs; a warning is an error
 docs: $(VENV)/docs.stamp
 	$(SPHINX) -b html docs build/docs
+	@echo "The site: build/docs/index.html"
 
 ## docs-links: check the links to other sites; needs the network
 docs-links: $(VENV)/docs.stamp
