@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env -q -d build/doctrees
 PYTEST := SESSION_STORE= $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo demo-buffalo demo-hello demo-api demo-login demo-gunicorn
+.PHONY: demo demo-buffalo demo-hello demo-api demo-cart demo-login demo-gunicorn
 .PHONY: test check exhaustive lint types versions wheel release bench clean
 .PHONY: docs docs-links docs-serve
 
@@ -24,8 +24,8 @@ demo: $(VENV)/demo.stamp
 demo-buffalo: $(VENV)/demo.stamp
 	PORT=$(PORT) $(BIN)/python -m examples.with_buffalo
 
-## demo-hello demo-api demo-login: serve one of the small examples
-demo-hello demo-api demo-login: demo-%: $(VENV)/examples.stamp
+## demo-hello demo-api demo-cart demo-login: serve one of the small examples
+demo-hello demo-api demo-cart demo-login: demo-%: $(VENV)/examples.stamp
 	$(BIN)/flask --app examples/$* run --debug --port $(PORT)
 
 ## demo-gunicorn: serve an application with four workers that share Redis

@@ -11,23 +11,31 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from .doctor import LEVELS, diagnose
+from .doctor import LEVELS, Finding, diagnose, own_findings
 from .errors import SessionError
 from .interface import current_interface
 from .opening import AppOpener
 from .showing import Shown, show_cookie, show_record
-from .stores.base import Prunable, PrunableInBatches, is_storage_key
+from .stores.base import Prunable, PrunableInBatches, Store, is_storage_key
 
 session_cli = AppGroup("session", help="Commands for managing sessions.")
+
+_of = click.option("--name", help="The name of a named session; not the cookie's name.")
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _opener() -> AppOpener:
+def _opener(name: str | None) -> AppOpener:
     try:
-        return current_interface().main
+        return current_interface().opener(name)
     except SessionError as error:
         raise _Failure(error) from error
+
+
+def _openers() -> list[AppOpener]:
+    """Return the openers of all sessions of the application."""
+    _opener(None)
+    return current_interface().openers
 
 
 class _Failure(click.ClickException):
@@ -59,16 +67,20 @@ def doctor(context: click.Context, level: str | None, as_json: bool) -> None:
     """Check the settings and the store, and report problems. Exit with status 1 if
     there is a problem. Notes do not count.
     """
-    app, config = current_app, _opener().config
-    if config.null and not as_json:
+    app, configs = current_app, [opener.config for opener in _openers()]
+    kept = [config for config in configs if not config.null]
+    if not kept and not as_json:
         click.echo("This application has no sessions, so there is nothing to check.")
         return
     lenient = app.debug or app.testing
-    findings = []
-    if not config.null:
-        findings = list(diagnose(app, config, lenient=lenient, level=level))
+    findings: list[Finding] = []
+    known: list[Finding] = []
+    for config in kept:
+        found = list(diagnose(app, config, lenient=lenient, level=level))
+        findings += own_findings(config.origin, found, known)
+        known += found
     problems = sum(not finding.note for finding in findings)
-    store = type(config.store).__name__
+    store = type((kept or configs)[0].store).__name__
     if as_json:
         _print_json(
             {
@@ -101,10 +113,24 @@ _CHECKED_FOR = {
 @session_cli.command()
 def purge() -> None:
     """Delete expired sessions from a store that does not delete them by itself."""
-    config = _opener().config
-    store = config.store if config.revocations is None else config.revocations.store
+    configs, done = [opener.config for opener in _openers()], list[Store]()
+    for config in [one for one in configs if not one.null] or configs[:1]:
+        store = config.store if config.revocations is None else config.revocations.store
+        # Sessions may share a store.
+        if not any(store is other for other in done):
+            done.append(store)
+            _purge(store, config.origin.label)
+
+
+def _purge(store: Store, label: str) -> None:
+    """Delete expired sessions from a store.
+
+    :param label: what begins a message about a named session.
+    """
+    start = f"{label}: " if label else ""
     if not isinstance(store, Prunable):
-        click.echo(f"A {type(store).__name__} deletes expired sessions by itself.")
+        name = type(store).__name__
+        click.echo(f"{start}A {name} deletes expired sessions by itself.")
         return
     prunable: Prunable = store
     count = 0
@@ -123,16 +149,17 @@ def purge() -> None:
             count = prunable.prune()
     except SessionError as error:
         raise _Failure(error) from error
-    click.echo(f"Expired sessions removed: {count}.")
+    click.echo(f"{start}Expired sessions removed: {count}.")
 
 
 @session_cli.command("list")
 @click.argument("owner")
+@_of
 @_as_json
-def list_(owner: str, as_json: bool) -> None:
+def list_(owner: str, name: str | None, as_json: bool) -> None:
     """List the sessions of OWNER."""
     try:
-        found = _opener().owners().sessions_of(owner)
+        found = _opener(name).owners().sessions_of(owner)
     except SessionError as error:
         raise _Failure(error) from error
     if as_json:
@@ -165,17 +192,20 @@ def list_(owner: str, as_json: bool) -> None:
 @session_cli.command()
 @click.argument("session_id", required=False)
 @click.option("--owner", help="End all sessions of this owner.")
+@_of
 @_as_json
-def revoke(session_id: str | None, owner: str | None, as_json: bool) -> None:
+def revoke(
+    session_id: str | None, owner: str | None, name: str | None, as_json: bool
+) -> None:
     """End the session with an id, or all sessions of an owner."""
     if (session_id is None) == (owner is None):
         raise click.UsageError("Give either a session id or --owner.")
     try:
         if owner is not None:
-            count = _opener().owners().revoke_all(owner)
+            count = _opener(name).owners().revoke_all(owner)
         else:
             session_id = t.cast(str, session_id)
-            owners = _opener().owners()
+            owners = _opener(name).owners()
             if not is_storage_key(session_id):
                 raise click.ClickException(
                     "This is not a session id, which has 64 characters from 0-9 and"
@@ -193,9 +223,12 @@ def revoke(session_id: str | None, owner: str | None, as_json: bool) -> None:
 @session_cli.command()
 @click.argument("what")
 @click.option("--values", is_flag=True, help="Show the values, too.")
+@_of
 @_as_json
 @click.pass_context
-def show(context: click.Context, what: str, values: bool, as_json: bool) -> None:
+def show(
+    context: click.Context, what: str, values: bool, name: str | None, as_json: bool
+) -> None:
     """Show what is in a session. Nothing is changed.
 
     WHAT is the text of a cookie, or "-" to read the cookie from the standard input,
@@ -203,7 +236,7 @@ def show(context: click.Context, what: str, values: bool, as_json: bool) -> None
     session, as `flask session list` prints it. Exit with status 1 if the session is
     not alive.
     """
-    opener = _opener()
+    opener = _opener(name)
     if opener.config.null:
         raise click.ClickException("This application has no sessions.")
     if what == "-":

@@ -19,6 +19,7 @@ from flask import Flask
 from .errors import SessionConfigError, wrong_setting
 from .formats import Format, NativeFormat
 from .gorilla.format import GorillaFormat
+from .origin import Origin
 from .places import revocation_store, store_of
 from .policy import DEFAULT_TIMEOUT_LIMIT, Policy
 from .revocation import RevocationList
@@ -57,6 +58,7 @@ class Config:
     :param named: the settings whose store a word or a URL names. The application
         itself made any other store.
     :param as_read: the values that ``app.config`` had in ``init_app``, by setting.
+    :param origin: where the settings come from.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Config:
     named: frozenset[str]
     # It contains secrets, so repr() must not show it.
     as_read: c.Mapping[str, t.Any] = field(repr=False, compare=False)
+    origin: Origin = field(repr=False, compare=False)
 
     @classmethod
     def of(
@@ -92,6 +95,7 @@ class Config:
         app: Flask,
         settings: c.Mapping[str, t.Any] | None = None,
         *,
+        origin: Origin | None = None,
         name: str | None = None,
         store: object = None,
         format: object = None,
@@ -102,9 +106,12 @@ class Config:
         ``SESSION_API``.
 
         :param settings: what to read instead of the application's ``config``.
+        :param origin: where the settings of a named session come from.
         :raises SessionConfigError: a setting is wrong.
         """
-        settings = app.config if settings is None else settings
+        if origin is None:
+            origin = Origin(app.config if settings is None else settings)
+        settings = origin.settings
         read = _Reader(settings)
         places = {
             "SESSION_STORE": read.given("SESSION_STORE", store, "cookie"),
@@ -157,6 +164,7 @@ class Config:
                 key for key, place in places.items() if isinstance(place, str)
             ),
             as_read=read.values,
+            origin=origin,
         )
         _check_prefix(config)
         # init_app writes the name in force to this setting.
@@ -191,17 +199,23 @@ class Config:
             stores["SESSION_REVOCATION"] = self.revocations.store
         return stores
 
+    @property
+    def own_stores(self) -> dict[str, Store]:
+        """The stores in use that are not inherited from the main session."""
+        own, stores = self.named | self.origin.given, self.stores
+        if self.origin.session is None:
+            return stores
+        return {key: store for key, store in stores.items() if key in own}
+
     def close(self) -> None:
         """Close the connections of the stores that a URL made."""
         for key, store in self.stores.items():
             if key in self.named and isinstance(store, Closable):
                 store.close()
 
-    def changed(self, settings: c.Mapping[str, t.Any]) -> list[str]:
-        """Return the settings whose value is no longer the one that was read.
-
-        :param settings: the application's ``config``.
-        """
+    def changed(self) -> list[str]:
+        """Return the settings whose value is no longer the one that was read."""
+        settings = self.origin.settings
         return [
             key
             for key, value in self.as_read.items()

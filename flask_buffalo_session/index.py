@@ -84,10 +84,12 @@ class OwnerIndex:
         :returns: the hash of the id that the session has; None if no session lived.
         :raises SessionStoreError: the store cannot answer.
         """
+        passed: set[str] = set()
         ended = self._owned.revoke(session_id)
         while is_tombstone(ended):
             # The session may have got another id since this one was shown.
-            successor = successor_hash_of(ended)
+            passed.add(session_id)
+            successor = _successor(ended, passed)
             if successor is None:
                 return None
             session_id, ended = successor, self._owned.revoke(successor)
@@ -109,9 +111,11 @@ class OwnerIndex:
         :param earlier: the hash of the earlier id.
         :raises SessionStoreError: the store cannot answer.
         """
+        passed: set[str] = set()
         while earlier is not None and earlier != session_id:
+            passed.add(earlier)
             data = self._owned.peek(earlier)
-            earlier = successor_hash_of(data) if is_tombstone(data) else None
+            earlier = _successor(data, passed) if is_tombstone(data) else None
         return earlier == session_id
 
     def _record(self, held: OwnedRecord, owner: str) -> Record | None:
@@ -136,3 +140,13 @@ class OwnerIndex:
         except SessionTypeError:
             # Another program may have written anything here.
             return None
+
+
+def _successor(data: bytes, passed: c.Collection[str]) -> str | None:
+    """Return the hash of the id that a tombstone leads to; None if it leads nowhere.
+
+    :param passed: the hashes of the ids before. Who writes to the store could make a
+        circle of tombstones.
+    """
+    successor = successor_hash_of(data)
+    return None if successor in passed else successor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as c
 import typing as t
 
 import flask
@@ -9,11 +10,12 @@ from flask import Flask, Request, Response
 from flask.sessions import SessionInterface
 
 from .cookies import vary_on_cookie
+from .doctor.finding import Finding
 from .errors import SessionConfigError
 from .failures import answer_failure
-from .opening import AppOpener, IsChosen
+from .named import named_config, worded_error
+from .opening import NO_EXTENSION, AppOpener, IsChosen, RequestSession
 from .preserved import PRESERVE, PreservedSession
-from .sessions import Session
 
 
 class BuffaloInterface(SessionInterface):
@@ -27,20 +29,67 @@ class BuffaloInterface(SessionInterface):
         self.main = main
         self._app = app
         self._is_exempt = exempt
-        # An attribute of the interface as well, because every request reads it.
-        self._permanent_sign = main.cookie.permanent_sign
         self._serving = False
+        self._arrange()
 
-    def open_session(self, app: Flask, request: Request) -> Session:
+    def _arrange(self) -> None:
+        # What every request reads.
+        self._kept = [one for one in self.openers if not one.config.null]
+        signs = {one.cookie.permanent_sign for one in self._kept}
+        # Every header contains the empty text.
+        self._permanent_sign = signs.pop() if len(signs) == 1 else ""
+
+    def named_opener(
+        self, name: str, arguments: c.Mapping[str, t.Any], given: c.Mapping[str, t.Any]
+    ) -> AppOpener:
+        """Return the opener of a named session that is to be added.
+
+        :param arguments: the arguments of the extension, by setting.
+        :param given: the arguments of ``named()``.
+        :raises SessionConfigError: a setting is wrong.
+        """
+        others = [opener.config for opener in self.openers]
+        config = named_config(self._app, others, name, arguments, given)
+        try:
+            return self.main.sibling(config)
+        except SessionConfigError as error:
+            raise worded_error(config.origin, error) from error
+
+    def add(self, opener: AppOpener) -> None:
+        """Add a named session."""
+        self.main.beside[str(opener.name)] = opener
+        self._arrange()
+
+    @property
+    def openers(self) -> list[AppOpener]:
+        """The openers of all sessions of the application, the main one first."""
+        return [self.main, *self.main.beside.values()]
+
+    def opener(self, name: str | None) -> AppOpener:
+        """Return the opener of a session.
+
+        :param name: the name of a named session; None for the main session.
+        :raises SessionConfigError: the application has no such session.
+        """
+        if name is None:
+            return self.main
+        return self.main.opener_beside(name)
+
+    def open_session(self, app: Flask, request: Request) -> RequestSession:
         """Return the request's session. Nothing is verified or loaded yet."""
         if not self._serving:
-            self._serving = True
-            self.main.begin_serving(request)
-        return Session(self.main, request)
+            self._begin_serving(request)
+        return RequestSession(self.main, request)
+
+    def _begin_serving(self, request: Request) -> None:
+        self._serving = True
+        known: list[Finding] = []
+        for opener in self.openers:
+            known += opener.begin_serving(request, known)
 
     def is_null_session(self, obj: object) -> bool:
         """Return whether Flask must not save the session."""
-        return self.main.config.null
+        return not self._kept
 
     def save_session(self, app: Flask, session: t.Any, response: Response) -> None:
         """Save what the request changed, and send the cookie if there is a new one."""
@@ -52,7 +101,7 @@ class BuffaloInterface(SessionInterface):
             if (
                 header is None
                 or self._permanent_sign not in header
-                or not self.main.refresh_untouched(session, header)
+                or not self._refresh_untouched(session, header)
             ):
                 session.closed = True
                 if PRESERVE in environ:
@@ -63,28 +112,52 @@ class BuffaloInterface(SessionInterface):
         request: Request = session.source
         if self._is_exempt(app, request):
             return
-        error = self.main.save(session)
-        if error is not None:
-            self._answer_failure(session, response, error)
+        failed = [
+            (opener, error)
+            for opener in self._kept
+            if (error := opener.save(session)) is not None
+        ]
+        if failed:
+            self._answer_failure(session, response, failed)
             return
         session.closed = True
         if PRESERVE in request.environ:
             request.environ[PRESERVE](PreservedSession(session))
-        vary_on_cookie(response)
-        self.main.send_cookie(session, response)
+        for opener in self._kept:
+            if (used := opener.opened(session)) is not None:
+                vary_on_cookie(response)
+                opener.send_cookie(used, response)
         if response.is_streamed:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
 
+    def _refresh_untouched(self, session: RequestSession, header: str) -> bool:
+        refreshed = False
+        for opener in self._kept:
+            if opener.refresh_untouched(session, header):
+                refreshed = True
+        return refreshed
+
     def _answer_failure(
-        self, session: Session, response: Response, error: Exception
+        self,
+        session: RequestSession,
+        response: Response,
+        failed: list[tuple[AppOpener, Exception]],
     ) -> None:
+        """Let the error handlers answer for the first session that could not be saved.
+        The handlers' response gets the cookies of the sessions that were saved.
+        """
+        (opener, error), *others = failed
+        logger = self._app.logger
+        for other, unanswered in others:
+            title = other.config.origin.title
+            logger.warning("%s could not be saved: %s", title, unanswered)
         if not flask.has_request_context() or (
             flask.session._get_current_object() is not session  # type: ignore[attr-defined]
         ):
             # The client's session_transaction() has no response to replace.
             raise error
-        answer_failure(self._app, response, error)
+        answer_failure(self._app, response, error, opener.config.origin.title)
 
 
 def current_interface() -> BuffaloInterface:
@@ -102,8 +175,5 @@ def interface_of(app: Flask) -> BuffaloInterface:
     """
     interface = app.session_interface
     if not isinstance(interface, BuffaloInterface):
-        raise SessionConfigError(
-            "This application has no BuffaloSession: call BuffaloSession(app) or"
-            " init_app(app) first."
-        )
+        raise SessionConfigError(NO_EXTENSION)
     return interface

@@ -44,9 +44,13 @@ class Logins:
         tracker = self._tracker
         if info is not None:
             tracker.set(INFO_NAME, info)
-        if self.owner() != owner:
+        earlier = self.owner()
+        if earlier != owner:
             tracker.set(OWNER_NAME, owner)
             tracker.set(INFO_NAME, MISSING if info is None else info)
+            if earlier is not None and tracker.assigned(AUTHENTICATED_NAME) is None:
+                # The earlier owner has logged in, not this one.
+                tracker.set(AUTHENTICATED_NAME, MISSING)
 
     def date_binding(self, after: int = 0) -> Changes:
         """Keep that the session is bound to its owner now, later than before.

@@ -15,7 +15,9 @@ from .backends.null import NullBackend
 from .codec import Codec
 from .config import Config
 from .cookies import SessionCookie, forbid_caching_cookie
-from .errors import Reason, SessionError, SessionSecretError
+from .doctor.finding import Finding
+from .errors import Reason, SessionConfigError, SessionError, SessionSecretError
+from .origin import call
 from .owners import Owners
 from .seal import Ticket
 from .sealing import CookieSealer
@@ -31,6 +33,57 @@ _NOT_PROTECTED = (
 
 #: Returns whether the route that a request matched has been chosen.
 IsChosen: t.TypeAlias = c.Callable[[Flask, Request], bool]
+
+
+#: What is wrong in an application without the extension.
+NO_EXTENSION = (
+    "This application has no BuffaloSession: call BuffaloSession(app) or init_app(app)"
+    " first."
+)
+
+
+class RequestSession(Session):
+    """The main session of a request, and the named sessions beside it."""
+
+    _opener: AppOpener
+    # A class attribute, so that a request without named sessions makes no dict.
+    _beside: dict[str, Session] | None = None
+
+    def beside(self, name: str) -> Session:
+        """Return the request's session of this name. Nothing is loaded yet.
+
+        :raises SessionConfigError: the application has no such session.
+        """
+        session = self.opened(name)
+        if session is None:
+            session = Session(self._opener.opener_beside(name), self.source)
+            if self.detached:
+                session.detach()
+            if self._beside is None:
+                self._beside = {}
+            self._beside[name] = session
+        # The response depends on the cookies, and is to be saved.
+        self.accessed = True
+        session.closed = self.closed
+        return session
+
+    def opened(self, name: str) -> Session | None:
+        """Return the request's session of this name, if the request has used it."""
+        return None if self._beside is None else self._beside.get(name)
+
+    def detach(self) -> None:
+        super().detach()
+        for session in self._all_beside():
+            session.detach()
+
+    def check_saved(self) -> None:
+        super().check_saved()
+        for session in self._all_beside():
+            session.closed = self.closed
+            session.check_saved()
+
+    def _all_beside(self) -> c.Collection[Session]:
+        return () if self._beside is None else self._beside.values()
 
 
 class AppOpener:
@@ -50,11 +103,15 @@ class AppOpener:
         self.policy = config.policy()
         self.auth_names = config.auth_names
         self.owner_limit = config.owner_limit
+        #: The name of a named session; None for the main session.
+        self.name = config.origin.session
+        #: The openers of the named sessions beside the main session.
+        self.beside: dict[str, AppOpener] = {}
         self._app = app
         self._is_exempt = exempt
         self._is_passive = passive
         self.cookie = SessionCookie.of(config)
-        self._sealer = CookieSealer(app, config, self.cookie, app.config)
+        self._sealer = CookieSealer(app, config, self.cookie, config.origin.settings)
         self._null = NullBackend()
         self._unprotected = NullBackend(refusal=_NOT_PROTECTED)
         #: Where the sessions live.
@@ -66,23 +123,65 @@ class AppOpener:
             if config.previous:
                 self._previous = PreviousPlaces(app, config)
 
-    def begin_serving(self, request: Request) -> None:
-        """Check the settings before the first request."""
+    def sibling(self, config: Config) -> AppOpener:
+        """Return the opener of another session of the application.
+
+        :raises SessionConfigError: a setting is wrong.
+        """
+        exempt, passive = self._is_exempt, self._is_passive
+        return AppOpener(self._app, config, exempt=exempt, passive=passive)
+
+    def opener_beside(self, name: str) -> AppOpener:
+        """Return the opener of a named session.
+
+        :raises SessionConfigError: the application has no such session.
+        """
+        opener = self.beside.get(name)
+        if opener is None:
+            raise SessionConfigError(
+                f'This application has no session "{name}". Define it with'
+                f" {call(name)} on the application's BuffaloSession."
+            )
+        return opener
+
+    def begin_serving(
+        self, request: Request, known: c.Collection[Finding]
+    ) -> list[Finding]:
+        """Check the settings before the first request.
+
+        :param known: what was found in other sessions of the application.
+        :returns: what was found.
+        """
         if self.config.null:
-            return
+            return []
         if self._sealer.seal is None:
             self._sealer.find_secret()
-        self._startup.check_settings(
-            request, self._sealer.findings, sealed=self._sealer.seal is not None
+        return self._startup.check_settings(
+            request,
+            self._sealer.findings,
+            sealed=self._sealer.seal is not None,
+            known=known,
         )
 
     # At the end of a request
 
-    def save(self, session: Session) -> Exception | None:
+    def opened(self, main: RequestSession) -> Session | None:
+        """Return the request's session, if the request has used it.
+
+        :param main: the request's main session.
+        """
+        return main if self.name is None else main.opened(self.name)
+
+    def save(self, main: RequestSession) -> Exception | None:
         """Save what the request changed.
 
+        :param main: the request's main session.
         :returns: the error to answer the request with, if the session cannot be saved.
         """
+        session = self.opened(main)
+        if session is None:
+            self.refresh_untouched(main, main.source.environ.get("HTTP_COOKIE", ""))
+            return None
         try:
             session.save_once()
         except Exception as error:  # noqa: BLE001 - handed to Flask's handlers
@@ -92,8 +191,8 @@ class AppOpener:
             self._skip_refresh(session, error)
         else:
             if not session.loaded:
-                header = session.source.environ.get("HTTP_COOKIE", "")
-                self.refresh_untouched(session, header)
+                header = main.source.environ.get("HTTP_COOKIE", "")
+                self.refresh_untouched(main, header)
             if self._startup.store_is_due and session.answered and self._sealer.seal:
                 self._startup.check_store()
         return None
@@ -125,9 +224,10 @@ class AppOpener:
 
     # Refresh a permanent session that the view did not touch
 
-    def refresh_untouched(self, session: Session, header: str) -> bool:
+    def refresh_untouched(self, main: RequestSession, header: str) -> bool:
         """Refresh a permanent session whose cookie is due.
 
+        :param main: the request's main session.
         :param header: the request's ``Cookie`` header.
         :returns: whether there is a new cookie to send.
         """
@@ -140,8 +240,9 @@ class AppOpener:
         issued = seal.issued(text)
         if issued is None or not self.policy.refresh_is_due(issued, permanent=True):
             return False
-        if self._is_passive(self._app, session.source):
+        if self._is_passive(self._app, main.source):
             return False
+        session = main if self.name is None else main.beside(self.name)
         try:
             # A gorilla cookie does not show whether the session is permanent. Such a
             # session is refreshed in any case, so it is looked at this closely only
@@ -154,7 +255,8 @@ class AppOpener:
 
     def _skip_refresh(self, session: Session, error: SessionError) -> None:
         # The view did not ask for anything to be saved, so it gets no error.
-        self._app.logger.warning("The session could not be refreshed: %s", error)
+        title = self.config.origin.title
+        self._app.logger.warning("%s could not be refreshed: %s", title, error)
         session.abandon()
 
     # What sessions need from their application
@@ -190,22 +292,25 @@ class AppOpener:
         old_id: str | None = None,
     ) -> None:
         """Emit a signal, and log it if it reports a problem."""
-        logger = self._app.logger
+        logger, name = self._app.logger, self.name
         shown = f" (id hash {session_id[:16]})" if session_id else ""
+        which = "" if name is None else f' "{name}"'
         if signal is signals.session_rejected:
             serious = reason in ("bad-signature", "corrupt")
             log = logger.warning if serious else logger.info
-            log("A session was rejected: %s%s.", reason, shown)
-            signal.send(self._app, session_id=session_id, reason=reason)
+            log("A session%s was rejected: %s%s.", which, reason, shown)
+            signal.send(self._app, session_id=session_id, reason=reason, name=name)
             return
         if signal is signals.session_conflict:
             logger.warning(
-                "Changes to a session%s were dropped, because it has ended.", shown
+                "Changes to a session%s%s were dropped, because it has ended.",
+                which,
+                shown,
             )
         if signal is signals.session_regenerated:
-            signal.send(self._app, session_id=session_id, old_id=old_id)
+            signal.send(self._app, session_id=session_id, old_id=old_id, name=name)
         elif signal.receivers:
-            signal.send(self._app, session_id=session_id)
+            signal.send(self._app, session_id=session_id, name=name)
 
     # For the extension and the command line
 
@@ -228,10 +333,13 @@ class AppOpener:
         if self._previous is not None:
             self._previous.close()
 
-    def owners(self, session: Session | None = None) -> Owners:
+    def owners(self, main: RequestSession | None = None) -> Owners:
         """Return access to the sessions of owners.
 
-        :param session: the session of the current request, if there is one.
+        :param main: the main session of the current request, if there is one.
         :raises SessionUnsupportedError: the store does not support owners.
         """
+        session: Session | None = main
+        if main is not None and self.name is not None:
+            session = main.beside(self.name)
         return Owners(self.backend, self, session)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import collections.abc as c
 import time
-import typing as t
 from contextlib import suppress
 
 from .errors import RejectedError, SessionConflictError
 from .native.codec import NativeCodec
 from .policy import Timeouts
 from .records import CipherInForce
-from .stores.base import Owned, OwnedRecord, Store, storage_key
+from .stores.base import Disownable, OwnedRecord, storage_key
+from .stores.named import NamedStore, OwnedStore
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
 # Keeps the entries apart from sessions in the same store.
@@ -27,10 +27,6 @@ _KEY_BYTES = 32
 # Seconds that an entry outlives the last cookie: a slow request can still answer with
 # a cookie.
 _MARGIN = 3600
-
-
-class OwnedStore(Store, Owned, t.Protocol):
-    """A server-side store that indexes owners."""
 
 
 class RevocationList:
@@ -52,6 +48,11 @@ class RevocationList:
         self._cookie_life = cookie_life
         self._cipher = cipher
         self._codec = NativeCodec()
+
+    def of_session(self, name: str) -> RevocationList:
+        """Return the list for a named session, whose owners are indexed apart."""
+        store = NamedStore(self.store, name)
+        return RevocationList(store, self._cookie_life, self._cipher)
 
     def encrypted(self, cipher: CipherInForce) -> RevocationList:
         """Return the list as it is where this cipher encrypts the entries."""
@@ -83,12 +84,18 @@ class RevocationList:
         self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
     def owned(self, owner: str) -> c.Iterator[OwnedRecord]:
-        """Yield the entries indexed under an owner."""
+        """Yield the entries indexed under an owner. Ended sessions leave the index, so
+        that the next search does not find them again.
+        """
         for entry in self.store.owned(owner):
-            key = entry.data[:_KEY_BYTES].hex()
+            key, data = entry.data[:_KEY_BYTES].hex(), entry.data[_KEY_BYTES:]
             # Otherwise it is a session that the same store keeps, not an entry.
-            if entry.id == storage_key(_name(key)):
-                yield OwnedRecord(key, entry.data[_KEY_BYTES:], entry.seen)
+            if entry.id != storage_key(_name(key)):
+                continue
+            if is_tombstone(data) and isinstance(self.store, Disownable):
+                self.store.disown(entry.id, owner)
+            else:
+                yield OwnedRecord(key, data, entry.seen)
 
     def peek(self, session_id: str) -> bytes | None:
         """Return the entry of the id with this hash."""

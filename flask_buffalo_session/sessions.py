@@ -301,7 +301,8 @@ class Session(SessionMixin):
         """When the user last logged in: aware, in UTC. None without a login.
 
         :meth:`authenticate` sets it. A new value of a name in ``SESSION_AUTH_NAMES``
-        sets it, too, and deleting the last of these values removes it.
+        sets it, too, and deleting the last of these values removes it. So does another
+        owner, unless this one logs in as well.
         """
         seconds = (self._work or self._load()).authenticated()
         return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC)

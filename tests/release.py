@@ -74,7 +74,9 @@ def check_contents() -> None:
 
 def tracked(paths: c.Iterable[str]) -> set[str]:
     """Return the files in these paths that git knows."""
-    command = ["git", "ls-files", "-z", "--", *paths]
+    # In a container, the folder may belong to another user than the one who builds.
+    trusted = f"safe.directory={ROOT}"
+    command = ["git", "-c", trusted, "ls-files", "-z", "--", *paths]
     listing = subprocess.run(
         command, cwd=ROOT, check=True, capture_output=True, text=True
     )

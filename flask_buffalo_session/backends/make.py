@@ -7,6 +7,8 @@ import typing as t
 from ..config import Config
 from ..policy import Policy
 from ..records import RecordCipher
+from ..stores.base import is_owned
+from ..stores.named import NamedStore, OwnedStore
 from .base import Backend, Sealer
 from .cookie import CookieBackend
 from .null import NullBackend
@@ -31,11 +33,16 @@ def make_backend(config: Config, policy: Policy, seal: Protection) -> Backend:
     """
     if config.null:
         return NullBackend()
-    codec = config.format.codec
+    codec, name = config.format.codec, config.origin.session
     cipher = seal.cipher if config.encrypts_records else None
     if not config.in_cookie:
-        return ServerBackend(config.store, codec, policy, seal, cipher)
+        store = config.store
+        if name is not None and is_owned(store):
+            store = NamedStore(t.cast(OwnedStore, store), name)
+        return ServerBackend(store, codec, policy, seal, cipher)
     revocations = config.revocations
+    if revocations is not None and name is not None:
+        revocations = revocations.of_session(name)
     if revocations is not None and cipher is not None:
         revocations = revocations.encrypted(cipher)
     return CookieBackend(config.store, codec, policy, seal, revocations, cipher)

@@ -87,12 +87,12 @@ def check_settings(
     :param secure: whether the cookie is Secure.
     :param alone: whether no other process serves this application.
     """
-    changed = config.changed(app.config)
+    changed = config.changed()
     for key in changed:
         yield _changed_late(key)
     if not config.format.secrets:
         was = _usable_secrets(config.as_read)
-        if was and was != _usable_secrets(app.config):
+        if was and was != _usable_secrets(config.origin.settings):
             yield _changed_late("SESSION_SECRET")
     for finding in _check_values(
         app, config, secure=secure, alone=alone, lenient=lenient

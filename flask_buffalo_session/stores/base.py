@@ -216,6 +216,17 @@ class Owned(t.Protocol):
         """
 
 
+@t.runtime_checkable
+class Disownable(t.Protocol):
+    """A store that can take a record out of its owner's index."""
+
+    def disown(self, session_id: str, owner: str) -> None:
+        """Take a record out of its owner's index. The record stays.
+
+        :raises SessionStoreError: the store cannot answer.
+        """
+
+
 def is_storage_key(text: str) -> bool:
     """Return whether `text` has the form of a :func:`storage_key`."""
     return _KEY.fullmatch(text) is not None

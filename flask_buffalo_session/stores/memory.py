@@ -60,6 +60,10 @@ class MemoryStore:
                 self._indexed[key] = owner, int(time.time())
                 self._owners[owner].add(key)
 
+    def disown(self, session_id: str, owner: str) -> None:
+        with self._lock:
+            self._disown(session_id)
+
     def owned(self, owner: str) -> list[OwnedRecord]:
         now = time.time()
         with self._lock:

@@ -129,6 +129,12 @@ class RedisStore:
         with answering("Redis", "write"):
             self._client.execute_command("EVAL", _INDEX, 2, *keys, *entry)
 
+    def disown(self, session_id: str, owner: str) -> None:
+        index, ends = self._index_keys(owner)
+        with answering("Redis", "write"):
+            self._client.execute_command("HDEL", index, session_id)
+            self._client.execute_command("ZREM", ends, session_id)
+
     def owned(self, owner: str) -> c.Iterator[OwnedRecord]:
         keys = self._index_keys(owner)
         known: set[str] = set()
@@ -145,9 +151,7 @@ class RedisStore:
                 if data is not None:
                     yield OwnedRecord(session_id, data, seen)
                     continue
-                with answering("Redis", "write"):
-                    self._client.execute_command("HDEL", keys[0], session_id)
-                    self._client.execute_command("ZREM", keys[1], session_id)
+                self.disown(session_id, owner)
 
     def peek(self, session_id: str) -> bytes | None:
         return self._get(session_id)

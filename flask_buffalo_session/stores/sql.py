@@ -146,6 +146,12 @@ class SQLStore:
         with answering("SQL", "write"):
             self._change(self._table.update().where(mine).values(entry))
 
+    def disown(self, session_id: str, owner: str) -> None:
+        columns = self._table.c
+        mine = (columns.id == session_id) & (columns.owner == storage_key(owner))
+        with answering("SQL", "write"):
+            self._change(self._table.update().where(mine).values(owner=None))
+
     def owned(self, owner: str) -> list[OwnedRecord]:
         columns = self._table.c
         query = sa.select(columns.id, columns.data, columns.seen).where(

@@ -116,7 +116,9 @@ class Moved:
             self.errors.append(error)
             return "failed", 500
 
-    def _rejected(self, sender: Flask, *, reason: str, session_id: object) -> None:
+    def _rejected(
+        self, sender: Flask, *, reason: str, session_id: object, name: None
+    ) -> None:
         self.rejections.append(reason)
 
     def get(self, cookies: str, act: Act = lambda: dict(session)) -> TestResponse:

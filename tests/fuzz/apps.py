@@ -135,7 +135,9 @@ class Shop:
         new = _seen[0] if _seen else None
         return Answer(cookies, new, self._rejections)
 
-    def _rejected(self, app: Flask, *, session_id: object, reason: str) -> None:
+    def _rejected(
+        self, app: Flask, *, session_id: object, reason: str, name: None
+    ) -> None:
         self._rejections.append(reason)
 
 

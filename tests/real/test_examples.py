@@ -61,6 +61,19 @@ def test_api() -> None:
     assert "Set-Cookie" not in response.headers
 
 
+def test_cart() -> None:
+    """The cart outlives the logout, and the browser keeps its cookie."""
+    client = example("cart").test_client()
+    client.post("/login/ann")
+    assert "Expires=" in client.post("/add/tea").headers["Set-Cookie"]
+    page = client.post("/add/tea", follow_redirects=True).text
+    assert "You are ann." in page
+    assert "tea: 2" in page
+    page = client.post("/logout", follow_redirects=True).text
+    assert "You are not logged in." in page
+    assert "tea: 2" in page
+
+
 def test_login() -> None:
     """A wrong password is refused, and a logout elsewhere ends the other session."""
     app = example("login")

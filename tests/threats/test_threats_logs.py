@@ -106,7 +106,7 @@ class TestSecrecy:
                 recorder.ask(target.seal.seal(token, permanent=False), "/")
         recorder.check()
         for sent in recorder.signalled:
-            assert sent.keys() <= {"session_id", "old_id", "reason"}
+            assert sent.keys() <= {"session_id", "old_id", "reason", "name"}
             assert sent.get("reason", "unknown") in REASONS
             assert sent["session_id"] is None or len(sent["session_id"]) == 64
         if not target.store.stateless:

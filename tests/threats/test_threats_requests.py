@@ -49,7 +49,7 @@ class TestEnded:
         """
         conflicts: list[str] = []
 
-        def record_conflict(sender: Flask, session_id: str) -> None:
+        def record_conflict(sender: Flask, session_id: str, name: None) -> None:
             conflicts.append(session_id)
 
         newer: list[str] = []

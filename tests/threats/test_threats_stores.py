@@ -320,6 +320,18 @@ class TestWriters:
         for path in ("/", "/clear", "/set/more"):
             assert target.send(target.cookie, path).status_code == 200
 
+    def test_a_circle_of_tombstones_ends_for_an_administrator(self) -> None:
+        """Revoking a session follows its ids, too."""
+        desk = Desk(store := MemoryStore())
+        tokens = [desk.stored(a=1), desk.stored(a=2)]
+        for token, other in (tokens, reversed(tokens)):
+            mark = forwarding(MOVED, token, other)
+            store.save(token, mark, expected=store.load(token), max_age=3600)
+        owners = Owners(desk.backend, desk)
+        assert not owners.revoke(storage_key(tokens[0]))
+        desk.stored(b=1, _owner_="ann")
+        assert owners.revoke_all("ann", keep=storage_key(tokens[0])) == 1
+
     def test_a_forged_entry_of_the_revocation_list_is_no_error(self) -> None:
         """It ends the session at most. It does not give the session another user."""
         store = RecordingMemory()

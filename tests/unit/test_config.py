@@ -82,7 +82,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert type(found.store) is CookieStore
     assert type(found.format) is NativeFormat
     values = {name: getattr(found, name) for name in Config.__dataclass_fields__}
-    del values["store"], values["format"], values["as_read"]
+    del values["store"], values["format"], values["as_read"], values["origin"]
     assert values == {
         "name": "_buffalo_session",
         "null": False,
@@ -134,7 +134,8 @@ def test_none_is_the_same_as_unset() -> None:
         "APPLICATION_ROOT",
     ]
     found, default = config(**dict.fromkeys(keys)), config()
-    for name in Config.__dataclass_fields__.keys() - {"store", "format", "as_read"}:
+    objects = {"store", "format", "as_read", "origin"}
+    for name in Config.__dataclass_fields__.keys() - objects:
         assert getattr(found, name) == getattr(default, name), name
     assert type(found.store) is CookieStore
     assert config(MAX_COOKIE_SIZE=None).max_cookie_size == 0

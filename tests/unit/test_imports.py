@@ -40,7 +40,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "policy": ({"backends.base", "codec", "errors"}, set()),
     "tombstones": ({"stores.base"}, set()),
     "revocation": (
-        {"errors", "native.codec", "policy", "records", "stores.base", "tombstones"},
+        {"errors", "native.codec", "policy", "records", "stores.base", "stores.named"}
+        | {"tombstones"},
         set(),
     ),
     "records": ({"errors", "seal", "stores.base"}, {"cryptography"}),
@@ -48,7 +49,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "backends.__init__": (set(), set()),
     "backends.base": ({"codec", "seal", "stores.base", "tombstones"}, set()),
     "backends.make": (
-        {"backends", "config", "policy", "records"},
+        {"backends", "config", "policy", "records", "stores.base", "stores.named"},
         set(),
     ),
     "backends.kept": (
@@ -110,16 +111,17 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         | {"signals", "stores.base", "work"},
         set(),
     ),
+    "origin": (set(), set()),
     "secret": ({"errors"}, set()),
-    "places": ({"errors", "revocation", "stores"}, {"flask", "cachelib"}),
+    "places": ({"errors", "stores"}, {"flask", "cachelib"}),
     "strangers": ({"errors", "secret"}, {"flask"}),
     "config": (
-        {"errors", "formats", "gorilla", "places", "policy", "revocation", "secret"}
-        | {"stores", "strangers"},
+        {"errors", "formats", "gorilla", "origin", "places", "policy", "revocation"}
+        | {"secret", "stores", "strangers"},
         {"flask"},
     ),
     "doctor.__init__": ({"config", "doctor", "errors", "secret"}, {"flask"}),
-    "doctor.finding": (set(), set()),
+    "doctor.finding": ({"origin"}, set()),
     "doctor.settings": (
         {"config", "doctor.finding", "errors", "secret", "stores.base"},
         {"flask"},
@@ -161,16 +163,21 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "preserved": ({"sessions"}, set()),
     "opening": (
         {
-            *{"arrivals", "backends", "codec", "config", "cookies", "errors"},
-            *{"owners", "seal", "sealing", "sessions", "signals", "startup", "work"},
+            *{"arrivals", "backends", "codec", "config", "cookies", "doctor", "errors"},
+            *{"origin", "owners", "seal", "sealing", "sessions", "signals", "startup"},
+            "work",
         },
         {"flask", "blinker"},
     ),
+    "named": (
+        {"config", "errors", "opening", "origin", "secret", "sessions"},
+        {"flask", "werkzeug"},
+    ),
     "interface": (
-        {"cookies", "errors", "failures", "opening", "preserved", "sessions"},
+        {"cookies", "doctor", "errors", "failures", "named", "opening", "preserved"},
         {"flask"},
     ),
-    "testing": ({"interface", "sessions"}, {"flask"}),
+    "testing": ({"interface", "opening", "sessions"}, {"flask"}),
     "showing": (
         {"backends.base", "codec", "errors", "opening", "stores.base", "tombstones"},
         set(),
@@ -183,6 +190,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "stores.url": ({"stores", "errors"}, {"pymemcache", "redis", "valkey"}),
     "stores.connections": (set(), set()),
     "stores.cookie": ({"stores.base", "errors"}, set()),
+    "stores.named": ({"stores.base"}, set()),
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),
     "stores.cache": (

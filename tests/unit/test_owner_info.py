@@ -49,6 +49,34 @@ def bound(desk: Desk, owner: str, info: t.Any, cookie: str | None = None) -> str
 
 
 @listed
+def test_another_owner_has_not_logged_in(
+    owned: t.Any, owner: str, listed: bool
+) -> None:
+    """A login counts for the owner that logged in, in whatever order it is said."""
+    desk = opener(owned, listed=listed)
+    session = desk.session()
+    session.authenticate()
+    session.bind(owner)
+    session.save()
+    assert only(desk, owner).authenticated_at
+    session = desk.session(session.cookie)
+    session.bind(f"{owner} too")
+    assert session.authenticated_at is None
+    session.save()
+    assert only(desk, f"{owner} too").authenticated_at is None
+    assert not desk.session(session.cookie).is_fresh(60)
+    for act in ("authenticate first", "bind first"):
+        session = desk.session(session.cookie)
+        if act == "authenticate first":
+            session.authenticate()
+        session.bind(f"{owner} {act}")
+        if act == "bind first":
+            session.authenticate()
+        session.save()
+        assert only(desk, f"{owner} {act}").authenticated_at
+
+
+@listed
 def test_info_is_listed(owned: t.Any, owner: str, listed: bool) -> None:
     """Without info, or with an empty dict, the list has an empty dict."""
     desk = opener(owned, listed=listed)

@@ -292,7 +292,7 @@ def test_the_setting(owned: t.Any, owner: str, kept: str, encrypt: bool) -> None
 
     ended: list[str | None] = []
 
-    def receive(sender: Flask, *, session_id: str | None) -> None:
+    def receive(sender: Flask, *, session_id: str | None, **extra: t.Any) -> None:
         ended.append(session_id)
 
     browsers = [app.test_client() for _ in range(4)]
@@ -348,6 +348,32 @@ def test_tombstones_cost_nothing_once_they_have_expired(
         clock.tick(1)
         cost.append(records_read(store, owner, lambda: login(desk, owner)))
     assert cost[0] == cost[1] == 3
+
+
+@pytest.mark.parametrize("past", ["logged out", "rotated", "revoked"])
+def test_ended_cookie_sessions_leave_the_index(
+    owned: t.Any, owner: str, past: str
+) -> None:
+    """A login reads as many entries after forty ended sessions as after five, although
+    the list keeps their tombstones.
+    """
+    desk = limited(owned, 2, listed=True)
+    cost, cookies = [], []
+    for count in (5, 40):
+        cookie = None
+        for _ in range(count):
+            cookie = login(desk, owner, cookie if past == "rotated" else None)
+            cookies.append(cookie)
+            if past == "logged out":
+                session = desk.session(cookie)
+                session.clear()
+                session.save()
+        if past == "revoked":
+            Owners(desk.backend, desk).revoke_all(owner)
+        cookies += [login(desk, owner) for _ in range(3)]
+        cost.append(records_read(owned, owner, lambda: login(desk, owner)))
+    assert cost[0] == cost[1]
+    assert not any(living(desk, cookies[:-1])), "an ended session came back"
 
 
 def records_read(store: t.Any, owner: str, act: c.Callable[[], object]) -> int:

@@ -144,13 +144,14 @@ def test_redis_drops_expired_entries_of_an_owner(servers: Servers) -> None:
     import redis
 
     with redis.Redis(port=servers.shared(RedisServer).port) as client:
-        store = RedisStore(client, prefix="litter:")
+        prefix = f"litter-{time.monotonic_ns()}:"
+        store = RedisStore(client, prefix=prefix)
         long, short, last = (
             store.save(None, b"data", expected=None, max_age=HOUR) for _ in range(3)
         )
         store.own(long, "ann", max_age=HOUR)
         store.own(short, "ann", max_age=1)
-        keys = client.keys("litter:owner:*")
+        keys = client.keys(f"{prefix}owner:*")
         assert len(keys) == 2
         assert all(HOUR - 10 < client.ttl(key) <= HOUR for key in keys)
         assert len(list(store.owned("ann"))) == 2
