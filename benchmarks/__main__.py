@@ -1,4 +1,4 @@
-"""Measure, and write the tables into ``docs/performance.md``.
+"""Measure, and write the tables into ``docs/reference/performance.md``.
 
 ``python -m benchmarks`` measures everything. ``python -m benchmarks SECTION ...``
 measures only the named sections: cookies, gorilla, stores, growth.
@@ -21,7 +21,7 @@ from .stores import STORES
 from .suite import Case, Suite
 from .suites import COOKIES, GORILLA, SUITES
 
-_DOCS = Path(__file__).parent.parent / "docs"
+_DOCS = Path(__file__).parent.parent / "docs/reference"
 _PAGE = _DOCS / "performance.md"
 _PLOT = _DOCS / "growth.svg"
 
