@@ -16,6 +16,8 @@ from uuid import UUID
 
 from markupsafe import Markup
 
+from .errors import SessionTypeError
+
 #: The last second of the year 9999, where datetime ends.
 LAST_SECOND = 253402300799
 
@@ -26,7 +28,6 @@ IMMUTABLE = frozenset(
         *(dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, UUID, Markup),
     }
 )
-
 
 #: Values by name, encoded.
 Encoded: t.TypeAlias = c.Mapping[t.Hashable, bytes]
@@ -123,3 +124,16 @@ class Codec(t.Protocol):
         :param name: the name the value is kept under, for the error message.
         :raises SessionTypeError: the value cannot be stored.
         """
+
+
+def own_value(codec: Codec, values: Encoded, name: str) -> t.Any:
+    """Return a value that the package itself keeps in a session. None if there is no
+    such value, or it cannot be decoded: another program may have written anything.
+    """
+    raw = values.get(name)
+    if raw is None:
+        return None
+    try:
+        return codec.decode(raw, name)
+    except SessionTypeError:
+        return None

@@ -6,8 +6,8 @@ import collections.abc as c
 import typing as t
 
 from .backends.base import BOUND_NAME, OWNER_NAME, Backend
-from .codec import Codec, Record
-from .errors import RejectedError, SessionTypeError
+from .codec import Codec, Record, own_value
+from .errors import RejectedError
 from .policy import Policy
 from .stores.base import Owned, OwnedRecord
 from .tombstones import is_tombstone, successor_hash_of
@@ -58,7 +58,7 @@ class OwnerIndex:
         for held in self._owned.owned(owner):
             record = self._record(held, owner)
             if record is not None:
-                bound = self._read(record, BOUND_NAME)
+                bound = own_value(self._codec, record.values, BOUND_NAME)
                 yield LivingSession(held, record, bound if type(bound) is int else 0)
 
     def beyond_limit(
@@ -124,22 +124,12 @@ class OwnerIndex:
         """
         try:
             record = self._backend.opened(held.data, held.id)
-            if self._read(record, OWNER_NAME) != owner:
+            if own_value(self._codec, record.values, OWNER_NAME) != owner:
                 return None
             self._policy.check_age(record)
         except RejectedError:
             return None
         return record
-
-    def _read(self, record: Record, name: str) -> t.Any:
-        raw = record.values.get(name)
-        if raw is None:
-            return None
-        try:
-            return self._codec.decode(raw, name)
-        except SessionTypeError:
-            # Another program may have written anything here.
-            return None
 
 
 def _successor(data: bytes, passed: c.Collection[str]) -> str | None:

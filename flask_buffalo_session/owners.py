@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from . import signals
 from .arguments import owner_name
 from .backends.base import INFO_NAME, Backend
-from .codec import Codec, Record
-from .errors import SessionTypeError
+from .codec import Codec, Record, own_value
 from .index import OwnerIndex
 from .sessions import Session
 from .stores.base import is_storage_key
@@ -116,12 +115,12 @@ class Owners:
 
 
 def _info(codec: Codec, record: Record) -> dict[str, str]:
-    raw = record.values.get(INFO_NAME)
-    if raw is None:
+    text = own_value(codec, record.values, INFO_NAME)
+    if text is None:
         return {}
     try:
-        info = json.loads(codec.decode(raw, INFO_NAME))
-    except (SessionTypeError, TypeError, ValueError, RecursionError):
+        info = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
         # Another program may have written anything here.
         return {}
     if not isinstance(info, dict) or not all(type(v) is str for v in info.values()):

@@ -8,8 +8,8 @@ import typing as t
 from datetime import timedelta
 
 from .backends.base import AUTHENTICATED_NAME, TIMEOUTS_NAME, Snapshot
-from .codec import NO_VALUES, Codec, Encoded, Record
-from .errors import RejectedError, SessionTypeError
+from .codec import NO_VALUES, Codec, Encoded, Record, own_value
+from .errors import RejectedError
 
 #: The longest time-out that a session may have of its own, in seconds, unless
 #: ``SESSION_TIMEOUT_LIMIT`` says otherwise. Browsers keep no cookie longer.
@@ -29,7 +29,7 @@ class Timeouts(t.NamedTuple):
     @classmethod
     def of(cls, codec: Codec, values: Encoded) -> t.Self:
         """Return the time-outs that a session's values contain."""
-        text = _read(codec, values, TIMEOUTS_NAME)
+        text = own_value(codec, values, TIMEOUTS_NAME)
         if type(text) is not str:
             return cls()
         idle, _, absolute = text.partition(",")
@@ -107,7 +107,7 @@ class Policy:
 
     def authenticated(self, values: Encoded) -> int | None:
         """Return when the session's user last logged in, in seconds since the epoch."""
-        seconds = _read(self._codec, values, AUTHENTICATED_NAME)
+        seconds = own_value(self._codec, values, AUTHENTICATED_NAME)
         return seconds if type(seconds) is int else None
 
     def _own(self, values: Encoded) -> Timeouts:
@@ -273,17 +273,6 @@ def whole_seconds(value: object) -> int | None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return None
     return math.ceil(seconds) if 0 < seconds < math.inf else None
-
-
-def _read(codec: Codec, values: Encoded, name: str) -> t.Any:
-    raw = values.get(name)
-    if raw is None:
-        return None
-    try:
-        return codec.decode(raw, name)
-    except SessionTypeError:
-        # Another program may have written anything here. The settings count then.
-        return None
 
 
 def _number(text: str) -> int | None:

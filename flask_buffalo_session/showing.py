@@ -7,7 +7,7 @@ import math
 import typing as t
 
 from .backends.base import OWNER_NAME, EndedError
-from .codec import Codec, Record
+from .codec import Codec, Record, own_value
 from .errors import RejectedError, SessionTypeError
 from .opening import AppOpener
 from .stores.base import Owned
@@ -75,8 +75,7 @@ def show_record(opener: AppOpener, session_id: str, *, values: bool) -> Shown:
     permanent = None
     if not opener.config.in_cookie:
         # An entry of the revocation list contains only the owner.
-        raw = record.values.get("_permanent")
-        permanent = raw is not None and _read(opener.codec, "_permanent", raw) is True
+        permanent = own_value(opener.codec, record.values, "_permanent") is True
     shown |= {"state": "alive", "permanent": permanent}
     return shown | _content(opener.codec, record, values=values)
 
@@ -86,10 +85,9 @@ def _rejected(error: RejectedError) -> Shown:
 
 
 def _content(codec: Codec, record: Record, *, values: bool) -> Shown:
-    owner = record.values.get(OWNER_NAME)
     return {
         "created": None if record.created is None else _time(record.created),
-        "owner": None if owner is None else _plain(_read(codec, OWNER_NAME, owner)),
+        "owner": _plain(own_value(codec, record.values, OWNER_NAME)),
         "values": [
             _value(codec, name, data, values=values)
             for name, data in record.values.items()
@@ -108,13 +106,6 @@ def _value(codec: Codec, name: t.Hashable, data: bytes, *, values: bool) -> Show
     if values:
         shown["value"] = _plain(value)
     return shown
-
-
-def _read(codec: Codec, name: str, data: bytes) -> t.Any:
-    try:
-        return codec.decode(data, name)
-    except SessionTypeError:
-        return None
 
 
 def _plain(value: t.Any) -> t.Any:

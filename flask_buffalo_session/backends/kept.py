@@ -8,11 +8,10 @@ import typing as t
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 
-from ..codec import Codec, Record
+from ..codec import Codec, Record, own_value
 from ..errors import (
     SessionConflictError,
     SessionStoreError,
-    SessionTypeError,
     SessionUnsupportedError,
 )
 from ..ids import IdRegister
@@ -180,21 +179,11 @@ class KeptBackend(ABC):
             raise
 
     def _is_permanent(self, values: c.Mapping[t.Hashable, bytes]) -> bool:
-        return "_permanent" in values and bool(self._read("_permanent", values))
+        return "_permanent" in values and bool(
+            own_value(self._codec, values, "_permanent")
+        )
 
     def _index(self, key: str, values: c.Mapping[t.Hashable, bytes]) -> None:
-        owner = self._read(OWNER_NAME, values)
+        owner = own_value(self._codec, values, OWNER_NAME)
         if self._ids is not None and isinstance(owner, str):
             self._ids.own(key, owner, max_age=self._policy.index_seconds(values))
-
-    def _read(self, name: str, values: c.Mapping[t.Hashable, bytes]) -> t.Any:
-        """Return a value that the package itself uses, or None if it cannot be decoded:
-        then reading it is an error, but saving another value is not.
-        """
-        raw = values.get(name)
-        if raw is None:
-            return None
-        try:
-            return self._codec.decode(raw, name)
-        except SessionTypeError:
-            return None

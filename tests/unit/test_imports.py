@@ -24,7 +24,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "values": ({"errors", "registry"}, set()),
     "bases": (set(), {"markupsafe", "werkzeug"}),
     "advice": (set(), set()),
-    "codec": (set(), {"markupsafe"}),
+    "codec": ({"errors"}, {"markupsafe"}),
     "native.__init__": (set(), set()),
     "native.types": ({"errors", "registry", "values"}, {"ormsgpack", "markupsafe"}),
     "native.codec": (
