@@ -17,13 +17,13 @@ from .config import Config
 from .cookies import SessionCookie, forbid_caching_cookie
 from .doctor.finding import Finding
 from .errors import Reason, SessionConfigError, SessionError, SessionSecretError
+from .opener import Opened
 from .origin import call
 from .owners import Owners
 from .seal import Ticket
 from .sealing import CookieSealer
 from .sessions import Session
 from .startup import StartupCheck
-from .work import Opened
 
 _NOT_PROTECTED = (
     "The session cannot be written, because there is no secret to protect it. Make"

@@ -11,9 +11,9 @@ from .arguments import owner_name
 from .backends.base import INFO_NAME, Backend
 from .codec import Codec, Record, own_value
 from .index import OwnerIndex
+from .opener import Opener
 from .sessions import Session
 from .stores.base import is_storage_key
-from .work import Opener
 
 
 @dataclass(frozen=True, slots=True)

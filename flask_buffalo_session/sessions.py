@@ -15,9 +15,10 @@ from .backends.base import HIDDEN_NAMES, OWNER_NAME, TIMEOUTS_NAME, EndedError
 from .errors import RejectedError, SessionTypeError, shown
 from .flash import Flash
 from .merging import MISSING
+from .opener import Arriving, Opener
 from .tombstones import REPLACED
 from .values import path_of
-from .work import NOTHING, Arriving, Opener, UnitOfWork
+from .work import NOTHING, UnitOfWork
 
 
 class Session(SessionMixin):
@@ -47,7 +48,7 @@ class Session(SessionMixin):
         """Keep the request, and nothing more.
 
         :param opener: the application.
-        :param source: the request, as :meth:`.work.Opener.open` takes it.
+        :param source: the request, as :meth:`.opener.Opener.open` takes it.
         """
         self._opener = opener
         self.source = source

@@ -35,6 +35,7 @@ from flask_buffalo_session.backends.server import ServerBackend
 from flask_buffalo_session.codec import Codec, Record
 from flask_buffalo_session.formats import Format
 from flask_buffalo_session.native.codec import NativeCodec
+from flask_buffalo_session.opener import Opened
 from flask_buffalo_session.policy import Policy
 from flask_buffalo_session.records import RecordCipher
 from flask_buffalo_session.revocation import RevocationList
@@ -42,7 +43,6 @@ from flask_buffalo_session.seal import Seal, Ticket
 from flask_buffalo_session.sessions import Session
 from flask_buffalo_session.stores.base import new_token, storage_key
 from flask_buffalo_session.stores.url import store_from_url
-from flask_buffalo_session.work import Opened
 from tests.support import gopeer
 from tests.support.servers import (
     MariaServer,

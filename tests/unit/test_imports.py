@@ -85,10 +85,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "logins": ({"backends.base", "errors", "merging", "policy", "tracking"}, set()),
+    "opener": ({"backends.base", "codec", "errors", "policy", "seal"}, {"blinker"}),
     "work": (
         {"attempts", "backends.base", "codec", "errors", "index", "logins", "merging"}
-        | {"policy"}
-        | {"seal", "signals", "tombstones", "tracking"},
+        | {"opener", "signals", "tombstones", "tracking"},
         {"blinker"},
     ),
     "arguments": ({"errors", "policy"}, set()),
@@ -99,6 +99,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "errors",
             "flash",
             "merging",
+            "opener",
             "signals",
             "values",
             "tombstones",
@@ -108,7 +109,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "owners": (
         {"arguments", "backends.base", "codec", "errors", "index", "sessions"}
-        | {"signals", "stores.base", "work"},
+        | {"opener", "signals", "stores.base"},
         set(),
     ),
     "origin": (set(), set()),

@@ -20,6 +20,7 @@ from flask_buffalo_session.errors import (
     SessionTooLargeError,
 )
 from flask_buffalo_session.native.codec import NativeCodec
+from flask_buffalo_session.opener import Opened
 from flask_buffalo_session.policy import Policy
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.seal import Ticket
@@ -32,7 +33,6 @@ from flask_buffalo_session.tombstones import (
     kind_of,
     tombstone,
 )
-from flask_buffalo_session.work import Opened
 from tests.conftest import Clock
 
 CODEC = NativeCodec()
