@@ -11,10 +11,10 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from .app_opener import AppOpener
 from .doctor import LEVELS, Finding, diagnose, own_findings
 from .errors import SessionError
 from .interface import current_interface
-from .opening import AppOpener
 from .showing import Shown, show_cookie, show_record
 from .stores.base import Prunable, PrunableInBatches, Store, is_storage_key
 

@@ -20,7 +20,7 @@ class SessionCookie:
     """The session's cookie in the headers of requests and responses.
 
     :param name: the cookie's name.
-    :param permanent_sign: what the text of a permanent session's cookie begins with.
+    :param permanent_prefix: what the text of a permanent session's cookie begins with.
     :param lifetime: seconds after which browsers drop a permanent session's cookie.
     """
 
@@ -28,7 +28,7 @@ class SessionCookie:
         self,
         name: str,
         *,
-        permanent_sign: str,
+        permanent_prefix: str,
         lifetime: int,
         domain: str | None,
         path: str,
@@ -36,13 +36,13 @@ class SessionCookie:
         samesite: str,
         partitioned: bool,
     ) -> None:
-        self.permanent_sign = permanent_sign
+        self.permanent_prefix = permanent_prefix
         #: What makes it the same cookie to a browser (RFC 6265, section 5.3).
         self.identity = (name, domain, path)
         self.name = name
         self._lifetime = lifetime
         self._start = f"{name}="
-        self._permanent_start = self._start + permanent_sign
+        self._permanent_start = self._start + permanent_prefix
         # What follows the value, without and with the Secure attribute.
         self._attributes = {
             secure: dump_cookie(
@@ -80,7 +80,7 @@ class SessionCookie:
         """
         return cls(
             name or config.name,
-            permanent_sign=config.format.permanent_mark,
+            permanent_prefix=config.format.permanent_prefix,
             lifetime=config.permanent_lifetime,
             domain=config.cookie_domain if domain is None else domain or None,
             path=path or config.cookie_path,

@@ -8,12 +8,12 @@ import weakref
 import flask
 from flask import Blueprint, Flask, Request, has_request_context
 
+from .app_opener import AppOpener, RequestSession
 from .cli import session_cli
 from .config import Config
 from .errors import SessionConfigError, SessionTypeError, kind_of
 from .interface import BuffaloInterface, current_interface
 from .named import check_name, session_named
-from .opening import AppOpener, RequestSession
 from .origin import call
 from .owners import Owners, SessionInfo
 from .sessions import Session
@@ -90,7 +90,7 @@ class BuffaloSession:
         main = AppOpener(app, config, exempt=exempt, passive=passive)
         interface = BuffaloInterface(app, main, exempt=exempt)
         for name, given in self._named.items():
-            interface.add(interface.named_opener(name, self._settings(), given))
+            interface.add(interface.make_named_opener(name, self._settings(), given))
         app.session_interface = interface
         self._interfaces.add(interface)
         app.extensions[_KEY] = self
@@ -127,7 +127,7 @@ class BuffaloSession:
                 " that it returned."
             )
         added = [
-            (interface, interface.named_opener(name, self._settings(), settings))
+            (interface, interface.make_named_opener(name, self._settings(), settings))
             for interface in self._interfaces
         ]
         for interface, opener in added:

@@ -7,7 +7,7 @@ import typing as t
 
 from .codec import Codec
 from .native.codec import NativeCodec
-from .seal import PERMANENT_MARK, EncryptedSeal, Seal, SignedSeal
+from .seal import PERMANENT_PREFIX, EncryptedSeal, Seal, SignedSeal
 
 
 @t.runtime_checkable
@@ -16,7 +16,7 @@ class Format(t.Protocol):
 
     #: The first character of a permanent session's cookie. It shows that a session is
     #: permanent before its cookie is verified.
-    permanent_mark: str
+    permanent_prefix: str
     #: The format's own secrets, newest first. Empty if it uses the application's.
     secrets: tuple[bytes, ...]
     #: Turns values into bytes and back.
@@ -38,7 +38,7 @@ class NativeFormat:
     cookie is signed or encrypted.
     """
 
-    permanent_mark = PERMANENT_MARK
+    permanent_prefix = PERMANENT_PREFIX
     secrets: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:

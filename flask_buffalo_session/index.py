@@ -123,7 +123,7 @@ class OwnerIndex:
         over. The index may be out of date.
         """
         try:
-            record = self._backend.opened(held.data, held.id)
+            record = self._backend.record_in(held.data, held.id)
             if own_value(self._codec, record.values, OWNER_NAME) != owner:
                 return None
             self._policy.check_age(record)

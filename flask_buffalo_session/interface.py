@@ -9,12 +9,12 @@ import flask
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface
 
+from .app_opener import NO_EXTENSION, AppOpener, IsChosen, RequestSession
 from .cookies import vary_on_cookie
 from .doctor.finding import Finding
 from .errors import SessionConfigError
 from .failures import answer_failure
-from .named import named_config, worded_error
-from .opening import NO_EXTENSION, AppOpener, IsChosen, RequestSession
+from .named import named_config, reworded
 from .preserved import PRESERVE, PreservedSession
 
 
@@ -30,16 +30,16 @@ class BuffaloInterface(SessionInterface):
         self._app = app
         self._is_exempt = exempt
         self._serving = False
-        self._arrange()
+        self._update()
 
-    def _arrange(self) -> None:
-        # What every request reads.
-        self._kept = [one for one in self.openers if not one.config.null]
-        signs = {one.cookie.permanent_sign for one in self._kept}
-        # Every header contains the empty text.
-        self._permanent_sign = signs.pop() if len(signs) == 1 else ""
+    def _update(self) -> None:
+        # Computed here, because every request reads these attributes.
+        self._active = [opener for opener in self.openers if not opener.config.null]
+        prefixes = {opener.cookie.permanent_prefix for opener in self._active}
+        # With several prefixes no header is ruled out: each contains the empty text.
+        self._permanent_prefix = prefixes.pop() if len(prefixes) == 1 else ""
 
-    def named_opener(
+    def make_named_opener(
         self, name: str, arguments: c.Mapping[str, t.Any], given: c.Mapping[str, t.Any]
     ) -> AppOpener:
         """Return the opener of a named session that is to be added.
@@ -53,17 +53,17 @@ class BuffaloInterface(SessionInterface):
         try:
             return self.main.sibling(config)
         except SessionConfigError as error:
-            raise worded_error(config.origin, error) from error
+            raise reworded(config.origin, error) from error
 
     def add(self, opener: AppOpener) -> None:
-        """Add a named session."""
-        self.main.beside[str(opener.name)] = opener
-        self._arrange()
+        """Add a named session to the application."""
+        self.main.named[str(opener.name)] = opener
+        self._update()
 
     @property
     def openers(self) -> list[AppOpener]:
         """The openers of all sessions of the application, the main one first."""
-        return [self.main, *self.main.beside.values()]
+        return [self.main, *self.main.named.values()]
 
     def opener(self, name: str | None) -> AppOpener:
         """Return the opener of a session.
@@ -73,7 +73,7 @@ class BuffaloInterface(SessionInterface):
         """
         if name is None:
             return self.main
-        return self.main.opener_beside(name)
+        return self.main.named_opener(name)
 
     def open_session(self, app: Flask, request: Request) -> RequestSession:
         """Return the request's session. Nothing is verified or loaded yet."""
@@ -89,7 +89,7 @@ class BuffaloInterface(SessionInterface):
 
     def is_null_session(self, obj: object) -> bool:
         """Return whether Flask must not save the session."""
-        return not self._kept
+        return not self._active
 
     def save_session(self, app: Flask, session: t.Any, response: Response) -> None:
         """Save what the request changed, and send the cookie if there is a new one."""
@@ -100,7 +100,7 @@ class BuffaloInterface(SessionInterface):
             header = environ.get("HTTP_COOKIE")
             if (
                 header is None
-                or self._permanent_sign not in header
+                or self._permanent_prefix not in header
                 or not self._refresh_untouched(session, header)
             ):
                 session.closed = True
@@ -114,7 +114,7 @@ class BuffaloInterface(SessionInterface):
             return
         failed = [
             (opener, error)
-            for opener in self._kept
+            for opener in self._active
             if (error := opener.save(session)) is not None
         ]
         if failed:
@@ -123,8 +123,8 @@ class BuffaloInterface(SessionInterface):
         session.closed = True
         if PRESERVE in request.environ:
             request.environ[PRESERVE](PreservedSession(session))
-        for opener in self._kept:
-            if (used := opener.opened(session)) is not None:
+        for opener in self._active:
+            if (used := opener.used_session(session)) is not None:
                 vary_on_cookie(response)
                 opener.send_cookie(used, response)
         if response.is_streamed:
@@ -133,7 +133,7 @@ class BuffaloInterface(SessionInterface):
 
     def _refresh_untouched(self, session: RequestSession, header: str) -> bool:
         refreshed = False
-        for opener in self._kept:
+        for opener in self._active:
             if opener.refresh_untouched(session, header):
                 refreshed = True
         return refreshed

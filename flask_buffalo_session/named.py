@@ -11,9 +11,9 @@ import flask
 from flask import Flask
 from werkzeug.local import LocalProxy
 
+from .app_opener import NO_EXTENSION, RequestSession
 from .config import Config
 from .errors import SessionConfigError, kind_of, suggestion
-from .opening import NO_EXTENSION, RequestSession
 from .origin import Origin, call
 from .secret import SECRET_SETTINGS
 from .sessions import Session
@@ -93,7 +93,7 @@ def named_config(
     try:
         config = Config.of(app, origin=origin)
     except SessionConfigError as error:
-        raise worded_error(origin, error) from error
+        raise reworded(origin, error) from error
     if any(config.name == other.name for other in others):
         # Also with another path: browsers send both cookies to some paths, and each
         # would verify as the other.
@@ -105,8 +105,10 @@ def named_config(
     return config
 
 
-def worded_error(origin: Origin, error: SessionConfigError) -> SessionConfigError:
-    """Return the error for a setting, with the name that the application uses."""
+def reworded(origin: Origin, error: SessionConfigError) -> SessionConfigError:
+    """Return an error of a named session, which names the arguments of ``named()``
+    instead of the settings.
+    """
     return SessionConfigError(f"{origin.label}: {origin.worded(str(error))}")
 
 
@@ -114,11 +116,11 @@ def session_named(name: str) -> Session:
     """Return a proxy for the session of this name in the current request."""
 
     def find() -> Session:
-        # It raises Flask's own error outside of a request.
+        # Outside of a request, this raises Flask's own error.
         main = flask.session._get_current_object()  # type: ignore[attr-defined]
         if not isinstance(main, RequestSession):
             raise SessionConfigError(NO_EXTENSION)
-        return main.beside(name)
+        return main.named(name)
 
     return t.cast(Session, LocalProxy(find))
 

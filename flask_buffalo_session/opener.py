@@ -1,6 +1,6 @@
 """What a session needs from its application, without Flask.
 
-:class:`.opening.AppOpener` provides it. Tests provide it without an application.
+:class:`.app_opener.AppOpener` provides it. Tests provide it without an application.
 """
 
 from __future__ import annotations

@@ -76,11 +76,11 @@ _LONGEST_TIMESTAMP = 8
 
 #: The first character of a permanent session's cookie. The character is rare in other
 #: cookies, so a search for it finds nothing in most requests.
-PERMANENT_MARK = "~"
+PERMANENT_PREFIX = "~"
 
 # The first character of a text says whether the session is permanent, the second one
 # whether the token is compressed.
-_PERMANENT, _BROWSER = PERMANENT_MARK.encode(), b"b"
+_PERMANENT, _BROWSER = PERMANENT_PREFIX.encode(), b"b"
 _DEFLATED, _RAW = b"z", b"r"
 
 

@@ -6,10 +6,10 @@ import datetime as dt
 import math
 import typing as t
 
+from .app_opener import AppOpener
 from .backends.base import OWNER_NAME, EndedError
 from .codec import Codec, Record, own_value
 from .errors import RejectedError, SessionTypeError
-from .opening import AppOpener
 from .stores.base import Owned
 from .tombstones import is_tombstone
 
@@ -68,7 +68,7 @@ def show_record(opener: AppOpener, session_id: str, *, values: bool) -> Shown:
     if is_tombstone(data):
         return shown | {"state": "ended", "detail": "a tombstone stands in its place"}
     try:
-        record = opener.backend.opened(data, session_id)
+        record = opener.backend.record_in(data, session_id)
         opener.policy.check_age(record)
     except RejectedError as error:
         return shown | _rejected(error)

@@ -6,8 +6,8 @@ import collections.abc as c
 import contextlib
 import typing as t
 
+from .app_opener import RequestSession
 from .interface import interface_of
-from .opening import RequestSession
 from .sessions import Session
 
 if t.TYPE_CHECKING:
@@ -38,12 +38,12 @@ def session_of(
         "contextlib.AbstractContextManager[RequestSession]",
         client.session_transaction(**request),
     )
-    return transaction if name is None else _beside(transaction, name)
+    return transaction if name is None else _named(transaction, name)
 
 
 @contextlib.contextmanager
-def _beside(
+def _named(
     transaction: contextlib.AbstractContextManager[RequestSession], name: str
 ) -> c.Iterator[Session]:
     with transaction as main:
-        yield main.beside(name)
+        yield main.named(name)

@@ -463,7 +463,7 @@ class Desk:
         data = self.store.load(token) or b""
         if self.stateless:
             return self.codec.loads(data)
-        return self.backend.opened(data, storage_key(token))
+        return self.backend.record_in(data, storage_key(token))
 
     def keep(self, record: Record) -> str:
         """Save a record past the session, and return its token."""

@@ -223,7 +223,7 @@ class Backend(t.Protocol):
         :raises SessionStoreError: the store cannot answer.
         """
 
-    def opened(self, data: bytes, session_id: str) -> Record:
+    def record_in(self, data: bytes, session_id: str) -> Record:
         """Return the record in what the index of owners holds under an id.
 
         :param data: no tombstone.

@@ -144,7 +144,7 @@ class CookieBackend(KeptBackend):
     def end(self, ending: Ending) -> bool:
         return super().end(ending._replace(snapshot=self._entered(ending.snapshot)))
 
-    def opened(self, data: bytes, session_id: str) -> Record:
+    def record_in(self, data: bytes, session_id: str) -> Record:
         if self._entry_cipher is not None:
             data = self._entry_cipher().decrypt(data, session_id)
         return self._codec.loads(data)
@@ -193,7 +193,7 @@ class CookieBackend(KeptBackend):
         # Each change makes a new cookie, so the age of the cookie alone does not say
         # how old its entry is.
         try:
-            entered = self.opened(seen.entry, self._session_id(seen)).rotated
+            entered = self.record_in(seen.entry, self._session_id(seen)).rotated
         except RejectedError:
             return True
         return self._policy.cookie_is_due(seen._replace(issued=entered))

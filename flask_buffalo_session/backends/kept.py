@@ -114,7 +114,7 @@ class KeptBackend(ABC):
         self._policy.check_age(record)
         return record
 
-    def opened(self, data: bytes, session_id: str) -> Record:
+    def record_in(self, data: bytes, session_id: str) -> Record:
         if self._cipher is not None:
             data = self._cipher().decrypt(data, session_id)
         return self._codec.loads(data)

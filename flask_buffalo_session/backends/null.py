@@ -59,7 +59,7 @@ class NullBackend:
     def end(self, ending: Ending) -> bool:
         return True
 
-    def opened(self, data: bytes, session_id: str) -> Record:
+    def record_in(self, data: bytes, session_id: str) -> Record:
         raise RejectedError("unknown", "there are no sessions here")
 
     def id_of(self, snapshot: Snapshot) -> None:

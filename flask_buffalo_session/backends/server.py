@@ -126,7 +126,7 @@ class ServerBackend(KeptBackend):
         if data is None or is_tombstone(data):
             raise EndedError
         try:
-            record = self.opened(data, storage_key(token))
+            record = self.record_in(data, storage_key(token))
             self._policy.check_age(record)
         except RejectedError as error:
             error.session_id = storage_key(token)

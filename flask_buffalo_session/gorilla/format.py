@@ -35,7 +35,7 @@ class GorillaFormat:
 
     #: A gorilla cookie does not show whether its session is permanent. It begins with
     #: the base64 of its timestamp, which begins with this letter until the year 2096.
-    permanent_mark = "M"
+    permanent_prefix = "M"
 
     def __init__(
         self, *key_pairs: bytes | str | None, registered: c.Iterable[str] = ()

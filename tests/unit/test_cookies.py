@@ -19,7 +19,7 @@ SETTINGS: dict[str, t.Any] = {
 
 def cookie(**settings: object) -> SessionCookie:
     return SessionCookie(
-        "session", permanent_sign="~", lifetime=3600, **(SETTINGS | settings)
+        "session", permanent_prefix="~", lifetime=3600, **(SETTINGS | settings)
     )
 
 

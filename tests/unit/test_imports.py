@@ -58,17 +58,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "backends.server": (
-        {
-            "attempts",
-            "backends.base",
-            "backends.kept",
-            "codec",
-            "errors",
-            "ids",
-            "policy",
-            "records",
-        }
-        | {"policy", "seal", "stores.base", "tombstones"},
+        {"attempts", "backends.base", "backends.kept", "codec", "errors", "ids"}
+        | {"policy", "records", "seal", "stores.base", "tombstones"},
         set(),
     ),
     "backends.cookie": (
@@ -162,25 +153,25 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "failures": (set(), {"flask"}),
     "preserved": ({"sessions"}, set()),
-    "opening": (
+    "app_opener": (
         {
             *{"arrivals", "backends", "codec", "config", "cookies", "doctor", "errors"},
-            *{"origin", "owners", "seal", "sealing", "sessions", "signals", "startup"},
-            "work",
+            *{"opener", "origin", "owners", "seal", "sealing", "sessions", "signals"},
+            "startup",
         },
         {"flask", "blinker"},
     ),
     "named": (
-        {"config", "errors", "opening", "origin", "secret", "sessions"},
+        {"config", "errors", "app_opener", "origin", "secret", "sessions"},
         {"flask", "werkzeug"},
     ),
     "interface": (
-        {"cookies", "doctor", "errors", "failures", "named", "opening", "preserved"},
+        {"cookies", "doctor", "errors", "failures", "named", "app_opener", "preserved"},
         {"flask"},
     ),
-    "testing": ({"interface", "opening", "sessions"}, {"flask"}),
+    "testing": ({"interface", "app_opener", "sessions"}, {"flask"}),
     "showing": (
-        {"backends.base", "codec", "errors", "opening", "stores.base", "tombstones"},
+        {"backends.base", "codec", "errors", "app_opener", "stores.base", "tombstones"},
         set(),
     ),
     "extension": ({"*"}, {"flask"}),

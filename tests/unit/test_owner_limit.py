@@ -186,7 +186,7 @@ def test_without_a_limit_nothing_is_kept_or_counted(owner: str, listed: bool) ->
     assert "owned" not in store.calls
     name = desk.owner_name(owner)
     (held,) = RevocationList(store, HOUR).owned(name) if listed else store.owned(name)
-    assert "_bound_" not in desk.backend.opened(held.data, held.id).values
+    assert "_bound_" not in desk.backend.record_in(held.data, held.id).values
 
 
 @listed

@@ -482,7 +482,7 @@ class TestOwners:
         session.save()
         assert Owners(desk.backend, desk).sessions_of("ann") == []
         entry = store.load(f"ended:{session.id}")
-        opened = desk.backend.opened((entry or b"")[32:], str(session.id))
+        opened = desk.backend.record_in((entry or b"")[32:], str(session.id))
         assert opened.values == {}
 
     def test_a_damaged_entry_is_written_again(self) -> None:
@@ -507,7 +507,7 @@ def entered(desk: Desk, revocations: RevocationList, owner: str) -> list[bool]:
     """Return whether each entry that is indexed under an owner names an owner."""
     return [
         not is_tombstone(held.data)
-        and OWNER_NAME in desk.backend.opened(held.data, held.id).values
+        and OWNER_NAME in desk.backend.record_in(held.data, held.id).values
         for held in revocations.owned(desk.owner_name(owner))
     ]
 

@@ -98,11 +98,11 @@ def test_unseal_returns_any_last_byte(seal: Seal) -> None:
 def test_the_permanent_flag_is_protected(seal: Seal) -> None:
     """The flag controls ``Expires``, so a client must not be able to change it."""
     text = seal.seal("token", permanent=True)
-    assert text[0] == NativeFormat.permanent_mark
+    assert text[0] == NativeFormat.permanent_prefix
     assert reason(seal, "b" + text[1:]) == "bad-signature"
     text = seal.seal("token", permanent=False)
-    assert text[0] != NativeFormat.permanent_mark
-    assert reason(seal, NativeFormat.permanent_mark + text[1:]) == "bad-signature"
+    assert text[0] != NativeFormat.permanent_prefix
+    assert reason(seal, NativeFormat.permanent_prefix + text[1:]) == "bad-signature"
 
 
 def test_a_client_cannot_read_an_encrypted_text() -> None:

@@ -31,15 +31,15 @@ _NOT_PROTECTED = (
     " in the environment or in app.config."
 )
 
-#: Returns whether the route that a request matched has been chosen.
-IsChosen: t.TypeAlias = c.Callable[[Flask, Request], bool]
-
-
-#: What is wrong in an application without the extension.
+#: The error of an application without the extension.
 NO_EXTENSION = (
     "This application has no BuffaloSession: call BuffaloSession(app) or init_app(app)"
     " first."
 )
+
+#: Returns whether the extension's ``exempt`` or ``passive`` covers the route that a
+#: request matched.
+IsChosen: t.TypeAlias = c.Callable[[Flask, Request], bool]
 
 
 class RequestSession(Session):
@@ -47,43 +47,43 @@ class RequestSession(Session):
 
     _opener: AppOpener
     # A class attribute, so that a request without named sessions makes no dict.
-    _beside: dict[str, Session] | None = None
+    _named: dict[str, Session] | None = None
 
-    def beside(self, name: str) -> Session:
-        """Return the request's session of this name. Nothing is loaded yet.
+    def named(self, name: str) -> Session:
+        """Return the request's named session. Nothing is loaded yet.
 
         :raises SessionConfigError: the application has no such session.
         """
-        session = self.opened(name)
+        session = self.used(name)
         if session is None:
-            session = Session(self._opener.opener_beside(name), self.source)
+            session = Session(self._opener.named_opener(name), self.source)
             if self.detached:
                 session.detach()
-            if self._beside is None:
-                self._beside = {}
-            self._beside[name] = session
-        # The response depends on the cookies, and is to be saved.
+            if self._named is None:
+                self._named = {}
+            self._named[name] = session
+        # The response now depends on a cookie, and the interface must save the session.
         self.accessed = True
         session.closed = self.closed
         return session
 
-    def opened(self, name: str) -> Session | None:
-        """Return the request's session of this name, if the request has used it."""
-        return None if self._beside is None else self._beside.get(name)
+    def used(self, name: str) -> Session | None:
+        """Return the request's named session, if the request has used it."""
+        return None if self._named is None else self._named.get(name)
 
     def detach(self) -> None:
         super().detach()
-        for session in self._all_beside():
+        for session in self._all_named():
             session.detach()
 
     def check_saved(self) -> None:
         super().check_saved()
-        for session in self._all_beside():
+        for session in self._all_named():
             session.closed = self.closed
             session.check_saved()
 
-    def _all_beside(self) -> c.Collection[Session]:
-        return () if self._beside is None else self._beside.values()
+    def _all_named(self) -> c.Collection[Session]:
+        return () if self._named is None else self._named.values()
 
 
 class AppOpener:
@@ -105,8 +105,8 @@ class AppOpener:
         self.owner_limit = config.owner_limit
         #: The name of a named session; None for the main session.
         self.name = config.origin.session
-        #: The openers of the named sessions beside the main session.
-        self.beside: dict[str, AppOpener] = {}
+        #: For the main session: the openers of the named sessions.
+        self.named: dict[str, AppOpener] = {}
         self._app = app
         self._is_exempt = exempt
         self._is_passive = passive
@@ -131,12 +131,12 @@ class AppOpener:
         exempt, passive = self._is_exempt, self._is_passive
         return AppOpener(self._app, config, exempt=exempt, passive=passive)
 
-    def opener_beside(self, name: str) -> AppOpener:
+    def named_opener(self, name: str) -> AppOpener:
         """Return the opener of a named session.
 
         :raises SessionConfigError: the application has no such session.
         """
-        opener = self.beside.get(name)
+        opener = self.named.get(name)
         if opener is None:
             raise SessionConfigError(
                 f'This application has no session "{name}". Define it with'
@@ -165,12 +165,12 @@ class AppOpener:
 
     # At the end of a request
 
-    def opened(self, main: RequestSession) -> Session | None:
+    def used_session(self, main: RequestSession) -> Session | None:
         """Return the request's session, if the request has used it.
 
         :param main: the request's main session.
         """
-        return main if self.name is None else main.opened(self.name)
+        return main if self.name is None else main.used(self.name)
 
     def save(self, main: RequestSession) -> Exception | None:
         """Save what the request changed.
@@ -178,7 +178,7 @@ class AppOpener:
         :param main: the request's main session.
         :returns: the error to answer the request with, if the session cannot be saved.
         """
-        session = self.opened(main)
+        session = self.used_session(main)
         if session is None:
             self.refresh_untouched(main, main.source.environ.get("HTTP_COOKIE", ""))
             return None
@@ -215,10 +215,10 @@ class AppOpener:
             cookie = self.cookie.expire(secure=secure)
         if session.arrivals is not None:
             arrivals = t.cast(Arrivals, session.arrivals)
-            old = {one.identity: one for one in arrivals.leave(ended=not text)}
+            old = {left.identity: left for left in arrivals.leave(ended=not text)}
             old.pop(self.cookie.identity, None)
-            for one in old.values():
-                response.headers.add("Set-Cookie", one.expire(secure=secure))
+            for left in old.values():
+                response.headers.add("Set-Cookie", left.expire(secure=secure))
         response.headers.add("Set-Cookie", cookie)
         forbid_caching_cookie(response)
 
@@ -242,10 +242,10 @@ class AppOpener:
             return False
         if self._is_passive(self._app, main.source):
             return False
-        session = main if self.name is None else main.beside(self.name)
+        session = main if self.name is None else main.named(self.name)
         try:
-            # A gorilla cookie does not show whether the session is permanent. Such a
-            # session is refreshed in any case, so it is looked at this closely only
+            # A gorilla cookie does not show whether its session is permanent, so any
+            # session that is not empty is refreshed. This loads the session, at most
             # ten times in its lifetime.
             if session:
                 session.save()
@@ -341,5 +341,5 @@ class AppOpener:
         """
         session: Session | None = main
         if main is not None and self.name is not None:
-            session = main.beside(self.name)
+            session = main.named(self.name)
         return Owners(self.backend, self, session)
