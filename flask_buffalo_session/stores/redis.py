@@ -147,7 +147,7 @@ class RedisStore:
         }:
             known |= new.keys()
             for session_id, seen in new.items():
-                data = self._get(session_id)
+                data = self.peek(session_id)
                 if data is not None:
                     yield OwnedRecord(session_id, data, seen)
                     continue

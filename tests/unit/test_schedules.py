@@ -11,13 +11,10 @@ import time
 import typing as t
 
 import pytest
-from greenlet import getcurrent, greenlet
 
-from flask_buffalo_session import CookieStore, MemoryStore
+from flask_buffalo_session import CookieStore
 from flask_buffalo_session.errors import (
-    SessionConflictError,
     SessionError,
-    SessionStoreError,
 )
 from flask_buffalo_session.owners import Owners
 from flask_buffalo_session.revocation import RevocationList
@@ -25,6 +22,13 @@ from flask_buffalo_session.sessions import Session
 from flask_buffalo_session.stores.base import storage_key
 from flask_buffalo_session.tombstones import is_tombstone
 from tests.conftest import Clock, Desk
+from tests.support.schedules import (
+    Choose,
+    Fault,
+    PausingStore,
+    interrupting,
+    run_stepwise,
+)
 
 pytestmark = pytest.mark.usefixtures("slow_records")
 
@@ -32,81 +36,6 @@ pytestmark = pytest.mark.usefixtures("slow_records")
 TRIPLES = int(os.environ.get("TEST_TRIPLES", "1000"))
 
 HOUR = 3600
-
-
-class Fault(t.NamedTuple):
-    """One store call that fails.
-
-    :param call: the number of the call, over all requests.
-    :param kind: ``before``: the call is not done. ``after``: the call is done, but the
-        answer is lost. ``repeated``: the call is done, and the client's own retry of
-        it conflicts.
-    """
-
-    call: int
-    kind: str
-
-
-class Stepping(MemoryStore):
-    """Pauses the request before each store call, and lets one call fail."""
-
-    def __init__(self, fault: Fault | None = None) -> None:
-        super().__init__()
-        self.fault = fault
-        self.failed = False
-        #: The calls of the requests, in their order.
-        self.calls: list[str] = []
-        self.tokens: set[str] = set()
-        #: Whether a save brought back a token that the store had lost.
-        self.adopted = False
-
-    def load(self, token: str) -> bytes | None:
-        return t.cast("bytes | None", self._called("load", super().load, token))
-
-    def save(self, token: str | None, data: bytes, **how: t.Any) -> str:
-        return t.cast(str, self._called("save", self._save, token, data, **how))
-
-    def delete(self, token: str) -> None:
-        self._called("delete", super().delete, token)
-
-    def own(self, token: str, owner: str, **how: t.Any) -> None:
-        self._called("own", super().own, token, owner, **how)
-
-    def owned(self, owner: str) -> t.Any:
-        return self._called("owned", super().owned, owner)
-
-    def revoke(self, session_id: str, **how: t.Any) -> bytes | None:
-        return t.cast(
-            "bytes | None", self._called("revoke", super().revoke, session_id, **how)
-        )
-
-    def _save(self, token: str | None, data: bytes, **how: t.Any) -> str:
-        unknown = token in self.tokens and super().load(token) is None
-        saved = super().save(token, data, **how)
-        self.adopted |= unknown
-        self.tokens.add(saved)
-        return saved
-
-    def _called(
-        self, name: str, call: c.Callable[..., t.Any], *args: t.Any, **how: t.Any
-    ) -> t.Any:
-        scheduler = getcurrent().parent
-        if scheduler is None:
-            return call(*args, **how)
-        scheduler.switch()
-        self.calls.append(name)
-        kind = None
-        if self.fault is not None and self.fault.call == len(self.calls):
-            kind = self.fault.kind
-        if kind is None or (kind == "repeated" and name != "save"):
-            return call(*args, **how)
-        self.failed = True
-        if kind == "before":
-            raise SessionStoreError("the store", "is away")
-        call(*args, **how)
-        if kind == "after":
-            raise SessionStoreError("the store", "timed out")
-        raise SessionConflictError("the record has changed")
 
 
 class Request:
@@ -309,7 +238,7 @@ class Scene:
     def __init__(
         self, operations: c.Sequence[str], *, listed: bool, fault: Fault | None = None
     ) -> None:
-        self.store = Stepping(fault)
+        self.store = PausingStore(fault)
         self.listed = listed
         first, other = self.desk().session(), self.desk().session()
         first.update(
@@ -339,29 +268,8 @@ class Scene:
         revocations = RevocationList(kept, HOUR)
         return Desk(CookieStore(), auth_names=names, revocations=revocations)
 
-    def run(self, choose: c.Callable[[list[int]], int]) -> None:
-        """Run the requests. Before each store call, `choose` picks who goes on."""
-        running = {one.number: greenlet(one.run) for one in self.requests}
-        while running:
-            number = choose(list(running))
-            running[number].switch()
-            if running[number].dead:
-                del running[number]
-
-    def run_pair(self, k: int, j: int | None) -> None:
-        """Run the first request up to its k-th store call, then the second request up
-        to its j-th (or whole), then the rest of the first, and that of the second.
-        """
-        left = [k, 1_000 if j is None else j]
-
-        def choose(waiting: list[int]) -> int:
-            for number in waiting:
-                if left[number]:
-                    left[number] -= 1
-                    return number
-            return waiting[0]
-
-        self.run(choose)
+    def run(self, choose: Choose) -> None:
+        run_stepwise([request.run for request in self.requests], choose)
 
     # What must hold
 
@@ -527,7 +435,7 @@ def check_pair(
     :returns: the store calls that the requests made.
     """
     scene = Scene(pair, listed=listed, fault=fault)
-    scene.run_pair(k, j)
+    scene.run(interrupting(k, j))
     try:
         scene.check()
     except AssertionError as error:
@@ -622,7 +530,7 @@ def test_the_browser_stays_logged_in(listed: bool, clock: Clock) -> None:
             )
             for k in range(1, last + 1):
                 scene = Scene(pair, listed=listed)
-                scene.run_pair(k, None)
+                scene.run(interrupting(k))
                 clock.tick(31)
                 found = scene.desk().values(scene.jar[-1])
                 assert "a" in found, f"{pair} at the call {k}"
