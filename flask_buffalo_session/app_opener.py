@@ -1,4 +1,4 @@
-"""Open, save and send one of an application's sessions."""
+"""Open one of an application's sessions, save it and send its cookie."""
 
 from __future__ import annotations
 

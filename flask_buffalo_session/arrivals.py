@@ -24,7 +24,7 @@ class Arrivals:
     :param name: the name of the cookie of the present kind.
     :param header: the request's ``Cookie`` header.
     :param reason: why the request's cookies of the present kind were rejected.
-    :param session: the name of a named session.
+    :param session: the name of a named session; None for the main session.
     """
 
     def __init__(

@@ -20,7 +20,9 @@ from .stores.base import Prunable, PrunableInBatches, Store, is_storage_key
 
 session_cli = AppGroup("session", help="Commands for managing sessions.")
 
-_of = click.option("--name", help="The name of a named session; not the cookie's name.")
+_name_option = click.option(
+    "--name", help="The name of a named session; not the cookie's name."
+)
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -114,7 +116,7 @@ _CHECKED_FOR = {
 def purge() -> None:
     """Delete expired sessions from a store that does not delete them by itself."""
     configs, done = [opener.config for opener in _openers()], list[Store]()
-    for config in [one for one in configs if not one.null] or configs[:1]:
+    for config in [config for config in configs if not config.null] or configs[:1]:
         store = config.store if config.revocations is None else config.revocations.store
         # Sessions may share a store.
         if not any(store is other for other in done):
@@ -154,7 +156,7 @@ def _purge(store: Store, label: str) -> None:
 
 @session_cli.command("list")
 @click.argument("owner")
-@_of
+@_name_option
 @_as_json
 def list_(owner: str, name: str | None, as_json: bool) -> None:
     """List the sessions of OWNER."""
@@ -192,7 +194,7 @@ def list_(owner: str, name: str | None, as_json: bool) -> None:
 @session_cli.command()
 @click.argument("session_id", required=False)
 @click.option("--owner", help="End all sessions of this owner.")
-@_of
+@_name_option
 @_as_json
 def revoke(
     session_id: str | None, owner: str | None, name: str | None, as_json: bool
@@ -223,7 +225,7 @@ def revoke(
 @session_cli.command()
 @click.argument("what")
 @click.option("--values", is_flag=True, help="Show the values, too.")
-@_of
+@_name_option
 @_as_json
 @click.pass_context
 def show(

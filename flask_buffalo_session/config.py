@@ -55,8 +55,8 @@ class Config:
     :param in_cookie: whether the cookie contains the session itself. If neither
         `null` nor `in_cookie` is true, the store keeps sessions on a server.
     :param previous: the places where sessions were kept before.
-    :param named: the settings whose store a word or a URL names. The application
-        itself made any other store.
+    :param made: the settings whose store this package made, from a word or a URL. The
+        application itself made any other store.
     :param as_read: the values that ``app.config`` had in ``init_app``, by setting.
     :param origin: where the settings come from.
     """
@@ -84,7 +84,7 @@ class Config:
     cookie_partitioned: bool
     max_cookie_size: int
     previous: tuple[object, ...]
-    named: frozenset[str]
+    made: frozenset[str]
     # It contains secrets, so repr() must not show it.
     as_read: c.Mapping[str, t.Any] = field(repr=False, compare=False)
     origin: Origin = field(repr=False, compare=False)
@@ -160,7 +160,7 @@ class Config:
             cookie_partitioned=read.flag("SESSION_COOKIE_PARTITIONED"),
             max_cookie_size=_max_cookie_size(read),
             previous=previous,
-            named=frozenset(
+            made=frozenset(
                 key for key, place in places.items() if isinstance(place, str)
             ),
             as_read=read.values,
@@ -202,7 +202,7 @@ class Config:
     @property
     def own_stores(self) -> dict[str, Store]:
         """The stores in use that are not inherited from the main session."""
-        own, stores = self.named | self.origin.given, self.stores
+        own, stores = self.made | self.origin.given, self.stores
         if self.origin.session is None:
             return stores
         return {key: store for key, store in stores.items() if key in own}
@@ -210,7 +210,7 @@ class Config:
     def close(self) -> None:
         """Close the connections of the stores that a URL made."""
         for key, store in self.stores.items():
-            if key in self.named and isinstance(store, Closable):
+            if key in self.made and isinstance(store, Closable):
                 store.close()
 
     def changed(self) -> list[str]:

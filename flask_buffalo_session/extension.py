@@ -113,9 +113,9 @@ class BuffaloSession:
 
         :param name: letters, digits, ``_`` and ``-``.
         :param settings: settings in lower case and without ``session_``. The cookie's
-            name is ``name=``. What is not given is as in the main session, except that
-            the cookie's name has the session's name at the end, and that
-            ``SESSION_PREVIOUS`` concerns only the main session.
+            name is ``name=``. The session inherits the other settings from the main
+            session, except two: the cookie's name gets the session's name at its end,
+            and ``SESSION_PREVIOUS`` moves old sessions only to the main session.
         :returns: the session of the current request, used as ``session`` is.
         :raises SessionConfigError: a setting or the name is wrong, or the name is
             defined already.

@@ -78,23 +78,23 @@ class IdRegister:
             key, data = successor, self._register.load(successor)
         return key, data
 
-    def end(self, key: str, seen: bytes | None, mark: bytes) -> bool:
+    def end(self, key: str, seen: bytes | None, left: bytes) -> bool:
         """End the session, under whichever id it goes on.
 
         :param seen: what this request last saw under `key`.
-        :param mark: the tombstone to leave.
+        :param left: the tombstone to leave.
         :returns: False if another request had ended the session before.
         :raises SessionStoreError: the register cannot answer.
         """
         for _ in attempts():
             key, seen = self.follow(key, seen, MOVED, REPLACED)
-            if seen == mark:
+            if seen == left:
                 # An earlier attempt succeeded, but its reply was lost.
                 return True
             if is_tombstone(seen) or (seen is None and self._absent_is_dead):
                 return False
             try:
-                self._save(key, mark, seen)
+                self._save(key, left, seen)
             except SessionConflictError:
                 seen = self._register.load(key)
             except SessionStoreError:
@@ -112,7 +112,7 @@ class IdRegister:
         self,
         key: str,
         seen: bytes | None,
-        mark: bytes,
+        left: bytes,
         *,
         max_age: int = TOMBSTONE_SECONDS,
     ) -> None:
@@ -123,11 +123,11 @@ class IdRegister:
         :raises SessionStoreError: the register cannot answer.
         """
         try:
-            self._save(key, mark, seen, max_age)
+            self._save(key, left, seen, max_age)
         except (SessionConflictError, SessionStoreError):
             # The write may have succeeded: the reply was lost, or the client's retry
             # conflicted with its own first attempt.
-            if self._register.load(key) != mark:
+            if self._register.load(key) != left:
                 raise
 
     def has_ended(self, key: str) -> bool:
@@ -146,8 +146,8 @@ class IdRegister:
     def _save(
         self,
         key: str,
-        mark: bytes,
+        left: bytes,
         seen: bytes | None,
         max_age: int = TOMBSTONE_SECONDS,
     ) -> None:
-        self._register.save(key, mark, expected=seen, max_age=max_age)
+        self._register.save(key, left, expected=seen, max_age=max_age)

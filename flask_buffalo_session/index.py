@@ -135,8 +135,8 @@ class OwnerIndex:
 def _successor(data: bytes, passed: c.Collection[str]) -> str | None:
     """Return the hash of the id that a tombstone leads to; None if it leads nowhere.
 
-    :param passed: the hashes of the ids before. Who writes to the store could make a
-        circle of tombstones.
+    :param passed: the hashes of the ids before. Another program that writes to the
+        store could make a circle of tombstones.
     """
     successor = successor_hash_of(data)
     return None if successor in passed else successor

@@ -38,8 +38,8 @@ class Logins:
     def bind(self, owner: str, info: str | None) -> None:
         """Set the session's owner.
 
-        :param info: what the session keeps about this login. None keeps what it has,
-            unless that belongs to another owner.
+        :param info: what the session keeps about this login. None leaves the earlier
+            info, unless that belongs to another owner.
         """
         tracker = self._tracker
         if info is not None:
@@ -53,10 +53,11 @@ class Logins:
                 tracker.set(AUTHENTICATED_NAME, MISSING)
 
     def date_binding(self, after: int = 0) -> Changes:
-        """Keep that the session is bound to its owner now, later than before.
+        """Record when the session is bound to its owner: now, or as much later as the
+        parameter and the earlier time of binding require.
 
-        :param after: a time in microseconds that must be earlier.
-        :returns: the change of this time.
+        :param after: a time in microseconds since the epoch. The new time is later.
+        :returns: the change of this value.
         """
         tracker = self._tracker
         try:
@@ -86,7 +87,7 @@ class Logins:
             values[INFO_NAME] = info
 
     def begin(self) -> None:
-        """Keep that the user logs in now."""
+        """Record that the user logs in now."""
         self._tracker.set(AUTHENTICATED_NAME, int(time.time()))
 
     def changes(self) -> Changes:

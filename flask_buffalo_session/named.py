@@ -53,7 +53,50 @@ def named_config(
     :raises SessionConfigError: a setting is wrong. The message names the argument.
     """
     main = others[0]
-    known = _arguments(main)
+    settings, words = _by_setting(name, _arguments(main), given)
+    idle = settings.get("SESSION_IDLE_TIMEOUT")
+    if idle is not None and "PERMANENT_SESSION_LIFETIME" not in settings:
+        # Otherwise browsers could drop the cookie of a permanent session earlier.
+        settings["PERMANENT_SESSION_LIFETIME"] = idle
+        words["PERMANENT_SESSION_LIFETIME"] = words["SESSION_IDLE_TIMEOUT"]
+    inherited = {
+        "SESSION_NAME": f"{main.name}_{name}",
+        "SESSION_FORMAT": main.format,
+        # The old session moves to the main session, and moves only once.
+        "SESSION_PREVIOUS": None,
+    }
+    if not main.null:
+        # The objects that are in use, so that nothing is opened twice.
+        inherited["SESSION_STORE"] = main.store
+        if main.revocations is not None:
+            inherited["SESSION_REVOCATION"] = main.revocations.store
+    # The chain also finds what the application sets later, such as a secret.
+    chain = ChainMap(settings, inherited, dict(arguments), app.config)
+    origin = Origin(chain, name, words, frozenset(settings))
+    try:
+        config = Config.of(app, origin=origin)
+    except SessionConfigError as error:
+        raise reworded(origin, error) from error
+    if any(config.name == other.name for other in others):
+        # Also with another path: browsers send both cookies to some paths, and each
+        # would verify as the other.
+        raise SessionConfigError(
+            f"{call(name)}: another session of this application has the cookie"
+            f" {config.name!r}. Give name= another value."
+        )
+    inherited["SESSION_COOKIE_NAME"] = config.name
+    return config
+
+
+def _by_setting(
+    name: str, known: dict[str, str], given: c.Mapping[str, t.Any]
+) -> tuple[dict[str, t.Any], dict[str, str]]:
+    """Return the arguments of ``named()`` by setting, and what messages call each
+    setting.
+
+    :param known: the short name of each setting.
+    :raises SessionConfigError: there is no such setting, or it is given twice.
+    """
     keys = {argument: key for key, argument in known.items()}
     settings: dict[str, t.Any] = {}
     words = {key: word for key, word in known.items() if key not in SECRET_SETTINGS}
@@ -71,38 +114,7 @@ def named_config(
                 " Give one of them."
             )
         settings[key], words[key] = value, argument
-    idle = settings.get("SESSION_IDLE_TIMEOUT")
-    if idle is not None and "PERMANENT_SESSION_LIFETIME" not in settings:
-        # Otherwise browsers could drop the cookie of a permanent session earlier.
-        settings["PERMANENT_SESSION_LIFETIME"] = idle
-        words["PERMANENT_SESSION_LIFETIME"] = words["SESSION_IDLE_TIMEOUT"]
-    inherited = {
-        "SESSION_NAME": f"{main.name}_{name}",
-        "SESSION_FORMAT": main.format,
-        # The old session moves to the main session, and moves only once.
-        "SESSION_PREVIOUS": None,
-    }
-    if not main.null:
-        # The objects that are in use, so that nothing is opened twice.
-        inherited["SESSION_STORE"] = main.store
-        if main.revocations is not None:
-            inherited["SESSION_REVOCATION"] = main.revocations.store
-    # The application's own settings stay behind these, as secrets are set late.
-    chain = ChainMap(settings, inherited, dict(arguments), app.config)
-    origin = Origin(chain, name, words, frozenset(settings))
-    try:
-        config = Config.of(app, origin=origin)
-    except SessionConfigError as error:
-        raise reworded(origin, error) from error
-    if any(config.name == other.name for other in others):
-        # Also with another path: browsers send both cookies to some paths, and each
-        # would verify as the other.
-        raise SessionConfigError(
-            f"{call(name)}: another session of this application has the cookie"
-            f" {config.name!r}. Give name= another value."
-        )
-    inherited["SESSION_COOKIE_NAME"] = config.name
-    return config
+    return settings, words
 
 
 def reworded(origin: Origin, error: SessionConfigError) -> SessionConfigError:

@@ -112,8 +112,8 @@ class Policy:
 
     def _own(self, values: Encoded) -> Timeouts:
         """Return the time-outs that a session has of its own."""
-        # What every request calls looks for the name itself, and saves this call: in
-        # all they are 3 % of a write.
+        # Methods that every request calls check for the name before they call this
+        # method. That saves 3 % of a write.
         if TIMEOUTS_NAME not in values:
             return NO_TIMEOUTS
         # The limit may have been lowered since the session got its time-outs.
@@ -157,14 +157,15 @@ class Policy:
         idle = self.idle_timeout
         if TIMEOUTS_NAME in values:
             idle = self._own(values).idle or idle
-        # As a seal does that checks the age of a cookie.
+        # A seal checks the age of a cookie in the same way.
         if issued and time.time() - issued >= idle + 1:
             raise RejectedError("expired", "the session was not used for too long")
 
     def check_cookie(self, issued: int, values: Encoded) -> None:
-        """Check the age of a cookie whose session is alive in a store on a server. A
-        shorter idle time-out of the session's own is the store's business: a request
-        under way may have an older cookie.
+        """Check the age of a cookie whose session is alive in a store on a server.
+
+        If the session's own idle time-out is shorter than that of the settings, the
+        store enforces it: a request under way may have an older cookie.
 
         :param issued: when the cookie was sealed; 0 if that is not known.
         :raises RejectedError: the cookie is too old, with the reason ``expired``.
@@ -199,7 +200,7 @@ class Policy:
         last = now if used is None else min(used, now)
         return max(1, self.expires(record, last) - now)
 
-    # How long others keep something of it
+    # How long browsers, indexes and revocation lists keep it
 
     def cookie_lifetime(self, values: Encoded, used: int | None = None) -> int:
         """Return how many seconds browsers keep a permanent session's cookie.
@@ -216,8 +217,8 @@ class Policy:
         return 2 * self._limits(values)[0]
 
     def entry_margin(self, values: Encoded) -> int:
-        """Return how much longer than a cookie its entry in a revocation list lives. A
-        changed cookie lives on, although its entry is only renewed once it is due.
+        """Return for how many seconds an entry in a revocation list outlives its
+        cookie. A change makes a new cookie, but renews the entry only once it is due.
         """
         return self._limits(values)[0] // _REFRESHES_IN_A_LIFETIME + 2
 

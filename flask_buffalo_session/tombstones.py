@@ -112,7 +112,7 @@ def successor_of(data: bytes, key: str) -> str | None:
     except UnicodeDecodeError:
         # The tombstone was not made for this id.
         return None
-    # Nor was it if the hash is that of another id.
+    # A tombstone that was made for another id unmasks to another text.
     return successor if storage_key(successor) == successor_hash_of(data) else None
 
 

@@ -183,8 +183,8 @@ class UnitOfWork:
         self._logins.bind(owner, info)
 
     def authenticate(self) -> None:
-        """Keep that the user logs in now. A login counts as use, in a passive request
-        too.
+        """Record that the user logs in now. A login counts as use, also in a passive
+        request.
         """
         self._logins.begin()
         self._count_as_use()
@@ -366,16 +366,16 @@ class UnitOfWork:
             if own is None:
                 # Another request has ended this session or given it a new id.
                 return
-            latest = max((one.bound for one in beyond), default=0)
+            latest = max((other.bound for other in beyond), default=0)
             if beyond and own.bound <= latest:
                 changes = self._logins.date_binding(after=latest)
                 self.snapshot = self._write(changes, events)
                 self._saved(self.snapshot.cookie or self.cookie)
                 continue
-            for one in beyond:
-                if not index.end_unchanged(one):
+            for other in beyond:
+                if not index.end_unchanged(other):
                     break
-                events.append((signals.session_destroyed, one.held.id, None))
+                events.append((signals.session_destroyed, other.held.id, None))
             else:
                 return
         raise AssertionError("attempts() ends with an error")
@@ -421,7 +421,7 @@ class UnitOfWork:
     def _rotation(self, changes: Changes) -> Kind | None:
         """Return the kind of tombstone to leave under the present id; None keeps it.
 
-        Only where the user stays the same, a late logout may follow to the new id.
+        A late logout may follow to the new id only if the user stays the same.
         """
         names = changes.keys()
         if self.snapshot.token is None or (
@@ -429,7 +429,7 @@ class UnitOfWork:
             and names.isdisjoint(_ROTATING_NAMES)
             and names.isdisjoint(self._opener.auth_names)
         ):
-            # Nearly every write. Not to look any further saves 1 % of it.
+            # Nearly every write ends here, which saves 1 % of it.
             return None
         rotated = self.pending.rotate is not None
         if self._logins.may_change_user(changes, rotated=rotated):

@@ -41,7 +41,8 @@ _ENTERED = frozenset(
 
 
 class CookieBackend(KeptBackend):
-    """
+    """Keeps each session in its cookie.
+
     :param store: turns records into tokens and back.
     :param revocations: the list of ended sessions, if there is one.
     :param cipher: encrypts the entries in the list, and hides the owners from it. The
@@ -202,7 +203,7 @@ class CookieBackend(KeptBackend):
         """Enter the session's owner, what is known about the login, and the session's
         own time-outs in the list.
 
-        :returns: the entry; None if the session has neither and had none.
+        :returns: the entry; None if there is nothing to enter and was no entry.
         """
         record, key = written.record, self._key(written)
         needed = OWNER_NAME in record.values or TIMEOUTS_NAME in record.values
@@ -225,14 +226,14 @@ class CookieBackend(KeptBackend):
         return entry
 
     def _entered(self, seen: Snapshot) -> Snapshot:
-        """Enter a session in the list that is about to end, if it may outlive a usual
-        tombstone. The entry says how long the tombstone is needed.
+        """Enter a session that is about to end in the list, if its cookie may outlive
+        the usual tombstone. The entry says how long the tombstone is needed.
         """
         has_own = TIMEOUTS_NAME in seen.record.values
         if self._revocations is None or seen.entry is not None or not has_own:
             return seen
         with suppress(SessionConflictError):
-            # Otherwise another request has entered or ended the session.
+            # After a conflict, another request has entered or ended the session.
             return seen._replace(entry=self._enter(self._revocations, seen))
         return seen
 

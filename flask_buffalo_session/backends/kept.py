@@ -25,7 +25,8 @@ NONCE_BYTES = 12  # pragma: no mutate: any number that is large enough
 
 
 class KeptBackend(ABC):
-    """
+    """Keeps sessions beyond the request.
+
     :param store: keeps the records.
     :param ids: retires ids and indexes them by owner; None where sessions have no id.
     :param cipher: encrypts the records; None if they are not encrypted.
@@ -79,9 +80,9 @@ class KeptBackend(ABC):
         # pragma: no mutate: without a register there is no id, old or new
         if self._ids is None or key is None or successor is None:
             return written
-        mark = tombstone() if kind == ENDED else forwarding(kind, key, successor)
+        left = tombstone() if kind == ENDED else forwarding(kind, key, successor)
         try:
-            self._ids.retire(key, self._seen(seen), mark)
+            self._ids.retire(key, self._seen(seen), left)
         except SessionConflictError:
             # The next attempt gets another id.
             self._ids.forget(successor)
@@ -96,12 +97,12 @@ class KeptBackend(ABC):
         return written
 
     def end(self, ending: Ending) -> bool:
-        seen, mark = ending
+        seen, left = ending
         key = self._key(seen)
         # pragma: no mutate: without a register there is no id
         if self._ids is None or key is None:
             return True
-        return self._ids.end(key, self._seen(seen), mark)
+        return self._ids.end(key, self._seen(seen), left)
 
     def _arriving(self, arrival: Arrival) -> Record:
         """Load an old session, and date it.

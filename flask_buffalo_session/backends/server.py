@@ -35,7 +35,8 @@ from .kept import KeptBackend
 
 
 class ServerBackend(KeptBackend):
-    """
+    """Keeps each session in a store, under the id in its cookie.
+
     :param store: keeps the records, the tombstones and the index of owners.
     :param cipher: encrypts the records and hides the owners; None if neither is asked
         for.
@@ -105,11 +106,11 @@ class ServerBackend(KeptBackend):
             seen = self._placed(Snapshot(record))
             record, data = self._packed(seen, record, changed=())
             token = self._save(seen, record, data)
-            mark = forwarding(ARRIVED, key, token)
+            left = forwarding(ARRIVED, key, token)
             try:
                 # If the store cannot answer, the new record stays: the pointer may
                 # lead to it.
-                self._ids.retire(key, pointer, mark, max_age=arrival.lifetime)
+                self._ids.retire(key, pointer, left, max_age=arrival.lifetime)
             except SessionConflictError:
                 self._ids.forget(token)
                 continue

@@ -82,7 +82,7 @@ class Buffalo:
         if format != "native" and not isinstance(format, NativeFormat):
             # Only this package's own format has ids that can be revoked.
             settings["SESSION_REVOCATION"] = None
-        # The session's own settings stay behind it, as secrets are set late.
+        # The chain also finds what the application sets later, such as a secret.
         chain = ChainMap(settings, t.cast(t.Any, config.origin.settings))
         try:
             before = Config.of(app, chain)

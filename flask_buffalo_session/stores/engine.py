@@ -118,8 +118,8 @@ def _check_options(engine: sa.Engine) -> None:
         except TypeError:
             raise StoreURLError(UNKNOWN_OPTION) from None
     elif engine.driver == "pysqlite":
-        # SQLAlchemy 2.0 drops such an option without a word. With "uri" in the URL,
-        # SQLite reads the options itself.
+        # SQLAlchemy 2.0 ignores an unknown option. With "uri" in the URL, SQLite reads
+        # the options itself.
         query = engine.url.query
         if "uri" not in query and query.keys() - options.keys():
             raise StoreURLError(UNKNOWN_OPTION)
