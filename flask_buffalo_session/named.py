@@ -78,6 +78,8 @@ def named_config(
         words["PERMANENT_SESSION_LIFETIME"] = words["SESSION_IDLE_TIMEOUT"]
     inherited = {
         "SESSION_NAME": f"{main.name}_{name}",
+        # init_app has written the name in force to this setting of the application.
+        "SESSION_COOKIE_NAME": main.flask_name,
         "SESSION_FORMAT": main.format,
         # The old session moves to the main session, and moves only once.
         "SESSION_PREVIOUS": None,
