@@ -544,6 +544,15 @@ def test_the_cart_has_the_main_sessions_objects() -> None:
     assert cart.config.name == CART
 
 
+def test_none_is_no_argument() -> None:
+    """As for the extension itself: otherwise the cart would move into a cookie."""
+    shop = Shop("memory:", {"name": None, "store": None, "format": None, "api": None})
+    main, cart = t.cast(t.Any, shop.app.session_interface).openers
+    assert cart.config.store is main.config.store
+    assert cart.config.format is main.config.format
+    assert cart.config.name == CART
+
+
 def test_a_permanent_cart_lasts_as_long_as_its_idle_timeout(clock: Clock) -> None:
     """The browser keeps its cookie for that time, too."""
     shop = Shop(
