@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 JOBS ?= auto
+BENCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := SESSION_STORE= $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -47,9 +48,10 @@ wheel: $(VENV)/dev.stamp
 	build/wheel/bin/pip install --quiet dist/*.whl
 	cd build && wheel/bin/python -c "import flask_buffalo_session as p; print('installed:', p.__file__)"
 
-## bench: compare the cost with other session extensions; rewrites docs/performance.md
+## bench: compare the cost with other session extensions; rewrites docs/performance.md.
+## BENCH="load footprint" measures only these sections.
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist

@@ -7,6 +7,7 @@ from flask import Flask
 from flask_buffalo_session import BuffaloSession
 
 from .floor import FLOOR
+from .peers import FLASK
 from .stores import STORES
 from .suite import (
     PERMANENT,
@@ -23,12 +24,7 @@ COOKIES = Suite(
     name="cookies",
     title="Against Flask's own sessions",
     floor=FLOOR,
-    peer=Contender(
-        "Flask",
-        lambda app: None,
-        # By default, Flask sets a permanent session's cookie on every request.
-        answers_with_cookie=frozenset({PERMANENT, WRITE}),
-    ),
+    peer=FLASK,
     ours={
         "signed": Contender(
             "cookie, signed", BuffaloSession, answers_with_cookie=frozenset({WRITE})
