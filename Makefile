@@ -24,9 +24,9 @@ demo-buffalo: $(VENV)/demo.stamp
 test: $(VENV)/dev.stamp
 	$(PYTEST) -m "not exhaustive"
 
-## check: run everything: lint, types, all tests, fuzzing, a soak, and the wheel
+## check: run everything: lint, types, all tests, fuzzing, a soak, instructions, the wheel
 check: lint types exhaustive
-	$(MAKE) -C tests fuzz soak
+	$(MAKE) -C tests fuzz soak instructions
 	$(MAKE) wheel
 
 ## exhaustive: run all tests, and measure the coverage of the package

@@ -45,6 +45,16 @@ COOKIES = Suite(
     parities=(Parity("encrypted", "signed", 1.15),),
 )
 
+#: What CI checks, see :mod:`.check`.
+CHECKED = Suite(
+    name="checked",
+    title="Instructions of a request",
+    floor=FLOOR,
+    peer=FLASK,
+    ours={name: COOKIES.ours[name] for name in ("signed", "memory")},
+    cases=(UNTOUCHED, READ, WRITE),
+    measures=("instructions",),
+)
 
 GORILLA = Suite(
     name="gorilla",
@@ -69,4 +79,4 @@ def _configured(app: Flask, **settings: object) -> Flask:
     return app
 
 
-SUITES = {suite.name: suite for suite in (COOKIES, GORILLA, *STORES)}
+SUITES = {suite.name: suite for suite in (COOKIES, CHECKED, GORILLA, *STORES)}
