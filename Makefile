@@ -4,11 +4,14 @@ PYTHON ?= python3
 PORT ?= 5000
 JOBS ?= auto
 BENCH ?=
+SESSIONS ?=
+TAG ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := SESSION_STORE= $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo demo-buffalo test check exhaustive lint types wheel bench clean
+.PHONY: demo demo-buffalo demo-hello demo-api demo-cart demo-login demo-gunicorn
+.PHONY: test check exhaustive lint types versions wheel release bench clean
 
 demo demo-buffalo: export SESSION_STORE ?= cookie
 
@@ -19,6 +22,15 @@ demo: $(VENV)/demo.stamp
 ## demo-buffalo: serve a Flask and a Go application that share one session
 demo-buffalo: $(VENV)/demo.stamp
 	PORT=$(PORT) $(BIN)/python -m examples.with_buffalo
+
+## demo-hello demo-api demo-cart demo-login: serve one of the small examples
+demo-hello demo-api demo-cart demo-login: demo-%: $(VENV)/examples.stamp
+	$(BIN)/flask --app examples/$* run --debug --port $(PORT)
+
+## demo-gunicorn: serve an application with four workers that share Redis
+demo-gunicorn: $(VENV)/examples.stamp
+	export SESSION_SECRET="$${SESSION_SECRET:-$$($(BIN)/flask session secret)}"; \
+	cd examples/gunicorn && PORT=$(PORT) $(abspath $(BIN))/gunicorn app:app
 
 ## test: run the tests, except for the exhaustive ones
 test: $(VENV)/dev.stamp
@@ -40,13 +52,31 @@ lint: $(VENV)/dev.stamp
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
-## wheel: build the wheel, and import it in a clean environment
-wheel: $(VENV)/dev.stamp
-	rm -rf dist build/wheel
+## versions: run the tests on other versions of Python and of the dependencies
+versions: $(VENV)/nox.stamp
+	$(BIN)/nox --envdir build/nox $(if $(SESSIONS),--sessions $(SESSIONS))
+
+## wheel: build the sdist and the wheel, check them, and use both without extras
+wheel: $(VENV)/release.stamp
+	rm -rf dist build/clean
 	$(BIN)/python -m build --outdir dist .
-	$(PYTHON) -m venv build/wheel
-	build/wheel/bin/pip install --quiet dist/*.whl
-	cd build && wheel/bin/python -c "import flask_buffalo_session as p; print('installed:', p.__file__)"
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m tests.release contents
+	set -e; for file in dist/*; do \
+		$(PYTHON) -m venv --clear build/clean; \
+		build/clean/bin/pip install --quiet pytest $$file; \
+		build/clean/bin/pytest --noconftest --import-mode=importlib tests/base; \
+	done
+
+## release: check a release as far as a machine can, and print what to do next
+release: $(VENV)/release.stamp
+	$(BIN)/python -m tests.release version $(TAG)
+	$(MAKE) wheel
+	rm -rf build/sdist
+	mkdir -p build/sdist
+	tar -xzf dist/*.tar.gz -C build/sdist --strip-components=1
+	$(MAKE) -C build/sdist test
+	@$(BIN)/python -m tests.release next
 
 ## bench: compare the cost with other session extensions; rewrites docs/performance.md.
 ## BENCH="load footprint" measures only these sections.

@@ -24,6 +24,7 @@ class Arrivals:
     :param name: the name of the cookie of the present kind.
     :param header: the request's ``Cookie`` header.
     :param reason: why the request's cookies of the present kind were rejected.
+    :param session: the name of a named session.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class Arrivals:
         name: str,
         header: str,
         reason: Reason | None,
+        session: str | None,
     ) -> None:
         self._app = app
         self._sources = sources
         self._name = name
         self._header = header
         self._reason = reason
+        self._session = session
         self._chosen: tuple[Source, Found] | None = None
 
     def load(self, backend: Backend, ticket: Ticket | None) -> Snapshot | None:
@@ -83,6 +86,9 @@ class Arrivals:
         found = source.find(text)
         # The hash has the form of a token, as a store may check the form.
         kind = type(source).__name__
+        if self._session is not None:
+            # Two sessions may share a store and an earlier place.
+            kind = f"{kind}.{self._session}"
         digest = hashlib.sha256(f"flask-buffalo-session.v1.{kind}.".encode())
         digest.update(found.identity)
         key = base64_encode(digest.digest()).decode()
@@ -132,6 +138,7 @@ class PreviousPlaces:
 
     def __init__(self, app: Flask, config: Config) -> None:
         self._app = app
+        self._session = config.origin.session
         self._sources = [
             _previous(item).source(app, config) for item in config.previous
         ]
@@ -143,7 +150,7 @@ class PreviousPlaces:
         :param header: the request's ``Cookie`` header.
         :param reason: why the request's cookies of the present kind were rejected.
         """
-        return Arrivals(self._app, self._sources, name, header, reason)
+        return Arrivals(self._app, self._sources, name, header, reason, self._session)
 
     def close(self) -> None:
         """Close the connections that were made for the old places."""

@@ -11,22 +11,31 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from .doctor import LEVELS, diagnose
+from .doctor import LEVELS, Finding, diagnose, own_findings
 from .errors import SessionError
-from .interface import BuffaloInterface, current_interface
+from .interface import current_interface
+from .opening import AppOpener
 from .showing import Shown, show_cookie, show_record
-from .stores.base import Prunable, PrunableInBatches, is_storage_key
+from .stores.base import Prunable, PrunableInBatches, Store, is_storage_key
 
 session_cli = AppGroup("session", help="Commands for managing sessions.")
+
+_of = click.option("--name", help="The name of a named session; not the cookie's name.")
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _interface() -> BuffaloInterface:
+def _opener(name: str | None) -> AppOpener:
     try:
-        return current_interface()
+        return current_interface().opener(name)
     except SessionError as error:
         raise _Failure(error) from error
+
+
+def _openers() -> list[AppOpener]:
+    """Return the openers of all sessions of the application."""
+    _opener(None)
+    return current_interface().openers
 
 
 class _Failure(click.ClickException):
@@ -58,16 +67,20 @@ def doctor(context: click.Context, level: str | None, as_json: bool) -> None:
     """Check the settings and the store, and report problems. Exit with status 1 if
     there is a problem. Notes do not count.
     """
-    app, config = current_app, _interface().config
-    if config.null and not as_json:
+    app, configs = current_app, [opener.config for opener in _openers()]
+    kept = [config for config in configs if not config.null]
+    if not kept and not as_json:
         click.echo("This application has no sessions, so there is nothing to check.")
         return
     lenient = app.debug or app.testing
-    findings = []
-    if not config.null:
-        findings = list(diagnose(app, config, lenient=lenient, level=level))
+    findings: list[Finding] = []
+    known: list[Finding] = []
+    for config in kept:
+        found = list(diagnose(app, config, lenient=lenient, level=level))
+        findings += own_findings(config.origin, found, known)
+        known += found
     problems = sum(not finding.note for finding in findings)
-    store = type(config.store).__name__
+    store = type((kept or configs)[0].store).__name__
     if as_json:
         _print_json(
             {
@@ -100,10 +113,24 @@ _CHECKED_FOR = {
 @session_cli.command()
 def purge() -> None:
     """Delete expired sessions from a store that does not delete them by itself."""
-    config = _interface().config
-    store = config.store if config.revocations is None else config.revocations.store
+    configs, done = [opener.config for opener in _openers()], list[Store]()
+    for config in [one for one in configs if not one.null] or configs[:1]:
+        store = config.store if config.revocations is None else config.revocations.store
+        # Sessions may share a store.
+        if not any(store is other for other in done):
+            done.append(store)
+            _purge(store, config.origin.label)
+
+
+def _purge(store: Store, label: str) -> None:
+    """Delete expired sessions from a store.
+
+    :param label: what begins a message about a named session.
+    """
+    start = f"{label}: " if label else ""
     if not isinstance(store, Prunable):
-        click.echo(f"A {type(store).__name__} deletes expired sessions by itself.")
+        name = type(store).__name__
+        click.echo(f"{start}A {name} deletes expired sessions by itself.")
         return
     prunable: Prunable = store
     count = 0
@@ -122,16 +149,17 @@ def purge() -> None:
             count = prunable.prune()
     except SessionError as error:
         raise _Failure(error) from error
-    click.echo(f"Expired sessions removed: {count}.")
+    click.echo(f"{start}Expired sessions removed: {count}.")
 
 
 @session_cli.command("list")
 @click.argument("owner")
+@_of
 @_as_json
-def list_(owner: str, as_json: bool) -> None:
+def list_(owner: str, name: str | None, as_json: bool) -> None:
     """List the sessions of OWNER."""
     try:
-        found = _interface().owners().sessions_of(owner)
+        found = _opener(name).owners().sessions_of(owner)
     except SessionError as error:
         raise _Failure(error) from error
     if as_json:
@@ -141,33 +169,43 @@ def list_(owner: str, as_json: bool) -> None:
                     "id": info.id,
                     "created_at": info.created_at.isoformat(),
                     "last_seen": info.last_seen.isoformat(),
+                    "authenticated_at": (
+                        info.authenticated_at and info.authenticated_at.isoformat()
+                    ),
+                    "info": info.info,
                 }
                 for info in found
             ]
         )
         return
     for info in found:
-        click.echo(
-            f"{info.id}  created {info.created_at:%Y-%m-%d %H:%M}"
-            f"  last seen {info.last_seen:%Y-%m-%d %H:%M} UTC"
-        )
+        times = {"created": info.created_at, "last seen": info.last_seen}
+        if info.authenticated_at is not None:
+            times["logged in"] = info.authenticated_at
+        shown = "  ".join(f"{what} {at:%Y-%m-%d %H:%M}" for what, at in times.items())
+        click.echo(f"{info.id}  {shown} UTC")
+        for name, text in info.info.items():
+            click.echo(f"  {_printable(name)}: {_printable(text)}")
     click.echo(f"Sessions: {len(found)}.")
 
 
 @session_cli.command()
 @click.argument("session_id", required=False)
 @click.option("--owner", help="End all sessions of this owner.")
+@_of
 @_as_json
-def revoke(session_id: str | None, owner: str | None, as_json: bool) -> None:
+def revoke(
+    session_id: str | None, owner: str | None, name: str | None, as_json: bool
+) -> None:
     """End the session with an id, or all sessions of an owner."""
     if (session_id is None) == (owner is None):
         raise click.UsageError("Give either a session id or --owner.")
     try:
         if owner is not None:
-            count = _interface().owners().revoke_all(owner)
+            count = _opener(name).owners().revoke_all(owner)
         else:
             session_id = t.cast(str, session_id)
-            owners = _interface().owners()
+            owners = _opener(name).owners()
             if not is_storage_key(session_id):
                 raise click.ClickException(
                     "This is not a session id, which has 64 characters from 0-9 and"
@@ -185,9 +223,12 @@ def revoke(session_id: str | None, owner: str | None, as_json: bool) -> None:
 @session_cli.command()
 @click.argument("what")
 @click.option("--values", is_flag=True, help="Show the values, too.")
+@_of
 @_as_json
 @click.pass_context
-def show(context: click.Context, what: str, values: bool, as_json: bool) -> None:
+def show(
+    context: click.Context, what: str, values: bool, name: str | None, as_json: bool
+) -> None:
     """Show what is in a session. Nothing is changed.
 
     WHAT is the text of a cookie, or "-" to read the cookie from the standard input,
@@ -195,17 +236,17 @@ def show(context: click.Context, what: str, values: bool, as_json: bool) -> None
     session, as `flask session list` prints it. Exit with status 1 if the session is
     not alive.
     """
-    interface = _interface()
-    if interface.config.null:
+    opener = _opener(name)
+    if opener.config.null:
         raise click.ClickException("This application has no sessions.")
     if what == "-":
         # A file that is no cookie may have any bytes.
         what = sys.stdin.buffer.read().decode(errors="replace").strip()
     try:
         if is_storage_key(what):
-            shown = show_record(interface, what, values=values)
+            shown = show_record(opener, what, values=values)
         else:
-            shown = show_cookie(interface, what, values=values)
+            shown = show_cookie(opener, what, values=values)
     except SessionError as error:
         raise _Failure(error) from error
     if as_json:
@@ -216,15 +257,21 @@ def show(context: click.Context, what: str, values: bool, as_json: bool) -> None
         context.exit(1)
 
 
+def _printable(text: str) -> str:
+    """Return a text that comes from a session, so that it cannot control the
+    terminal.
+    """
+    return text if text.isprintable() else repr(text)
+
+
 def _print_shown(shown: Shown) -> None:
     """Print a line for each fact, and then a line for each value."""
     held = shown.pop("values", [])
     for fact, content in shown.items():
         if isinstance(content, bool):
             content = "yes" if content else "no"
-        elif isinstance(content, str) and not content.isprintable():
-            # An owner's name must not control the terminal.
-            content = repr(content)
+        elif isinstance(content, str):
+            content = _printable(content)
         click.echo(f"{fact:<10} {'-' if content is None else content}")
     for value in held:
         line = f"  {value['name']!r}: {value['type'] or 'unreadable'}"

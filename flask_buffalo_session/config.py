@@ -19,6 +19,7 @@ from flask import Flask
 from .errors import SessionConfigError, wrong_setting
 from .formats import Format, NativeFormat
 from .gorilla.format import GorillaFormat
+from .origin import Origin
 from .places import revocation_store, store_of
 from .policy import DEFAULT_TIMEOUT_LIMIT, Policy
 from .revocation import RevocationList
@@ -49,6 +50,7 @@ class Config:
     """The settings in force, with defaults filled in. Times are in seconds, sizes in
     bytes.
 
+    :param owner_limit: how many sessions an owner may have; None for no limit.
     :param null: whether the application has no sessions.
     :param in_cookie: whether the cookie contains the session itself. If neither
         `null` nor `in_cookie` is true, the store keeps sessions on a server.
@@ -56,6 +58,7 @@ class Config:
     :param named: the settings whose store a word or a URL names. The application
         itself made any other store.
     :param as_read: the values that ``app.config`` had in ``init_app``, by setting.
+    :param origin: where the settings come from.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Config:
     revocations: RevocationList | None
     permanent_lifetime: int
     refresh_each_request: bool
+    owner_limit: int | None
     auth_names: tuple[t.Hashable, ...]
     cookie_domain: str | None
     cookie_path: str
@@ -83,6 +87,7 @@ class Config:
     named: frozenset[str]
     # It contains secrets, so repr() must not show it.
     as_read: c.Mapping[str, t.Any] = field(repr=False, compare=False)
+    origin: Origin = field(repr=False, compare=False)
 
     @classmethod
     def of(
@@ -90,6 +95,7 @@ class Config:
         app: Flask,
         settings: c.Mapping[str, t.Any] | None = None,
         *,
+        origin: Origin | None = None,
         name: str | None = None,
         store: object = None,
         format: object = None,
@@ -100,9 +106,12 @@ class Config:
         ``SESSION_API``.
 
         :param settings: what to read instead of the application's ``config``.
+        :param origin: where the settings of a named session come from.
         :raises SessionConfigError: a setting is wrong.
         """
-        settings = app.config if settings is None else settings
+        if origin is None:
+            origin = Origin(app.config if settings is None else settings)
+        settings = origin.settings
         read = _Reader(settings)
         places = {
             "SESSION_STORE": read.given("SESSION_STORE", store, "cookie"),
@@ -141,6 +150,7 @@ class Config:
             ),
             permanent_lifetime=t.cast(int, lifetime),
             refresh_each_request=read.flag("SESSION_REFRESH_EACH_REQUEST"),
+            owner_limit=_owner_limit(read),
             auth_names=_auth_names(read),
             cookie_domain=_domain(read),
             cookie_path=_path(read),
@@ -154,6 +164,7 @@ class Config:
                 key for key, place in places.items() if isinstance(place, str)
             ),
             as_read=read.values,
+            origin=origin,
         )
         _check_prefix(config)
         # init_app writes the name in force to this setting.
@@ -174,6 +185,13 @@ class Config:
         )
 
     @property
+    def encrypts_records(self) -> bool:
+        """Whether records on a server are encrypted, and entries of the revocation
+        list. In another format than the native one, another program reads the records.
+        """
+        return self.encrypt and isinstance(self.format, NativeFormat)
+
+    @property
     def stores(self) -> dict[str, Store]:
         """The stores in use, by the setting that names them."""
         stores = {"SESSION_STORE": self.store}
@@ -181,17 +199,23 @@ class Config:
             stores["SESSION_REVOCATION"] = self.revocations.store
         return stores
 
+    @property
+    def own_stores(self) -> dict[str, Store]:
+        """The stores in use that are not inherited from the main session."""
+        own, stores = self.named | self.origin.given, self.stores
+        if self.origin.session is None:
+            return stores
+        return {key: store for key, store in stores.items() if key in own}
+
     def close(self) -> None:
         """Close the connections of the stores that a URL made."""
         for key, store in self.stores.items():
             if key in self.named and isinstance(store, Closable):
                 store.close()
 
-    def changed(self, settings: c.Mapping[str, t.Any]) -> list[str]:
-        """Return the settings whose value is no longer the one that was read.
-
-        :param settings: the application's ``config``.
-        """
+    def changed(self) -> list[str]:
+        """Return the settings whose value is no longer the one that was read."""
+        settings = self.origin.settings
         return [
             key
             for key, value in self.as_read.items()
@@ -309,6 +333,17 @@ def _format(value: t.Any) -> Format:
             value,
             "'native', 'gorilla' or a format object",
             ("native", "gorilla"),
+        )
+    return value
+
+
+def _owner_limit(read: _Reader) -> int | None:
+    value = read.value("SESSION_OWNER_LIMIT")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise wrong_setting(
+            "SESSION_OWNER_LIMIT", value, "a number of sessions above 0, or None"
         )
     return value
 

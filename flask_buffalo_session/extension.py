@@ -12,6 +12,9 @@ from .cli import session_cli
 from .config import Config
 from .errors import SessionConfigError, SessionTypeError, kind_of
 from .interface import BuffaloInterface, current_interface
+from .named import check_name, session_named
+from .opening import AppOpener, RequestSession
+from .origin import call
 from .owners import Owners, SessionInfo
 from .sessions import Session
 from .strangers import unknown_settings
@@ -55,6 +58,8 @@ class BuffaloSession:
             "api": api,
         }
         self._interfaces: weakref.WeakSet[BuffaloInterface] = weakref.WeakSet()
+        # The arguments of named(), by name.
+        self._named: dict[str, dict[str, t.Any]] = {}
         self._exempt = _Routes("_buffalo_session_exempt")
         self._passive = _Routes("_buffalo_session_passive")
         if app is not None:
@@ -81,15 +86,54 @@ class BuffaloSession:
             app.logger.warning(
                 "Unknown settings have no effect: %s.", ", ".join(unknown)
             )
-        interface = BuffaloInterface(
-            app, config, self._exempt.include, self._passive.include
-        )
+        exempt, passive = self._exempt.include, self._passive.include
+        main = AppOpener(app, config, exempt=exempt, passive=passive)
+        interface = BuffaloInterface(app, main, exempt=exempt)
+        for name, given in self._named.items():
+            interface.add(interface.named_opener(name, self._settings(), given))
         app.session_interface = interface
         self._interfaces.add(interface)
         app.extensions[_KEY] = self
         app.cli.add_command(session_cli)
         # Flask, its test client and other extensions read the name from this setting.
         app.config["SESSION_COOKIE_NAME"] = config.name
+
+    def named(self, name: str, /, **settings: t.Any) -> Session:
+        """Define another session, with a cookie and with settings of its own::
+
+            cart = buffalo.named("cart", idle_timeout=timedelta(days=90))
+
+            @app.post("/cart/<sku>")
+            def add(sku):
+                cart[sku] = cart.get(sku, 0) + 1
+                ...
+
+        Call it once for each name, where the application is set up, before or after
+        ``init_app``. A request that does not use the session spends nothing on it.
+
+        :param name: letters, digits, ``_`` and ``-``.
+        :param settings: settings in lower case and without ``session_``. The cookie's
+            name is ``name=``. What is not given is as in the main session, except that
+            the cookie's name has the session's name at the end, and that
+            ``SESSION_PREVIOUS`` concerns only the main session.
+        :returns: the session of the current request, used as ``session`` is.
+        :raises SessionConfigError: a setting or the name is wrong, or the name is
+            defined already.
+        """
+        check_name(name)
+        if name in self._named:
+            raise SessionConfigError(
+                f"{call(name)} was called before. Call it once, and use the session"
+                " that it returned."
+            )
+        added = [
+            (interface, interface.named_opener(name, self._settings(), settings))
+            for interface in self._interfaces
+        ]
+        for interface, opener in added:
+            interface.add(opener)
+        self._named[name] = settings
+        return session_named(name)
 
     def exempt(self, target: T) -> T:
         """Give a view or a blueprint no session, as ``SESSION_API`` does for a
@@ -126,21 +170,26 @@ class BuffaloSession:
         self._passive.add(target)
         return target
 
-    def sessions_of(self, owner: str | int) -> list[SessionInfo]:
+    def sessions_of(
+        self, owner: str | int, *, name: str | None = None
+    ) -> list[SessionInfo]:
         """Return the live sessions of an owner, the last used first. A session
         belongs to the owner that ``session.bind`` was called with. This method and
         the methods below need an application context.
 
+        :param name: the name of a :meth:`named` session; None for the main session.
+        :raises SessionConfigError: the application has no session of this name.
         :raises SessionTypeError: `owner` is neither a str nor an int, or is empty.
         :raises SessionUnsupportedError: the store does not support owners.
         :raises SessionStoreError: the store cannot answer.
         """
-        return _owners().sessions_of(owner)
+        return _owners(name).sessions_of(owner)
 
-    def revoke(self, session_id: str) -> bool:
+    def revoke(self, session_id: str, *, name: str | None = None) -> bool:
         """End a session.
 
         :param session_id: the :attr:`Session.id` of the session.
+        :param name: the name of a :meth:`named` session; None for the main session.
         :returns: whether the session existed. For a session in a cookie: whether
             nobody had ended it before.
         :raises SessionTypeError: `session_id` is not a str.
@@ -153,20 +202,23 @@ class BuffaloSession:
                 f"the session id must be a str, not {kind_of(session_id)}. session.id"
                 " is None before the first save and on a cookie store.",
             )
-        return _owners().revoke(session_id)
+        return _owners(name).revoke(session_id)
 
-    def revoke_all(self, owner: str | int, keep: str | None = None) -> int:
+    def revoke_all(
+        self, owner: str | int, keep: str | None = None, *, name: str | None = None
+    ) -> int:
         """End all sessions of an owner, except one::
 
             buffalo.revoke_all(session.owner, keep=session.id)
 
         :param keep: the id of the session that continues.
+        :param name: the name of a :meth:`named` session; None for the main session.
         :returns: how many sessions ended.
         :raises SessionTypeError: `owner` is neither a str nor an int, or is empty.
         :raises SessionUnsupportedError: the store does not support owners.
         :raises SessionStoreError: the store cannot answer.
         """
-        return _owners().revoke_all(owner, keep)
+        return _owners(name).revoke_all(owner, keep)
 
     def close(self) -> None:
         """Close the connections of the stores that a URL made, for all applications.
@@ -175,7 +227,16 @@ class BuffaloSession:
         The application itself closes a client or a store that it made.
         """
         for interface in list(self._interfaces):
-            interface.close()
+            for opener in interface.openers:
+                opener.close()
+
+    def _settings(self) -> dict[str, t.Any]:
+        """Return the arguments as settings."""
+        return {
+            f"SESSION_{key.upper()}": value
+            for key, value in self._arguments.items()
+            if value is not None
+        }
 
 
 class _Routes:
@@ -216,6 +277,8 @@ class _Routes:
         )
 
 
-def _owners() -> Owners:
+def _owners(name: str | None) -> Owners:
     session = flask.session if has_request_context() else None
-    return current_interface().owners(session if isinstance(session, Session) else None)
+    if not isinstance(session, RequestSession):
+        session = None
+    return current_interface().opener(name).owners(session)

@@ -10,16 +10,23 @@ from flask import Flask, Response
 from flask.globals import app_ctx
 
 
-def answer_failure(app: Flask, response: Response, error: Exception) -> None:
+def answer_failure(
+    app: Flask, response: Response, error: Exception, title: str
+) -> None:
     """Let the application's error handlers answer instead of the view.
 
     Flask calls error handlers only for errors before the response was made. Without a
     handler for the error, Flask's handler for 500 answers.
 
     :param response: the view's response; it is replaced in place.
+    :param title: what the log calls the session.
     """
-    answer = app.make_response(_call(app.handle_user_exception, error))
-    app.logger.warning("The session could not be saved: %s", error)
+    try:
+        raise error
+    except Exception:  # noqa: BLE001 - any error may end a save
+        # Flask raises the error that is being handled if there is no handler for it.
+        answer = app.make_response(_call(app.handle_user_exception, error))
+    app.logger.warning("%s could not be saved: %s", title, error)
     _replace(response, _call(app.process_response, answer))
 
 

@@ -10,6 +10,7 @@ import typing as t
 
 from .attempts import attempts
 from .errors import SessionConflictError, SessionStoreError
+from .records import CipherInForce, EncryptedIndex
 from .stores.base import Owned, is_owned, storage_key
 from .tombstones import (
     MOVED,
@@ -38,12 +39,21 @@ class IdRegister:
     :param register: a store or a revocation list.
     :param absent_is_dead: whether an id that the register does not know is dead. A
         store knows every living id; a revocation list does not.
+    :param cipher: hides the owners from the register; None if they are not hidden.
     """
 
-    def __init__(self, register: Register, *, absent_is_dead: bool) -> None:
+    def __init__(
+        self,
+        register: Register,
+        *,
+        absent_is_dead: bool,
+        cipher: CipherInForce | None = None,
+    ) -> None:
         self._register = register
         self._absent_is_dead = absent_is_dead
-        self.owned: Owned | None = register if is_owned(register) else None
+        self.owned: Owned | None = None
+        if is_owned(register):
+            self.owned = EncryptedIndex(register, cipher) if cipher else register
 
     def load(self, key: str) -> bytes | None:
         """Return what the register keeps under an id: data, a tombstone, or None."""
@@ -58,10 +68,13 @@ class IdRegister:
         :param kinds: the kinds of tombstone to follow.
         :returns: that id, and what the register keeps under it.
         """
+        passed = {key}
         while is_tombstone(data) and kind_of(data) in kinds:
             successor = successor_of(data, key)
-            if successor is None:
+            if successor is None or successor in passed:
+                # A user who also writes to the store can make a circle.
                 break
+            passed.add(successor)
             key, data = successor, self._register.load(successor)
         return key, data
 

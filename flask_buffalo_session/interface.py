@@ -1,4 +1,4 @@
-"""Open sessions, save them and send their cookies, for Flask."""
+"""Flask's session interface: open the session, and save it with the response."""
 
 from __future__ import annotations
 
@@ -6,82 +6,90 @@ import collections.abc as c
 import typing as t
 
 import flask
-from blinker import NamedSignal
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface
 
-from . import signals
-from .arrivals import Arrivals, PreviousPlaces
-from .backends.make import make_backend
-from .backends.null import NullBackend
-from .codec import Codec
-from .config import Config
-from .cookies import SessionCookie, forbid_caching_cookie, vary_on_cookie
-from .errors import Reason, SessionConfigError, SessionError, SessionSecretError
+from .cookies import vary_on_cookie
+from .doctor.finding import Finding
+from .errors import SessionConfigError
 from .failures import answer_failure
-from .owners import Owners
+from .named import named_config, worded_error
+from .opening import NO_EXTENSION, AppOpener, IsChosen, RequestSession
 from .preserved import PRESERVE, PreservedSession
-from .seal import Ticket
-from .sealing import CookieSealer
-from .sessions import Session
-from .startup import StartupCheck
-from .work import Opened
-
-_NOT_PROTECTED = (
-    "The session cannot be written, because there is no secret to protect it. Make"
-    " one with `python -m flask_buffalo_session secret` and set it as SESSION_SECRET,"
-    " in the environment or in app.config."
-)
 
 
 class BuffaloInterface(SessionInterface):
     """The session interface of one application.
 
+    :param main: opens and saves the application's session. Public as :attr:`main`.
     :param exempt: returns whether the matched route has no session.
-    :param passive: returns whether requests to the matched route do not count as use of
-        the session.
     """
 
-    def __init__(
-        self,
-        app: Flask,
-        config: Config,
-        exempt: c.Callable[[Flask, Request], bool],
-        passive: c.Callable[[Flask, Request], bool],
-    ) -> None:
-        self.config = config
-        self.codec: Codec = config.format.codec
-        self.policy = config.policy()
-        self.auth_names = config.auth_names
+    def __init__(self, app: Flask, main: AppOpener, *, exempt: IsChosen) -> None:
+        self.main = main
         self._app = app
         self._is_exempt = exempt
-        self._is_passive = passive
-        self._cookie = SessionCookie.of(config)
-        # An attribute of the interface as well, because every request reads it.
-        self._permanent_sign = self._cookie.permanent_sign
-        self._sealer = CookieSealer(app, config, self._cookie, app.config)
-        self._null = NullBackend()
-        self._unprotected = NullBackend(refusal=_NOT_PROTECTED)
-        self.backend = make_backend(config, self.policy, self._sealer)
-        self._startup = StartupCheck(app, config)
         self._serving = False
-        self.previous: PreviousPlaces | None = None
-        if not config.null:
-            self._sealer.find_secret()
-            if config.previous:
-                self.previous = PreviousPlaces(app, config)
+        self._arrange()
 
-    # Flask's interface
+    def _arrange(self) -> None:
+        # What every request reads.
+        self._kept = [one for one in self.openers if not one.config.null]
+        signs = {one.cookie.permanent_sign for one in self._kept}
+        # Every header contains the empty text.
+        self._permanent_sign = signs.pop() if len(signs) == 1 else ""
 
-    def open_session(self, app: Flask, request: Request) -> Session:
+    def named_opener(
+        self, name: str, arguments: c.Mapping[str, t.Any], given: c.Mapping[str, t.Any]
+    ) -> AppOpener:
+        """Return the opener of a named session that is to be added.
+
+        :param arguments: the arguments of the extension, by setting.
+        :param given: the arguments of ``named()``.
+        :raises SessionConfigError: a setting is wrong.
+        """
+        others = [opener.config for opener in self.openers]
+        config = named_config(self._app, others, name, arguments, given)
+        try:
+            return self.main.sibling(config)
+        except SessionConfigError as error:
+            raise worded_error(config.origin, error) from error
+
+    def add(self, opener: AppOpener) -> None:
+        """Add a named session."""
+        self.main.beside[str(opener.name)] = opener
+        self._arrange()
+
+    @property
+    def openers(self) -> list[AppOpener]:
+        """The openers of all sessions of the application, the main one first."""
+        return [self.main, *self.main.beside.values()]
+
+    def opener(self, name: str | None) -> AppOpener:
+        """Return the opener of a session.
+
+        :param name: the name of a named session; None for the main session.
+        :raises SessionConfigError: the application has no such session.
+        """
+        if name is None:
+            return self.main
+        return self.main.opener_beside(name)
+
+    def open_session(self, app: Flask, request: Request) -> RequestSession:
         """Return the request's session. Nothing is verified or loaded yet."""
         if not self._serving:
             self._begin_serving(request)
-        return Session(self, request)
+        return RequestSession(self.main, request)
+
+    def _begin_serving(self, request: Request) -> None:
+        self._serving = True
+        known: list[Finding] = []
+        for opener in self.openers:
+            known += opener.begin_serving(request, known)
 
     def is_null_session(self, obj: object) -> bool:
         """Return whether Flask must not save the session."""
-        return self.config.null
+        return not self._kept
 
     def save_session(self, app: Flask, session: t.Any, response: Response) -> None:
         """Save what the request changed, and send the cookie if there is a new one."""
@@ -104,186 +112,52 @@ class BuffaloInterface(SessionInterface):
         request: Request = session.source
         if self._is_exempt(app, request):
             return
-        try:
-            session.save_once()
-        except Exception as error:  # noqa: BLE001 - handed to Flask's handlers
-            if session.modified or not isinstance(error, SessionError):
-                session.abandon()
-                self._answer_failure(session, response, error)
-                return
-            self._skip_refresh(session, error)
-        else:
-            if not session.loaded:
-                header = request.environ.get("HTTP_COOKIE", "")
-                self._refresh_untouched(session, header)
-            if self._startup.store_is_due and session.answered and self._sealer.seal:
-                self._startup.check_store()
+        failed = [
+            (opener, error)
+            for opener in self._kept
+            if (error := opener.save(session)) is not None
+        ]
+        if failed:
+            self._answer_failure(session, response, failed)
+            return
         session.closed = True
         if PRESERVE in request.environ:
             request.environ[PRESERVE](PreservedSession(session))
-        vary_on_cookie(response)
-        text = session.cookie
-        if text is not None:
-            self._set_cookie(response, text, session, request)
+        for opener in self._kept:
+            if (used := opener.opened(session)) is not None:
+                vary_on_cookie(response)
+                opener.send_cookie(used, response)
         if response.is_streamed:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
 
-    def _begin_serving(self, request: Request) -> None:
-        self._serving = True
-        if self.config.null:
-            return
-        if self._sealer.seal is None:
-            self._sealer.find_secret()
-        self._startup.check_settings(
-            request, self._sealer.findings, sealed=self._sealer.seal is not None
-        )
-
-    def _set_cookie(
-        self, response: Response, text: str, session: Session, request: Request
-    ) -> None:
-        secure = self.config.cookie_secure or (
-            request.is_secure and not self._app.debug and not self._app.testing
-        )
-        if text:
-            permanent = session.cookie_permanent
-            lifetime = session.cookie_lifetime if permanent else None
-            cookie = self._cookie.render(
-                text, permanent=permanent, secure=secure, lifetime=lifetime
-            )
-        else:
-            cookie = self._cookie.expire(secure=secure)
-        if session.arrivals is not None:
-            arrivals = t.cast(Arrivals, session.arrivals)
-            old = {one.identity: one for one in arrivals.leave(ended=not text)}
-            old.pop(self._cookie.identity, None)
-            for one in old.values():
-                response.headers.add("Set-Cookie", one.expire(secure=secure))
-        response.headers.add("Set-Cookie", cookie)
-        forbid_caching_cookie(response)
+    def _refresh_untouched(self, session: RequestSession, header: str) -> bool:
+        refreshed = False
+        for opener in self._kept:
+            if opener.refresh_untouched(session, header):
+                refreshed = True
+        return refreshed
 
     def _answer_failure(
-        self, session: Session, response: Response, error: Exception
+        self,
+        session: RequestSession,
+        response: Response,
+        failed: list[tuple[AppOpener, Exception]],
     ) -> None:
+        """Let the error handlers answer for the first session that could not be saved.
+        The handlers' response gets the cookies of the sessions that were saved.
+        """
+        (opener, error), *others = failed
+        logger = self._app.logger
+        for other, unanswered in others:
+            title = other.config.origin.title
+            logger.warning("%s could not be saved: %s", title, unanswered)
         if not flask.has_request_context() or (
             flask.session._get_current_object() is not session  # type: ignore[attr-defined]
         ):
             # The client's session_transaction() has no response to replace.
             raise error
-        answer_failure(self._app, response, error)
-
-    # Refresh a permanent session that the view did not touch
-
-    def _refresh_untouched(self, session: Session, header: str) -> bool:
-        """Refresh a permanent session whose cookie is due.
-
-        :param header: the request's ``Cookie`` header.
-        :returns: whether there is a new cookie to send.
-        """
-        text = self._cookie.permanent_text(header)
-        if text is None or not self.config.refresh_each_request:
-            return False
-        seal = self._sealer.seal or self._sealer.in_force()
-        if seal is None:
-            return False
-        issued = seal.issued(text)
-        if issued is None or not self.policy.refresh_is_due(issued, permanent=True):
-            return False
-        if self._is_passive(self._app, session.source):
-            return False
-        try:
-            # A gorilla cookie does not show whether the session is permanent. Such a
-            # session is refreshed in any case, so it is looked at this closely only
-            # ten times in its lifetime.
-            if session:
-                session.save()
-        except SessionError as error:
-            self._skip_refresh(session, error)
-        return session.cookie is not None
-
-    def _skip_refresh(self, session: Session, error: SessionError) -> None:
-        # The view did not ask for anything to be saved, so it gets no error.
-        self._app.logger.warning("The session could not be refreshed: %s", error)
-        session.abandon()
-
-    # What sessions need from their application
-
-    def open(self, source: Request) -> Opened:
-        """Verify the request's cookies, and return where its session lives."""
-        if self.config.null or self._is_exempt(self._app, source):
-            return Opened(self._null)
-        seal = self._sealer.seal or self._sealer.in_force()
-        if seal is None:
-            return Opened(self._unprotected)
-        header = source.environ.get("HTTP_COOKIE", "")
-        max_age, longest = self.policy.idle_timeout, self.policy.longest_idle
-        ticket, reason = self._sealer.unseal(
-            seal, header, max_age=max_age, longest=longest
-        )
-        arrivals = None
-        if self.previous is not None:
-            arrivals = self.previous.arrivals(self.config.name, header, reason)
-        passive = self._is_passive(self._app, source)
-        return Opened(self.backend, ticket, reason, arrivals, passive)
-
-    def listens_to(self, signal: NamedSignal) -> bool:
-        """Return whether a signal has a receiver, or is logged."""
-        return bool(signal.receivers) or signal is signals.session_conflict
-
-    def emit(
-        self,
-        signal: NamedSignal,
-        session_id: str | None,
-        reason: Reason | None = None,
-        *,
-        old_id: str | None = None,
-    ) -> None:
-        """Emit a signal, and log it if it reports a problem."""
-        logger = self._app.logger
-        shown = f" (id hash {session_id[:16]})" if session_id else ""
-        if signal is signals.session_rejected:
-            serious = reason in ("bad-signature", "corrupt")
-            log = logger.warning if serious else logger.info
-            log("A session was rejected: %s%s.", reason, shown)
-            signal.send(self._app, session_id=session_id, reason=reason)
-            return
-        if signal is signals.session_conflict:
-            logger.warning(
-                "Changes to a session%s were dropped, because it has ended.", shown
-            )
-        if signal is signals.session_regenerated:
-            signal.send(self._app, session_id=session_id, old_id=old_id)
-        elif signal.receivers:
-            signal.send(self._app, session_id=session_id)
-
-    # What the extension and the command line need
-
-    def unsealed(self, text: str) -> Ticket:
-        """Verify the text of a cookie.
-
-        :raises RejectedError: it does not verify.
-        :raises SessionSecretError: there is no secret to verify it with.
-        """
-        seal = self._sealer.in_force()
-        if seal is None:
-            raise SessionSecretError(
-                "There is no secret to verify the cookie with. Set SESSION_SECRET."
-            )
-        return seal.unseal(text, max_age=self.policy.longest_idle)
-
-    def close(self) -> None:
-        """Close the connections of the stores that a URL made."""
-        self.config.close()
-        if self.previous is not None:
-            self.previous.close()
-
-    def owners(self, session: Session | None = None) -> Owners:
-        """Return access to the sessions of owners.
-
-        :param session: the session of the current request, if there is one.
-        :raises SessionUnsupportedError: the store does not support owners.
-        """
-        return Owners(self.backend, self, session)
+        answer_failure(self._app, response, error, opener.config.origin.title)
 
 
 def current_interface() -> BuffaloInterface:
@@ -301,8 +175,5 @@ def interface_of(app: Flask) -> BuffaloInterface:
     """
     interface = app.session_interface
     if not isinstance(interface, BuffaloInterface):
-        raise SessionConfigError(
-            "This application has no BuffaloSession: call BuffaloSession(app) or"
-            " init_app(app) first."
-        )
+        raise SessionConfigError(NO_EXTENSION)
     return interface

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import typing as t
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 
 from . import signals
-from .backends.base import OWNER_NAME, Backend
-from .codec import Record
-from .errors import RejectedError, SessionTypeError
-from .sessions import Session, owner_name
-from .stores.base import Owned, is_storage_key
-from .tombstones import is_tombstone, successor_hash_of
+from .arguments import owner_name
+from .backends.base import INFO_NAME, Backend
+from .codec import Codec, Record
+from .errors import SessionTypeError
+from .index import OwnerIndex
+from .sessions import Session
+from .stores.base import is_storage_key
 from .work import Opener
 
 
@@ -25,12 +26,17 @@ class SessionInfo:
     :param last_seen: when the session was last used, in UTC. It may have been used up
         to a tenth of the idle time-out later.
     :param current: whether it is the session of this request.
+    :param authenticated_at: when the user last logged in, in UTC. None without a login.
+    :param info: what ``bind`` or ``authenticate`` was given about the session, such as
+        the browser. Empty if it was given nothing.
     """
 
     id: str
     created_at: dt.datetime
     last_seen: dt.datetime
     current: bool
+    authenticated_at: dt.datetime | None = None
+    info: dict[str, str] = field(default_factory=dict)
 
 
 class Owners:
@@ -44,8 +50,7 @@ class Owners:
     def __init__(
         self, backend: Backend, opener: Opener, session: Session | None = None
     ) -> None:
-        backend.check_owners()
-        self._index = t.cast(Owned, backend.owned)
+        self._index = OwnerIndex(backend, opener.codec, opener.policy)
         self._opener = opener
         self._session = session
 
@@ -53,14 +58,23 @@ class Owners:
         """Return an owner's living sessions, the most recently used first."""
         owner = owner_name("sessions_of()", owner)
         current = None if self._session is None else self._session.id
-        found = [
-            SessionInfo(
-                held.id, _utc(record.created), _utc(held.seen), held.id == current
+        codec, policy = self._opener.codec, self._opener.policy
+        found = []
+        living = sorted(
+            self._index.living(owner), key=lambda one: one.last_use, reverse=True
+        )
+        for held, record, _ in living:
+            authenticated = policy.authenticated(record.values)
+            info = SessionInfo(
+                id=held.id,
+                created_at=_utc(record.created or 0),
+                last_seen=_utc(held.seen),
+                current=held.id == current,
+                authenticated_at=None if authenticated is None else _utc(authenticated),
+                info=_info(codec, record),
             )
-            for held in self._index.owned(owner)
-            if (record := self._record(held.data, owner)) is not None
-        ]
-        return sorted(found, key=lambda info: info.last_seen, reverse=True)
+            found.append(info)
+        return found
 
     def revoke(self, session_id: str) -> bool:
         """End a session. Its requests under way save nothing any more.
@@ -75,16 +89,10 @@ class Owners:
             session.clear()
             session.save()
             return True
-        ended = self._index.revoke(session_id)
-        while is_tombstone(ended):
-            # The session may have got another id since this one was shown.
-            successor = successor_hash_of(ended)
-            if successor is None:
-                return False
-            session_id, ended = successor, self._index.revoke(successor)
+        ended = self._index.end(session_id)
         if ended is None:
             return False
-        self._opener.emit(signals.session_destroyed, session_id)
+        self._opener.emit(signals.session_destroyed, ended)
         return True
 
     def revoke_all(self, owner: str | int, keep: str | None = None) -> int:
@@ -94,41 +102,32 @@ class Owners:
         # Until none is left: a session may have got another id meanwhile.
         while found:
             found = False
-            for held in self._index.owned(owner):
-                record = self._record(held.data, owner)
-                if record is not None and not self._is_kept(held.id, keep):
+            for held, _, _ in self._index.living(owner):
+                if not self._index.is_same(held.id, keep):
                     found = True
                     count += self.revoke(held.id)
         session = self._session
         # The request may have bound its own session without saving it yet.
         if session is not None and session.owner == owner:
             own = session.id
-            if own is not None and not self._is_kept(own, keep):
+            if own is not None and not self._index.is_same(own, keep):
                 count += self.revoke(own)
         return count
 
-    def _is_kept(self, session_id: str, keep: str | None) -> bool:
-        """Return whether this is the session to keep, which may have got another id."""
-        while keep is not None and keep != session_id:
-            data = self._index.peek(keep)
-            keep = successor_hash_of(data) if is_tombstone(data) else None
-        return keep == session_id
 
-    def _record(self, data: bytes, owner: str) -> Record | None:
-        """Return the session's record; None if the session is not the owner's, or is
-        over. The index may be out of date.
-        """
-        codec = self._opener.codec
-        try:
-            record = codec.loads(data)
-            raw = record.values.get(OWNER_NAME)
-            if raw is None or codec.decode(raw, OWNER_NAME) != owner:
-                return None
-            self._opener.policy.check_age(record)
-        except (RejectedError, SessionTypeError):
-            return None
-        return record
+def _info(codec: Codec, record: Record) -> dict[str, str]:
+    raw = record.values.get(INFO_NAME)
+    if raw is None:
+        return {}
+    try:
+        info = json.loads(codec.decode(raw, INFO_NAME))
+    except (SessionTypeError, TypeError, ValueError, RecursionError):
+        # Another program may have written anything here.
+        return {}
+    if not isinstance(info, dict) or not all(type(v) is str for v in info.values()):
+        return {}
+    return info
 
 
-def _utc(seconds: int | None) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds or 0, dt.UTC)
+def _utc(seconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)

@@ -10,10 +10,10 @@ from cachelib import BaseCache
 from flask import Flask
 
 from .errors import SessionConfigError, kind_of, suggestion, wrong_setting
-from .revocation import OwnedStore
 from .stores.base import Store, is_owned
 from .stores.cache import CacheStore
 from .stores.cookie import CookieStore
+from .stores.named import OwnedStore
 from .stores.null import NullStore
 from .stores.redis import RedisStore
 from .stores.url import SCHEMES, UnknownSchemeError, store_from_url

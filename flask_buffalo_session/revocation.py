@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import collections.abc as c
 import time
-import typing as t
 from contextlib import suppress
 
 from .errors import RejectedError, SessionConflictError
 from .native.codec import NativeCodec
 from .policy import Timeouts
-from .stores.base import Owned, OwnedRecord, Store, storage_key
+from .records import CipherInForce
+from .stores.base import Disownable, OwnedRecord, storage_key
+from .stores.named import NamedStore, OwnedStore
 from .tombstones import TOMBSTONE_SECONDS, is_tombstone, second_of, tombstone
 
 # Keeps the entries apart from sessions in the same store.
@@ -28,10 +29,6 @@ _KEY_BYTES = 32
 _MARGIN = 3600
 
 
-class OwnedStore(Store, Owned, t.Protocol):
-    """A server-side store that indexes owners."""
-
-
 class RevocationList:
     """The ids of cookie sessions that have ended or that have an owner.
 
@@ -41,12 +38,25 @@ class RevocationList:
     :param store: keeps the entries. Public as :attr:`store`.
     :param cookie_life: seconds for which a cookie can be used, unless its session has
         an idle time-out of its own. Such a session has an entry.
+    :param cipher: decrypts the entries; None if they are not encrypted.
     """
 
-    def __init__(self, store: OwnedStore, cookie_life: int) -> None:
+    def __init__(
+        self, store: OwnedStore, cookie_life: int, cipher: CipherInForce | None = None
+    ) -> None:
         self.store = store
         self._cookie_life = cookie_life
+        self._cipher = cipher
         self._codec = NativeCodec()
+
+    def of_session(self, name: str) -> RevocationList:
+        """Return the list for a named session, whose owners are indexed apart."""
+        store = NamedStore(self.store, name)
+        return RevocationList(store, self._cookie_life, self._cipher)
+
+    def encrypted(self, cipher: CipherInForce) -> RevocationList:
+        """Return the list as it is where this cipher encrypts the entries."""
+        return RevocationList(self.store, self._cookie_life, cipher)
 
     def load(self, token: str) -> bytes | None:
         """Return the entry of an id: a record of its owner, a tombstone, or None."""
@@ -60,9 +70,10 @@ class RevocationList:
         :param max_age: seconds that a record of an owner is kept. A tombstone is
             kept for longer than any cookie can be used.
         """
+        key = storage_key(token)
         if is_tombstone(data):
-            max_age = self._life_after(expected)
-        self._swap(storage_key(token), data, expected, max_age)
+            max_age = self._life_after(key, expected)
+        self._swap(key, data, expected, max_age)
 
     def delete(self, token: str) -> None:
         """Delete the entry of an id that no cookie carries."""
@@ -73,40 +84,50 @@ class RevocationList:
         self.store.own(_name(storage_key(token)), owner, max_age=max_age)
 
     def owned(self, owner: str) -> c.Iterator[OwnedRecord]:
-        """Yield the entries indexed under an owner."""
+        """Yield the entries indexed under an owner. Ended sessions leave the index, so
+        that the next search does not find them again.
+        """
         for entry in self.store.owned(owner):
-            key = entry.data[:_KEY_BYTES].hex()
+            key, data = entry.data[:_KEY_BYTES].hex(), entry.data[_KEY_BYTES:]
             # Otherwise it is a session that the same store keeps, not an entry.
-            if entry.id == storage_key(_name(key)):
-                yield OwnedRecord(key, entry.data[_KEY_BYTES:], entry.seen)
+            if entry.id != storage_key(_name(key)):
+                continue
+            if is_tombstone(data) and isinstance(self.store, Disownable):
+                self.store.disown(entry.id, owner)
+            else:
+                yield OwnedRecord(key, data, entry.seen)
 
     def peek(self, session_id: str) -> bytes | None:
         """Return the entry of the id with this hash."""
         return _content(self.store.load(_name(session_id)))
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
         """End a session, whether or not the list knows it.
 
         :param session_id: :attr:`Session.id` of the session.
+        :param expected: end it only if this is its entry. None ends it in any case.
         :returns: the entry before; a tombstone that was there stays. Empty bytes if
             there was no entry: the list cannot know whether such a session exists.
         """
         while True:
             found = self.peek(session_id)
-            if is_tombstone(found):
+            if is_tombstone(found) or expected not in (None, found):
                 return found
             try:
                 # Dated to the epoch, so that no request counts as under way.
-                self._swap(session_id, tombstone(at=0), found, self._life_after(found))
+                life = self._life_after(session_id, found)
+                self._swap(session_id, tombstone(at=0), found, life)
             except SessionConflictError:
                 continue
             return found or b""
 
-    def _life_after(self, entry: bytes | None) -> int:
+    def _life_after(self, session_id: str, entry: bytes | None) -> int:
         """Return how long to keep the tombstone that replaces an entry."""
         life = self._cookie_life
         if entry is not None:
             with suppress(RejectedError):
+                if self._cipher is not None:
+                    entry = self._cipher().decrypt(entry, session_id)
                 own = Timeouts.of(self._codec, self._codec.loads(entry).values)
                 life = max(life, own.idle or 0)
         return life + 1 + _MARGIN

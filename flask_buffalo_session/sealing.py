@@ -12,7 +12,13 @@ from .config import Config
 from .cookies import SessionCookie
 from .doctor.finding import Finding
 from .doctor.settings import check_secrets
-from .errors import Reason, RejectedError, SessionTooLargeError
+from .errors import (
+    Reason,
+    RejectedError,
+    SessionSecretError,
+    SessionTooLargeError,
+)
+from .records import RecordCipher
 from .seal import MAX_TOKEN, Seal, Ticket
 from .secret import DEVELOPMENT_SECRET, find_secrets
 
@@ -39,6 +45,9 @@ class CookieSealer:
         self._config = config
         self._cookie = cookie
         self._development_seal: Seal | None = None
+        # The cipher of the application's secret, and that of the development secret.
+        self._cipher: RecordCipher | None = None
+        self._development_cipher: RecordCipher | None = None
         #: The seal of the application's secret; None until there is a secret.
         self.seal: Seal | None = None
         #: What is wrong with the secrets.
@@ -53,6 +62,8 @@ class CookieSealer:
         secrets = self._config.format.secrets or find_secrets(settings)
         self.findings = list(check_secrets(settings, self._config, secrets))
         if secrets:
+            # Before the seal, because a request that finds the seal uses the cipher.
+            self._cipher = self._make_cipher(secrets)
             self.seal = self._make_seal(secrets)
 
     def in_force(self) -> Seal | None:
@@ -63,9 +74,22 @@ class CookieSealer:
             self.find_secret()
         if self.seal is None and (self._app.debug or self._app.testing):
             if self._development_seal is None:
-                self._development_seal = self._make_seal((DEVELOPMENT_SECRET,))
+                secrets = (DEVELOPMENT_SECRET,)
+                self._development_cipher = self._make_cipher(secrets)
+                self._development_seal = self._make_seal(secrets)
             return self._development_seal
         return self.seal
+
+    def cipher(self) -> RecordCipher:
+        """Return the cipher of the secret in force, for settings that encrypt records.
+
+        :raises SessionSecretError: there is no secret.
+        """
+        if self._cipher is None and self.in_force() is None:
+            raise SessionSecretError(
+                "There is no secret to decrypt sessions with. Set SESSION_SECRET."
+            )
+        return t.cast(RecordCipher, self._cipher or self._development_cipher)
 
     def unseal(
         self, seal: Seal, header: str, *, max_age: int, longest: int
@@ -115,7 +139,7 @@ class CookieSealer:
             # The format has a limit of its own. Name the smaller one.
             allowed = min(error.limit, limit or error.limit)
             raise SessionTooLargeError(error.size, allowed, _largest(values)) from None
-        size = len(self._cookie.render(text, permanent=permanent, secure=True))
+        size = self._cookie.size(text, permanent=permanent)
         if limit and size > limit:
             raise SessionTooLargeError(size, limit, _largest(values))
         return text
@@ -123,6 +147,9 @@ class CookieSealer:
     def _make_seal(self, secrets: c.Sequence[bytes]) -> Seal:
         config = self._config
         return config.format.seal(secrets, config.name, encrypt=config.encrypt)
+
+    def _make_cipher(self, secrets: c.Sequence[bytes]) -> RecordCipher | None:
+        return RecordCipher(secrets) if self._config.encrypts_records else None
 
 
 def _largest(values: c.Mapping[t.Hashable, bytes]) -> list[tuple[t.Hashable, int]]:

@@ -10,17 +10,11 @@ import typing as t
 import flask
 from flask.sessions import SessionMixin
 
-from . import signals
-from .backends.base import (
-    HIDDEN_NAMES,
-    OWNER_NAME,
-    TIMEOUTS_NAME,
-    EndedError,
-)
-from .errors import RejectedError, SessionTypeError, kind_of, shown
+from . import arguments, signals
+from .backends.base import HIDDEN_NAMES, OWNER_NAME, TIMEOUTS_NAME, EndedError
+from .errors import RejectedError, SessionTypeError, shown
 from .flash import Flash
 from .merging import MISSING
-from .policy import NO_TIMEOUTS, Timeouts, whole_seconds
 from .tombstones import REPLACED
 from .values import path_of
 from .work import NOTHING, Arriving, Opener, UnitOfWork
@@ -162,7 +156,11 @@ class Session(SessionMixin):
         """End the session, as :meth:`clear` does."""
         self.clear()
 
-    def authenticate(self, owner: str | int | None = None) -> None:
+    def authenticate(
+        self,
+        owner: str | int | None = None,
+        info: c.Mapping[str, str] | None = None,
+    ) -> None:
         """Begin a login: call it in a login view, and in a view that asks for the
         password again.
 
@@ -170,12 +168,23 @@ class Session(SessionMixin):
         :attr:`authenticated_at` is now.
 
         :param owner: whose session it is, as :meth:`bind` takes it.
-        :raises SessionUnsupportedError: `owner` is given, and the store does not
-            support owners.
-        :raises SessionTypeError: `owner` is neither a str nor an int, or is empty.
+        :param info: what is known about this login, as :meth:`bind` takes it. It may be
+            given without `owner` if the session has an owner already.
+        :raises SessionUnsupportedError: `owner` or `info` is given, and the store does
+            not support owners.
+        :raises SessionTypeError: `owner` or `info` is not what :meth:`bind` takes, or
+            there is `info` but no owner.
         """
+        call = "session.authenticate()"
         if owner is not None:
-            self._bind("session.authenticate()", owner)
+            self._bind(call, owner, info)
+        elif info is not None:
+            self._check_owners()
+            if self.owner is None:
+                raise SessionTypeError(
+                    call, "info needs an owner, and the session has none. Give owner="
+                )
+            self._bind(call, self.owner, info)
         self.regenerate()
         self._writable().authenticate()
 
@@ -186,9 +195,7 @@ class Session(SessionMixin):
         :param max_age: seconds, or a ``timedelta``.
         :raises SessionTypeError: `max_age` is neither, or not above 0.
         """
-        seconds = whole_seconds(max_age)
-        if seconds is None:
-            raise _wrong_time("session.is_fresh()", "max_age", max_age, "")
+        seconds = arguments.max_age("session.is_fresh()", max_age)
         authenticated = (self._work or self._load()).authenticated()
         return authenticated is not None and time.time() - authenticated <= seconds
 
@@ -210,28 +217,39 @@ class Session(SessionMixin):
             ``SESSION_TIMEOUT_LIMIT``.
         """
         limit = self._opener.policy.timeout_limit
-        own = Timeouts(
-            _own_timeout("idle", idle, limit), _own_timeout("absolute", absolute, limit)
-        )
-        value = MISSING if own == NO_TIMEOUTS else own.text()
+        own = arguments.own_timeouts(idle, absolute, limit)
+        value = MISSING if own is None else own
         self._writable().tracker.set(TIMEOUTS_NAME, value)
 
-    def bind(self, owner: str | int) -> None:
+    def bind(self, owner: str | int, info: c.Mapping[str, str] | None = None) -> None:
         """Set the session's owner, so that the extension's ``sessions_of`` finds the
         session, as a :class:`.owners.SessionInfo`, and ``revoke_all`` ends it.
 
+        With ``SESSION_OWNER_LIMIT``, saving a session with a new owner or a new id ends
+        the owner's least recently used sessions beyond that limit.
+
         :param owner: the name by which the application knows the user: a str that is
             not empty, or an int, which is kept as a str.
+        :param info: what a page "where you are logged in" shows about this session,
+            such as the browser: a dict of str to str, at most 1,024 bytes as JSON.
+            None keeps the earlier info, unless the owner changes.
         :raises SessionUnsupportedError: the store does not support owners.
-        :raises SessionTypeError: `owner` is neither.
+        :raises SessionTypeError: `owner` or `info` is something else.
         """
-        self._bind("session.bind()", owner)
+        self._bind("session.bind()", owner, info)
 
-    def _bind(self, call: str, owner: str | int) -> None:
+    def _bind(
+        self, call: str, owner: str | int, info: c.Mapping[str, str] | None
+    ) -> None:
+        self._check_owners()
+        name = arguments.owner_name(call, owner)
+        text = None if info is None else arguments.info_text(call, info)
+        self._writable().bind(name, text)
+
+    def _check_owners(self) -> None:
         backend = (self._work or self._load()).backend
         if backend.keeps:
             backend.check_owners()
-        self[OWNER_NAME] = owner_name(call, owner)
 
     @property
     def owner(self) -> str | None:
@@ -281,7 +299,8 @@ class Session(SessionMixin):
         """When the user last logged in: aware, in UTC. None without a login.
 
         :meth:`authenticate` sets it. A new value of a name in ``SESSION_AUTH_NAMES``
-        sets it, too, and deleting the last of these values removes it.
+        sets it, too, and deleting the last of these values removes it. So does another
+        owner, unless this one logs in as well.
         """
         seconds = (self._work or self._load()).authenticated()
         return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC)
@@ -442,7 +461,7 @@ class Session(SessionMixin):
         nothing is saved.
         """
         work = self._work
-        if work is None:
+        if work is None or work.has_only_read():
             return
         if work.failed_as_is():
             work.abandon()
@@ -475,49 +494,3 @@ class Session(SessionMixin):
 
 #: The same proxy as :data:`flask.session`, typed as :class:`Session`.
 session = t.cast(Session, flask.session)
-
-
-def owner_name(call: str, owner: object) -> str:
-    """Return an owner as sessions keep it.
-
-    :param call: the call to name in the error.
-    :param owner: a str that is not empty, or an int.
-    :raises SessionTypeError: the value is neither.
-    """
-    if isinstance(owner, int) and not isinstance(owner, bool):
-        return str(int(owner))
-    if not isinstance(owner, str) or not owner:
-        raise SessionTypeError(
-            call,
-            "the owner must be a str that is not empty, or an int, not"
-            f" {kind_of(owner)}",
-        )
-    return str.__str__(owner)
-
-
-def _own_timeout(argument: str, value: object, limit: int) -> int | None:
-    """Return a time-out in seconds, rounded up.
-
-    :param limit: the longest that is allowed, in seconds.
-    :raises SessionTypeError: the value cannot be a time-out.
-    """
-    if value is None:
-        return None
-    seconds = whole_seconds(value)
-    if seconds is None:
-        raise _wrong_time("session.set_timeouts()", argument, value, ", or None")
-    if seconds > limit:
-        raise SessionTypeError(
-            "session.set_timeouts()",
-            f"{argument} must be at most SESSION_TIMEOUT_LIMIT, which is {limit}"
-            " seconds. Use a shorter time-out, or raise that setting",
-        )
-    return seconds
-
-
-def _wrong_time(call: str, argument: str, value: object, more: str) -> SessionTypeError:
-    return SessionTypeError(
-        call,
-        f"{argument} must be a number of seconds above 0, or a timedelta{more}, not"
-        f" {kind_of(value)}",
-    )

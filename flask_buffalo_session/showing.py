@@ -9,7 +9,7 @@ import typing as t
 from .backends.base import OWNER_NAME, EndedError
 from .codec import Codec, Record
 from .errors import RejectedError, SessionTypeError
-from .interface import BuffaloInterface
+from .opening import AppOpener
 from .stores.base import Owned
 from .tombstones import is_tombstone
 
@@ -20,38 +20,38 @@ Shown: t.TypeAlias = dict[str, t.Any]
 _LONGEST_INT = 2048
 
 
-def show_cookie(interface: BuffaloInterface, text: str, *, values: bool) -> Shown:
+def show_cookie(opener: AppOpener, text: str, *, values: bool) -> Shown:
     """Return what is in a cookie.
 
     :param text: the cookie's text, or ``name=text``.
     :param values: whether the values are shown, too.
     :raises SessionError: the store cannot answer, or there is no secret.
     """
-    shown: Shown = {"kind": "cookie", "name": interface.config.name}
+    shown: Shown = {"kind": "cookie", "name": opener.config.name}
     name, equals, rest = text.strip().partition("=")
-    if equals and name.strip() == interface.config.name:
+    if equals and name.strip() == opener.config.name:
         text = rest
     try:
-        ticket = interface.unsealed(text.strip())
+        ticket = opener.unsealed(text.strip())
     except RejectedError as error:
         return shown | {"verified": False, **_rejected(error)}
     shown |= {"verified": True, "issued": _time(ticket.issued)}
     try:
-        snapshot = interface.backend.load(ticket)
+        snapshot = opener.backend.load(ticket)
     except EndedError:
         return shown | {"state": "ended", "detail": "the session has just ended"}
     except RejectedError as error:
         return shown | _rejected(error)
     shown |= {
         "state": "alive",
-        "id": interface.backend.id_of(snapshot),
+        "id": opener.backend.id_of(snapshot),
         "permanent": snapshot.permanent,
         "size": None if snapshot.data is None else len(snapshot.data),
     }
-    return shown | _content(interface.codec, snapshot.record, values=values)
+    return shown | _content(opener.codec, snapshot.record, values=values)
 
 
-def show_record(interface: BuffaloInterface, session_id: str, *, values: bool) -> Shown:
+def show_record(opener: AppOpener, session_id: str, *, values: bool) -> Shown:
     """Return what a store keeps under an id.
 
     :param session_id: the hash of the id, :attr:`Session.id`.
@@ -59,8 +59,8 @@ def show_record(interface: BuffaloInterface, session_id: str, *, values: bool) -
     :raises SessionUnsupportedError: the store cannot find a record by its hash.
     :raises SessionStoreError: the store cannot answer.
     """
-    interface.backend.check_owners()
-    data = t.cast(Owned, interface.backend.owned).peek(session_id)
+    opener.backend.check_owners()
+    data = t.cast(Owned, opener.backend.owned).peek(session_id)
     shown: Shown = {"kind": "record", "id": session_id}
     if data is None:
         return shown | {"state": "unknown", "detail": "the store has no such record"}
@@ -68,19 +68,17 @@ def show_record(interface: BuffaloInterface, session_id: str, *, values: bool) -
     if is_tombstone(data):
         return shown | {"state": "ended", "detail": "a tombstone stands in its place"}
     try:
-        record = interface.codec.loads(data)
-        interface.policy.check_age(record)
+        record = opener.backend.opened(data, session_id)
+        opener.policy.check_age(record)
     except RejectedError as error:
         return shown | _rejected(error)
     permanent = None
-    if not interface.config.in_cookie:
+    if not opener.config.in_cookie:
         # An entry of the revocation list contains only the owner.
         raw = record.values.get("_permanent")
-        permanent = (
-            raw is not None and _read(interface.codec, "_permanent", raw) is True
-        )
+        permanent = raw is not None and _read(opener.codec, "_permanent", raw) is True
     shown |= {"state": "alive", "permanent": permanent}
-    return shown | _content(interface.codec, record, values=values)
+    return shown | _content(opener.codec, record, values=values)
 
 
 def _rejected(error: RejectedError) -> Shown:

@@ -2,8 +2,9 @@
 
 Each signal carries ``session_id``: the hash under which a server-side store keeps the
 record, or under which a revocation list keeps the id. It is None on a cookie store
-without ``SESSION_REVOCATION``. No signal carries a value, a cookie or an id, so
-receivers may log what they get.
+without ``SESSION_REVOCATION``. Each signal also carries ``name``: the name of the
+session, as the extension's ``named`` defined it, or None for the main session. No
+signal carries a value, a cookie or an id, so receivers may log what they get.
 """
 
 from __future__ import annotations

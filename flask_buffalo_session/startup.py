@@ -7,7 +7,7 @@ import collections.abc as c
 from flask import Flask, Request
 
 from .config import Config
-from .doctor.finding import Finding, one_line
+from .doctor.finding import Finding, one_line, own_findings
 from .doctor.probe import check_health
 from .doctor.settings import check_settings
 
@@ -24,28 +24,35 @@ class StartupCheck:
         self.store_is_due = True
 
     def check_settings(
-        self, request: Request, secret_findings: c.Iterable[Finding], *, sealed: bool
-    ) -> None:
+        self,
+        request: Request,
+        secret_findings: c.Collection[Finding],
+        *,
+        sealed: bool,
+        known: c.Collection[Finding],
+    ) -> list[Finding]:
         """Check the settings in production.
 
         :param request: the first request.
         :param secret_findings: what is wrong with the secrets.
         :param sealed: whether there is a secret.
+        :param known: what was found in other sessions of the application.
+        :returns: what was found.
         """
+        findings = list(secret_findings)
         if not self._app.debug and not self._app.testing:
-            self._warn(
-                *secret_findings,
-                *check_settings(
-                    self._app,
-                    self._config,
-                    secure=self._config.cookie_secure or request.is_secure,
-                    alone=not request.environ.get("wsgi.multiprocess"),
-                ),
+            findings += check_settings(
+                self._app,
+                self._config,
+                secure=self._config.cookie_secure or request.is_secure,
+                alone=not request.environ.get("wsgi.multiprocess"),
             )
-        elif not sealed:
+            self._warn(own_findings(self._config.origin, findings, known))
+        elif not sealed and not known:
             self._app.logger.info(
                 "There is no SESSION_SECRET: sessions use the development secret."
             )
+        return findings
 
     def check_store(self) -> None:
         """Check the stores in production. The interface calls this after a request has
@@ -55,14 +62,15 @@ class StartupCheck:
             return
         self.store_is_due = False
         try:
-            for about, store in self._config.stores.items():
-                self._warn(*check_health(about, store))
+            for about, store in self._config.own_stores.items():
+                found = check_health(about, store)
+                self._warn(own_findings(self._config.origin, found))
         except Exception as error:  # noqa: BLE001 - a custom store may raise anything
             self._app.logger.warning(
                 "Could not check the session store: %s.", one_line(error)
             )
 
-    def _warn(self, *findings: Finding) -> None:
+    def _warn(self, findings: c.Iterable[Finding]) -> None:
         problems = [f"\n{finding}" for finding in findings if not finding.note]
         if problems:
             self._app.logger.warning(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections.abc as c
 import contextlib
 import typing as t
 
 from .interface import interface_of
+from .opening import RequestSession
 from .sessions import Session
 
 if t.TYPE_CHECKING:
@@ -16,7 +18,7 @@ __all__ = ["session_of"]
 
 
 def session_of(
-    client: FlaskClient, **request: t.Any
+    client: FlaskClient, *, name: str | None = None, **request: t.Any
 ) -> contextlib.AbstractContextManager[Session]:
     """Open the session of a test client, and save it at the end of the block.
 
@@ -25,10 +27,23 @@ def session_of(
         with session_of(client) as session:
             session.set("user_id", 42)
 
+    :param name: the name of a named session; None for the main session.
     :param request: describes the request that the session is opened for, as
         :meth:`flask.Flask.test_request_context` takes it: ``base_url="https://…"``.
-    :raises SessionConfigError: the application has no BuffaloSession.
+    :raises SessionConfigError: the application has no BuffaloSession, or no session of
+        this name.
     """
-    interface_of(client.application)
-    transaction = client.session_transaction(**request)
-    return t.cast("contextlib.AbstractContextManager[Session]", transaction)
+    interface_of(client.application).opener(name)
+    transaction = t.cast(
+        "contextlib.AbstractContextManager[RequestSession]",
+        client.session_transaction(**request),
+    )
+    return transaction if name is None else _beside(transaction, name)
+
+
+@contextlib.contextmanager
+def _beside(
+    transaction: contextlib.AbstractContextManager[RequestSession], name: str
+) -> c.Iterator[Session]:
+    with transaction as main:
+        yield main.beside(name)

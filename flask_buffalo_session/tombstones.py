@@ -64,6 +64,10 @@ def forwarding(kind: Kind, key: str, successor: str) -> bytes:
     A reader needs the old id to read the new id, and the store keeps neither. So
     reading the store is not enough to take over a session.
 
+    A writer needs the old id, too: without it nobody can mask another new id, so a
+    forged tombstone ends the session but leads nowhere. Encrypted records are bound to
+    their ids as well, so no record can be planted under an id that a forger guesses.
+
     :param kind: MOVED, REPLACED or ARRIVED.
     :param key: the id that is retired.
     :param successor: the id under which the session goes on.
@@ -104,10 +108,12 @@ def successor_of(data: bytes, key: str) -> str | None:
     """
     masked = data[_HEAD + _KEY_BYTES :]
     try:
-        return _masked(masked, key).decode() or None
+        successor = _masked(masked, key).decode()
     except UnicodeDecodeError:
         # The tombstone was not made for this id.
         return None
+    # Nor was it if the hash is that of another id.
+    return successor if storage_key(successor) == successor_hash_of(data) else None
 
 
 def successor_hash_of(data: bytes) -> str | None:

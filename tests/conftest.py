@@ -10,6 +10,7 @@ import tempfile
 import time
 import typing as t
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,15 @@ from flask_buffalo_session import (
 from flask_buffalo_session.backends.base import Backend
 from flask_buffalo_session.backends.cookie import CookieBackend
 from flask_buffalo_session.backends.server import ServerBackend
-from flask_buffalo_session.codec import Codec
+from flask_buffalo_session.codec import Codec, Record
 from flask_buffalo_session.formats import Format
 from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.policy import Policy
+from flask_buffalo_session.records import RecordCipher
 from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.seal import Seal, Ticket
 from flask_buffalo_session.sessions import Session
+from flask_buffalo_session.stores.base import new_token, storage_key
 from flask_buffalo_session.stores.url import store_from_url
 from flask_buffalo_session.work import Opened
 from tests.support import gopeer
@@ -239,6 +242,13 @@ class Formatting:
         keys = [secret.encode() for secret in secrets]
         return self.make(*secrets).seal(keys, name, encrypt=self.encrypt)
 
+    def kept(self, data: bytes, token: str, *secrets: str) -> bytes:
+        """Return what a store on a server keeps of a record."""
+        if not self.encrypt or not isinstance(self.make(*secrets), NativeFormat):
+            return data
+        cipher = RecordCipher([secret.encode() for secret in secrets])
+        return cipher.encrypt(data, storage_key(token))
+
 
 def gorilla_encrypted(*secrets: str) -> GorillaFormat:
     pairs: list[bytes] = []
@@ -340,8 +350,11 @@ class Desk:
 
     :param store: keeps the sessions.
     :param settings: time-outs, as :class:`Policy` takes them, ``revocations`` and
-        ``auth_names``.
+        ``auth_names`` and ``owner_limit``.
     """
+
+    #: The secrets that encrypt the records; none if the records are not encrypted.
+    secrets: tuple[bytes, ...] = ()
 
     def __init__(
         self,
@@ -349,6 +362,7 @@ class Desk:
         *,
         codec: Codec | None = None,
         auth_names: tuple[t.Hashable, ...] = (),
+        owner_limit: int | None = None,
         revocations: RevocationList | None = None,
         idle_timeout: int = 3600,
         absolute_timeout: int | None = None,
@@ -358,6 +372,7 @@ class Desk:
         self.stateless: bool = getattr(store, "stateless", False)
         self._codec = codec or NativeCodec()
         self.auth_names = auth_names
+        self.owner_limit = owner_limit
         self.emitted: list[tuple[str, str | None]] = []
         #: Whether the cookies that the browser holds have to be refreshed.
         self.refresh_due = False
@@ -398,15 +413,19 @@ class Desk:
             **self._settings,
             permanent_lifetime=self._settings["idle_timeout"],
         )
+        cipher = None
+        if self.secrets and isinstance(self.codec, NativeCodec):
+            made = RecordCipher(self.secrets)
+            cipher = lambda: made  # noqa: E731
         self.backend: Backend
+        parts = self.store, self.codec, self.policy, self._seal
         if self.stateless:
-            self.backend = CookieBackend(
-                self.store, self.codec, self.policy, self._seal, self.revocations
-            )
+            revocations = self.revocations
+            if revocations is not None and cipher is not None:
+                revocations = revocations.encrypted(cipher)
+            self.backend = CookieBackend(*parts, revocations, cipher)
         else:
-            self.backend = ServerBackend(
-                self.store, self.codec, self.policy, self._seal
-            )
+            self.backend = ServerBackend(*parts, cipher)
 
     def open(self, source: str | Ticket | None) -> Opened:
         if source is None or isinstance(source, Ticket):
@@ -439,6 +458,32 @@ class Desk:
     ) -> None:
         self.emitted.append((signal.name.removeprefix("session-"), reason))
 
+    def record(self, token: str) -> Record:
+        """Return the record that the store holds under a token."""
+        data = self.store.load(token) or b""
+        if self.stateless:
+            return self.codec.loads(data)
+        return self.backend.opened(data, storage_key(token))
+
+    def keep(self, record: Record) -> str:
+        """Save a record past the session, and return its token."""
+        token = None if self.stateless else new_token()
+        data = self.data_of(record, token)
+        return self.store.save(token, data, expected=None, max_age=3600)
+
+    def data_of(self, record: Record, token: str | None) -> bytes:
+        """Return what the store holds of a record."""
+        data = self.codec.dumps(record)
+        if token is None or not self.secrets:
+            return data
+        return RecordCipher(self.secrets).encrypt(data, storage_key(token))
+
+    def owner_name(self, owner: str) -> str:
+        """Return the name under which the store indexes an owner."""
+        if not self.secrets:
+            return owner
+        return RecordCipher(self.secrets).owner_names(owner)[0]
+
     def session(self, cookie: str | None = None) -> Session:
         """Return the session of a request that sends this cookie."""
         return Session(self, cookie)
@@ -454,6 +499,32 @@ class Desk:
     def values(self, cookie: str) -> dict[t.Any, t.Any]:
         """Return what a later request with this cookie finds."""
         return dict(self.session(cookie))
+
+
+@contextmanager
+def desks_with_records(kind: str) -> c.Iterator[None]:
+    """Let each :class:`Desk` keep plain or encrypted records."""
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "encrypted":
+            patch.setattr(Desk, "secrets", (SECRET.encode(),))
+        yield
+
+
+@pytest.fixture(scope="module", params=["plain", "encrypted"])
+def records(request: pytest.FixtureRequest) -> c.Iterator[None]:
+    """Run a module with plain and with encrypted records."""
+    with desks_with_records(request.param):
+        yield
+
+
+@pytest.fixture(
+    scope="module",
+    params=["plain", pytest.param("encrypted", marks=pytest.mark.exhaustive)],
+)
+def slow_records(request: pytest.FixtureRequest) -> c.Iterator[None]:
+    """Do what ``records`` does, for a module whose tests are slow."""
+    with desks_with_records(request.param):
+        yield
 
 
 def make_app(store: object = "cookie", **config: t.Any) -> Flask:

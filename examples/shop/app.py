@@ -65,11 +65,23 @@ def create_app(store: str = "cookie") -> Flask:
         name = field("name")
         if not name:
             return home_again("Which name?")
-        session.regenerate()
-        session.set("user_id", name)
         if knows_owners:
-            session.bind(name)
+            info = {"browser": browser_of(request.user_agent.string)}
+            session.authenticate(owner=name, info=info)
+        else:
+            session.authenticate()
+        session.set("user_id", name)
         return home_again(f"Welcome, {name}!")
+
+    @app.post("/logout-there")
+    def logout_there() -> Response:
+        chosen = request.form.get("id", "")
+        mine = buffalo.sessions_of(session.owner) if session.owner else []
+        # The id comes from the browser. It must be one of this user's.
+        if not any(login.id == chosen for login in mine):
+            return home_again("That login has already ended.")
+        buffalo.revoke(chosen)
+        return home_again("Logged out there.")
 
     @app.post("/logout-elsewhere")
     def logout_elsewhere() -> Response:
@@ -79,6 +91,31 @@ def create_app(store: str = "cookie") -> Flask:
         return home_again(f"Logged out elsewhere: {ended}.")
 
     return app
+
+
+# What browsers and systems call themselves, the special ones first.
+BROWSERS = {
+    "Edg": "Edge",
+    "OPR": "Opera",
+    "Firefox": "Firefox",
+    "Chrome": "Chrome",
+    "Safari": "Safari",
+}
+SYSTEMS = {
+    "Android": "Android",
+    "iPhone": "an iPhone",
+    "iPad": "an iPad",
+    "Windows": "Windows",
+    "Mac OS": "a Mac",
+    "Linux": "Linux",
+}
+
+
+def browser_of(agent: str) -> str:
+    """Return a browser in plain words, from its ``User-Agent`` header."""
+    browser = next((BROWSERS[sign] for sign in BROWSERS if sign in agent), "A browser")
+    system = next((SYSTEMS[sign] for sign in SYSTEMS if sign in agent), "a device")
+    return f"{browser} on {system}"
 
 
 def home_again(flash: str) -> Response:

@@ -26,8 +26,16 @@ AUTHENTICATED_NAME = "_authenticated_"
 #: they have registered.
 TIMEOUTS_NAME = "_timeouts_"
 
+#: The session name that holds what the application knows about the login, such as the
+#: browser: a JSON object, as a str.
+INFO_NAME = "_info_"
+
+#: The session name that holds when the session was bound to its owner: an int, in
+#: microseconds since the epoch. Only sessions with an owner limit have it.
+BOUND_NAME = "_bound_"
+
 #: Names that a view does not see.
-HIDDEN_NAMES = frozenset({AUTHENTICATED_NAME, TIMEOUTS_NAME})
+HIDDEN_NAMES = frozenset({AUTHENTICATED_NAME, TIMEOUTS_NAME, INFO_NAME, BOUND_NAME})
 
 #: Names that do not count as values when a logout leaves nothing else.
 INTERNAL_NAMES = HIDDEN_NAMES | {OWNER_NAME, "_permanent"}
@@ -57,6 +65,18 @@ class Snapshot(t.NamedTuple):
     permanent: bool = False
     cookie: str | None = None
     used: int | None = None
+
+    # _replace() takes three times as long as these methods, which is 1 % of a write.
+
+    def stored(self, record: Record, token: str, data: bytes) -> Snapshot:
+        """Return the session once the store holds this record."""
+        _, _, _, entry, issued, permanent, cookie, used = self
+        return Snapshot(record, token, data, entry, issued, permanent, cookie, used)
+
+    def sent(self) -> Snapshot:
+        """Return the session once the browser is sent its cookie."""
+        record, token, data, entry, issued, permanent, _, used = self
+        return Snapshot(record, token, data, entry, issued, permanent, None, used)
 
 
 class Ending(t.NamedTuple):
@@ -201,6 +221,14 @@ class Backend(t.Protocol):
 
         :returns: False if another request had ended it before.
         :raises SessionStoreError: the store cannot answer.
+        """
+
+    def opened(self, data: bytes, session_id: str) -> Record:
+        """Return the record in what the index of owners holds under an id.
+
+        :param data: no tombstone.
+        :param session_id: the hash of the id.
+        :raises RejectedError: the bytes are no record of this id.
         """
 
     def id_of(self, snapshot: Snapshot) -> str | None:

@@ -15,12 +15,15 @@ from ..codec import Codec, Record
 from ..errors import RejectedError, SessionConflictError
 from ..ids import IdRegister
 from ..policy import Policy
+from ..records import CipherInForce
 from ..revocation import RevocationList, has_just_ended
 from ..seal import Ticket
 from ..stores.base import Store, storage_key
 from ..tombstones import MOVED, Kind, is_tombstone, session_moved, tombstone
 from .base import (
     AUTHENTICATED_NAME,
+    BOUND_NAME,
+    INFO_NAME,
     OWNER_NAME,
     TIMEOUTS_NAME,
     Arrival,
@@ -32,13 +35,17 @@ from .base import (
 from .kept import NONCE_BYTES, KeptBackend
 
 # What the revocation list keeps of a session.
-_ENTERED = frozenset({OWNER_NAME, AUTHENTICATED_NAME, TIMEOUTS_NAME})
+_ENTERED = frozenset(
+    {OWNER_NAME, AUTHENTICATED_NAME, TIMEOUTS_NAME, INFO_NAME, BOUND_NAME}
+)
 
 
 class CookieBackend(KeptBackend):
     """
     :param store: turns records into tokens and back.
     :param revocations: the list of ended sessions, if there is one.
+    :param cipher: encrypts the entries in the list, and hides the owners from it. The
+        records need no cipher, because the seal encrypts the whole cookie.
     """
 
     def __init__(
@@ -48,11 +55,13 @@ class CookieBackend(KeptBackend):
         policy: Policy,
         seal: Sealer,
         revocations: RevocationList | None = None,
+        cipher: CipherInForce | None = None,
     ) -> None:
         ids = None
         if revocations is not None:
-            ids = IdRegister(revocations, absent_is_dead=False)
+            ids = IdRegister(revocations, absent_is_dead=False, cipher=cipher)
         super().__init__(store, codec, policy, seal, ids)
+        self._entry_cipher = cipher
         self._revocations = revocations
 
     def load(self, ticket: Ticket) -> Snapshot:
@@ -135,6 +144,11 @@ class CookieBackend(KeptBackend):
     def end(self, ending: Ending) -> bool:
         return super().end(ending._replace(snapshot=self._entered(ending.snapshot)))
 
+    def opened(self, data: bytes, session_id: str) -> Record:
+        if self._entry_cipher is not None:
+            data = self._entry_cipher().decrypt(data, session_id)
+        return self._codec.loads(data)
+
     def _listed(
         self, ids: IdRegister, record: Record, ticket: Ticket
     ) -> tuple[Record, bytes | None]:
@@ -179,13 +193,14 @@ class CookieBackend(KeptBackend):
         # Each change makes a new cookie, so the age of the cookie alone does not say
         # how old its entry is.
         try:
-            entered = self._codec.loads(seen.entry).rotated
+            entered = self.opened(seen.entry, self._session_id(seen)).rotated
         except RejectedError:
             return True
         return self._policy.cookie_is_due(seen._replace(issued=entered))
 
     def _enter(self, revocations: RevocationList, written: Snapshot) -> bytes | None:
-        """Enter the session's owner and its own time-outs in the list.
+        """Enter the session's owner, what is known about the login, and the session's
+        own time-outs in the list.
 
         :returns: the entry; None if the session has neither and had none.
         """
@@ -197,6 +212,8 @@ class CookieBackend(KeptBackend):
             name: raw for name, raw in record.values.items() if name in _ENTERED
         }
         entry = self._codec.dumps(Record(record.created, b"", values, int(time.time())))
+        if self._entry_cipher is not None:
+            entry = self._entry_cipher().encrypt(entry, storage_key(key))
         max_age = self._policy.max_age(record, written.used)
         revocations.save(
             key,
@@ -235,8 +252,14 @@ class CookieBackend(KeptBackend):
 
 
 def _moved(record: Record, key: str) -> Record:
-    """Return the record under the id to which its session has just moved."""
-    nonce = bytes.fromhex(key)
+    """Return the record under the id to which its session has just moved.
+
+    :raises RejectedError: it is no id. Somebody has written into the list.
+    """
+    try:
+        nonce = bytes.fromhex(key)
+    except ValueError:
+        raise RejectedError("corrupt", "the list leads to no id") from None
     if nonce == record.nonce:
         return record
     return record._replace(nonce=nonce, rotated=int(time.time()))

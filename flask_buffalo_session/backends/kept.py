@@ -17,6 +17,7 @@ from ..errors import (
 )
 from ..ids import IdRegister
 from ..policy import Policy
+from ..records import CipherInForce
 from ..stores.base import Owned, Store, storage_key
 from ..tombstones import ENDED, Kind, forwarding, tombstone
 from .base import OWNER_NAME, Arrival, Ending, Sealer, Snapshot
@@ -28,6 +29,7 @@ class KeptBackend(ABC):
     """
     :param store: keeps the records.
     :param ids: retires ids and indexes them by owner; None where sessions have no id.
+    :param cipher: encrypts the records; None if they are not encrypted.
     """
 
     keeps = True
@@ -40,12 +42,14 @@ class KeptBackend(ABC):
         policy: Policy,
         seal: Sealer,
         ids: IdRegister | None,
+        cipher: CipherInForce | None = None,
     ) -> None:
         self._store = store
         self._codec = codec
         self._policy = policy
         self._seal = seal
         self._ids = ids
+        self._cipher = cipher
         self.owned: Owned | None = None if ids is None else ids.owned
 
     def check_writable(self) -> None:
@@ -60,6 +64,8 @@ class KeptBackend(ABC):
 
     def swap(self, seen: Snapshot, record: Record) -> Snapshot:
         data = self._codec.dumps(record)
+        if self._cipher is not None:
+            data = self._cipher().encrypt(data, self._session_id(seen))
         self._save(seen, record, data)
         return seen._replace(record=record, data=data)
 
@@ -109,6 +115,11 @@ class KeptBackend(ABC):
         self._policy.check_age(record)
         return record
 
+    def opened(self, data: bytes, session_id: str) -> Record:
+        if self._cipher is not None:
+            data = self._cipher().decrypt(data, session_id)
+        return self._codec.loads(data)
+
     def id_of(self, snapshot: Snapshot) -> str | None:
         key = self._key(snapshot)
         return None if key is None else storage_key(key)
@@ -143,8 +154,19 @@ class KeptBackend(ABC):
         if seen.data is None or changed or record.created != seen.record.created:
             if not record.nonce:
                 record = record._replace(nonce=os.urandom(NONCE_BYTES))
-            return record, self._codec.dumps(record)
-        return record, seen.data
+            data = self._codec.dumps(record)
+        elif self._cipher is None:
+            return record, seen.data
+        else:
+            # A fallback may have encrypted the bytes, and is dropped one day.
+            data = self._cipher().decrypt(seen.data, self._session_id(seen))
+        if self._cipher is not None:
+            data = self._cipher().encrypt(data, self._session_id(seen))
+        return record, data
+
+    def _session_id(self, snapshot: Snapshot) -> str:
+        """Return the hash of the id of a session that has an id."""
+        return t.cast(str, self.id_of(snapshot))
 
     @contextmanager
     def _forgetting(self, key: str | None) -> c.Iterator[None]:

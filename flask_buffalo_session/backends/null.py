@@ -6,7 +6,7 @@ import collections.abc as c
 import typing as t
 
 from ..codec import Record
-from ..errors import SessionSecretError, SessionUnsupportedError
+from ..errors import RejectedError, SessionSecretError, SessionUnsupportedError
 from ..seal import Ticket
 from ..stores.base import Owned
 from .base import Arrival, Ending, Snapshot
@@ -58,6 +58,9 @@ class NullBackend:
 
     def end(self, ending: Ending) -> bool:
         return True
+
+    def opened(self, data: bytes, session_id: str) -> Record:
+        raise RejectedError("unknown", "there are no sessions here")
 
     def id_of(self, snapshot: Snapshot) -> None:
         return None

@@ -11,8 +11,9 @@ from ..codec import Codec, Record
 from ..errors import RejectedError, SessionConflictError
 from ..ids import IdRegister
 from ..policy import Policy
+from ..records import CipherInForce
 from ..seal import Ticket
-from ..stores.base import Store, storage_key
+from ..stores.base import Store, new_token, storage_key
 from ..tombstones import (
     ARRIVED,
     MOVED,
@@ -36,15 +37,22 @@ from .kept import KeptBackend
 class ServerBackend(KeptBackend):
     """
     :param store: keeps the records, the tombstones and the index of owners.
+    :param cipher: encrypts the records and hides the owners; None if neither is asked
+        for.
     """
 
     claims = True
 
     def __init__(
-        self, store: Store, codec: Codec, policy: Policy, seal: Sealer
+        self,
+        store: Store,
+        codec: Codec,
+        policy: Policy,
+        seal: Sealer,
+        cipher: CipherInForce | None = None,
     ) -> None:
-        register = IdRegister(store, absent_is_dead=True)
-        super().__init__(store, codec, policy, seal, register)
+        register = IdRegister(store, absent_is_dead=True, cipher=cipher)
+        super().__init__(store, codec, policy, seal, register, cipher)
         self._ids: IdRegister = register
 
     def load(self, ticket: Ticket) -> Snapshot:
@@ -62,7 +70,10 @@ class ServerBackend(KeptBackend):
             if data is None:
                 self._policy.check_idle(ticket.issued)
                 raise RejectedError("unknown", "the store has no such session")
-            record = self._codec.loads(data)
+            plain = data
+            if self._cipher is not None:
+                plain = self._cipher().decrypt(data, storage_key(token))
+            record = self._codec.loads(plain)
             self._policy.check_cookie(ticket.issued, record.values)
             self._policy.check_age(record)
         except RejectedError as error:
@@ -91,7 +102,7 @@ class ServerBackend(KeptBackend):
                     raise
                 # Another request has just moved the session and deleted the old one.
                 continue
-            seen = Snapshot(record)
+            seen = self._placed(Snapshot(record))
             record, data = self._packed(seen, record, changed=())
             token = self._save(seen, record, data)
             mark = forwarding(ARRIVED, key, token)
@@ -115,7 +126,7 @@ class ServerBackend(KeptBackend):
         if data is None or is_tombstone(data):
             raise EndedError
         try:
-            record = self._codec.loads(data)
+            record = self.opened(data, storage_key(token))
             self._policy.check_age(record)
         except RejectedError as error:
             error.session_id = storage_key(token)
@@ -128,16 +139,18 @@ class ServerBackend(KeptBackend):
         self, seen: Snapshot, record: Record, *, changed: c.Collection[t.Hashable]
     ) -> Snapshot:
         begins = seen.token is None
+        if begins:
+            seen = self._placed(seen)
         refresh = begins or TIMEOUTS_NAME in changed or self._policy.cookie_is_due(seen)
         record, data = self._packed(seen, record, changed=changed)
-        if seen.token is not None and (refresh or OWNER_NAME in changed):
+        if not begins and (refresh or OWNER_NAME in changed):
             # Before the record names another owner, so that the session is found
             # under one of the two at any moment.
-            self._index(seen.token, record.values)
+            self._index(t.cast(str, seen.token), record.values)
         token = self._save(seen, record, data)
         permanent = self._is_permanent(record.values)
         if not refresh and permanent == seen.permanent:
-            return seen._replace(record=record, token=token, data=data)
+            return seen.stored(record, token, data)
         issued = int(time.time()) if seen.used is None else seen.used
         with self._forgetting(token if begins else None):
             if begins:
@@ -146,6 +159,12 @@ class ServerBackend(KeptBackend):
                 token, permanent=permanent, values=record.values, issued=issued
             )
         return Snapshot(record, token, data, None, issued, permanent, cookie, seen.used)
+
+    def _placed(self, seen: Snapshot) -> Snapshot:
+        """Return a session that begins, with its id if the record is encrypted for
+        that id. Otherwise the store issues the id.
+        """
+        return seen if self._cipher is None else seen._replace(token=new_token())
 
     def _key(self, snapshot: Snapshot) -> str | None:
         return snapshot.token

@@ -87,12 +87,12 @@ def check_settings(
     :param secure: whether the cookie is Secure.
     :param alone: whether no other process serves this application.
     """
-    changed = config.changed(app.config)
+    changed = config.changed()
     for key in changed:
         yield _changed_late(key)
     if not config.format.secrets:
         was = _usable_secrets(config.as_read)
-        if was and was != _usable_secrets(app.config):
+        if was and was != _usable_secrets(config.origin.settings):
             yield _changed_late("SESSION_SECRET")
     for finding in _check_values(
         app, config, secure=secure, alone=alone, lenient=lenient
@@ -247,11 +247,16 @@ def _check_effects(config: Config) -> c.Iterator[Finding]:
             "Set it to less than SESSION_IDLE_TIMEOUT.",
             note=True,
         )
-    if config.encrypt and not in_cookie:
+    if (
+        config.encrypt
+        and not (in_cookie or config.encrypts_records)
+        and not getattr(config.store, "encrypts", False)
+    ):
         yield Finding(
             "SESSION_ENCRYPT",
             "it encrypts only the cookie, which contains an id. The records in the"
-            " store are not encrypted",
-            "Encrypt the store itself or its disk if the records need it.",
+            " store are not encrypted, because other programs read them in this format",
+            "Set SESSION_FORMAT = 'native', or encrypt the store itself or its disk if"
+            " the records need it.",
             note=True,
         )

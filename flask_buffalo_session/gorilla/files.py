@@ -40,6 +40,8 @@ class GorillaFiles:
         self, path: str | Path, *key_pairs: bytes | str | None, name: str
     ) -> None:
         check_installed()
+        #: Whether the files are encrypted, because the first key pair has a block key.
+        self.encrypts = len(key_pairs) > 1 and key_pairs[1] is not None
         self._folder = Path(path)
         self._seal = GorillaFormat(*key_pairs).seal_of((), name)
 

@@ -53,6 +53,9 @@ _EXACT = (
 
 _VERSION = b"\x01"
 
+# The types of what a record holds.
+_BYTES_ALONE = frozenset({bytes})
+
 # The types that MessagePack has and that hold no other value.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -98,7 +101,7 @@ class NativeCodec:
             _is_second(created)
             and type(nonce) is bytes
             and type(values) is dict
-            and set(map(type, values.values())) <= {bytes}
+            and _BYTES_ALONE.issuperset(map(type, values.values()))
         ):
             raise RejectedError("corrupt", "a record of another shape")
         return Record(created, nonce, values, rotated, stamps)
@@ -268,7 +271,8 @@ class NativeCodec:
         return value
 
     def _unpack(self, data: bytes) -> t.Any:
-        if _is_too_deep(data):
+        # Each level takes a byte, and most values are short.
+        if len(data) > _MAX_DEPTH and _is_too_deep(data):
             raise ValueError(TOO_DEEP)
         return ormsgpack.unpackb(data, ext_hook=self._revived)
 
@@ -350,8 +354,6 @@ def _is_too_deep(data: bytes) -> bool:
     extension types do not count. One level more than _MAX_DEPTH is fine, because
     the array that an extension type holds is one.
     """
-    if len(data) <= _MAX_DEPTH:
-        return False
     if len(data) - len(data.translate(None, _OPENERS)) <= _MAX_DEPTH:
         return False
     try:
@@ -388,7 +390,7 @@ def _ending(rest: list[t.Any]) -> tuple[int, dict[t.Hashable, bytes]]:
     if not (
         _is_second(rotated)
         and type(stamps) is dict
-        and set(map(type, stamps.values())) <= {bytes}
+        and _BYTES_ALONE.issuperset(map(type, stamps.values()))
     ):
         raise ValueError
     return rotated, stamps

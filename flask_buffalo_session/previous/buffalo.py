@@ -82,8 +82,8 @@ class Buffalo:
         if format != "native" and not isinstance(format, NativeFormat):
             # Only this package's own format has ids that can be revoked.
             settings["SESSION_REVOCATION"] = None
-        # The application's own settings stay behind it, as secrets are set late.
-        chain = ChainMap(settings, app.config)
+        # The session's own settings stay behind it, as secrets are set late.
+        chain = ChainMap(settings, t.cast(t.Any, config.origin.settings))
         try:
             before = Config.of(app, chain)
             return BuffaloSessions(app, before, chain, config.format.codec)

@@ -64,12 +64,14 @@ def engine_from_url(url: str, folder: Path) -> sa.Engine:
     """
     try:
         with warnings.catch_warnings():
-            # SQLAlchemy warns about an option that SQLite does not have.
-            warnings.simplefilter("error")
+            # SQLAlchemy 2.1 warns about an option that SQLite does not have.
+            warnings.simplefilter("error", sa.exc.SAWarning)
             engine = _engine(url, folder)
         _check_options(engine)
         return engine
-    except (SQLAlchemyError, sa.exc.SAWarning):
+    except sa.exc.SAWarning:
+        raise StoreURLError(UNKNOWN_OPTION) from None
+    except SQLAlchemyError:
         # SQLAlchemy's message may quote the URL.
         raise StoreURLError("SQLAlchemy cannot read it") from None
 
@@ -115,6 +117,12 @@ def _check_options(engine: sa.Engine) -> None:
             inspect.signature(pymysql.Connection).bind_partial(**options)
         except TypeError:
             raise StoreURLError(UNKNOWN_OPTION) from None
+    elif engine.driver == "pysqlite":
+        # SQLAlchemy 2.0 drops such an option without a word. With "uri" in the URL,
+        # SQLite reads the options itself.
+        query = engine.url.query
+        if "uri" not in query and query.keys() - options.keys():
+            raise StoreURLError(UNKNOWN_OPTION)
     elif engine.driver == "psycopg":
         import psycopg
         from psycopg.conninfo import make_conninfo

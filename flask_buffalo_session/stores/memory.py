@@ -60,6 +60,10 @@ class MemoryStore:
                 self._indexed[key] = owner, int(time.time())
                 self._owners[owner].add(key)
 
+    def disown(self, session_id: str, owner: str) -> None:
+        with self._lock:
+            self._disown(session_id)
+
     def owned(self, owner: str) -> list[OwnedRecord]:
         now = time.time()
         with self._lock:
@@ -72,10 +76,11 @@ class MemoryStore:
     def peek(self, session_id: str) -> bytes | None:
         return self._live(session_id, time.time())
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
         with self._lock:
             found = self._live(session_id, time.time())
-            if found is None or not found.startswith(TOMBSTONE_PREFIX):
+            stays = found is not None and found.startswith(TOMBSTONE_PREFIX)
+            if not stays and expected in (None, found):
                 self._remove(session_id)
         return found
 

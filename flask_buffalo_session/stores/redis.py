@@ -11,8 +11,9 @@ from ..errors import SessionConfigError, SessionConflictError
 from .base import KEY_PREFIX, Health, OwnedRecord, answering, new_token, storage_key
 from .health import redis_health
 
-# Compares and writes a record in one step and one round trip. ARGV: the expected
-# record, the new one, and the seconds after which it expires.
+# Compares and writes a record in one step and one round trip, on servers whose SET
+# cannot compare. ARGV: the expected record, the new one, and the seconds after which it
+# expires.
 _SWAP = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
@@ -20,9 +21,10 @@ return 1
 """
 
 # Deletes a record that is not a tombstone, and returns it. GETDEL needs Redis 6.2.
+# ARGV: the expected record; empty for any record.
 _TAKE = """
 local found = redis.call('GET', KEYS[1])
-if found and string.byte(found) ~= 0 then
+if found and string.byte(found) ~= 0 and (ARGV[1] == '' or ARGV[1] == found) then
     redis.call('DEL', KEYS[1])
 end
 return found
@@ -87,6 +89,9 @@ class RedisStore:
         self._client = client
         self._prefix = prefix
         self._hashed = hashed
+        # Whether no server has refused the option IFEQ of SET yet. Valkey has it since
+        # version 8.1 and Redis since 8.4.
+        self._set_compares = True
         if not hashed:
             # The id of a session is a hash, from which no key can be found.
             self.own = None  # type: ignore[assignment,method-assign]
@@ -101,13 +106,13 @@ class RedisStore:
         if token is None:
             token = new_token()
         key = self._key(self._id(token))
-        command: tuple[t.Any, ...] = ("SET", key, data, "EX", max_age)
-        if expected is not None:
-            command = ("EVAL", _SWAP, 1, key, expected, data, max_age)
-        elif not new:
-            command += ("NX",)
         with answering("Redis", "write"):
-            saved = self._client.execute_command(*command)
+            if expected is not None:
+                saved = self._swap(key, data, expected, max_age)
+            else:
+                condition = () if new else ("NX",)
+                command = ("SET", key, data, "EX", max_age, *condition)
+                saved = self._client.execute_command(*command)
         if not saved:
             raise SessionConflictError("the record has changed")
         return token
@@ -123,6 +128,12 @@ class RedisStore:
         entry = (storage_key(token), int(time.time()), max_age)
         with answering("Redis", "write"):
             self._client.execute_command("EVAL", _INDEX, 2, *keys, *entry)
+
+    def disown(self, session_id: str, owner: str) -> None:
+        index, ends = self._index_keys(owner)
+        with answering("Redis", "write"):
+            self._client.execute_command("HDEL", index, session_id)
+            self._client.execute_command("ZREM", ends, session_id)
 
     def owned(self, owner: str) -> c.Iterator[OwnedRecord]:
         keys = self._index_keys(owner)
@@ -140,15 +151,13 @@ class RedisStore:
                 if data is not None:
                     yield OwnedRecord(session_id, data, seen)
                     continue
-                with answering("Redis", "write"):
-                    self._client.execute_command("HDEL", keys[0], session_id)
-                    self._client.execute_command("ZREM", keys[1], session_id)
+                self.disown(session_id, owner)
 
     def peek(self, session_id: str) -> bytes | None:
         return self._get(session_id)
 
-    def revoke(self, session_id: str) -> bytes | None:
-        command = ("EVAL", _TAKE, 1, self._key(session_id))
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
+        command = ("EVAL", _TAKE, 1, self._key(session_id), expected or b"")
         with answering("Redis", "delete"):
             found = self._client.execute_command(*command, **_RAW)
         return t.cast("bytes | None", found)
@@ -159,6 +168,24 @@ class RedisStore:
 
     def close(self) -> None:
         self._client.close()
+
+    def _swap(self, key: bytes, data: bytes, expected: bytes, max_age: int) -> object:
+        """Write a record if the server holds the expected one, and return whether it
+        did.
+        """
+        execute = self._client.execute_command
+        if self._set_compares:
+            # This takes a tenth less time than the script.
+            try:
+                return execute("SET", key, data, "IFEQ", expected, "EX", max_age)
+            except Exception as error:
+                # The clients have no base class for their errors in common.
+                if "syntax error" not in str(error).lower():
+                    raise
+                # The server is older, and has written nothing. In a cluster another
+                # server may be newer, but every server knows the script.
+                self._set_compares = False
+        return execute("EVAL", _SWAP, 1, key, expected, data, max_age)
 
     def _get(self, record_id: str) -> bytes | None:
         with answering("Redis", "read"):

@@ -146,6 +146,12 @@ class SQLStore:
         with answering("SQL", "write"):
             self._change(self._table.update().where(mine).values(entry))
 
+    def disown(self, session_id: str, owner: str) -> None:
+        columns = self._table.c
+        mine = (columns.id == session_id) & (columns.owner == storage_key(owner))
+        with answering("SQL", "write"):
+            self._change(self._table.update().where(mine).values(owner=None))
+
     def owned(self, owner: str) -> list[OwnedRecord]:
         columns = self._table.c
         query = sa.select(columns.id, columns.data, columns.seen).where(
@@ -160,12 +166,14 @@ class SQLStore:
             rows = self._rows(self._select, key=session_id)
         return rows[0].data if rows else None
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, *, expected: bytes | None = None) -> bytes | None:
         with answering("SQL", "delete"):
             while rows := self._rows(self._select, key=session_id):
                 # MySQL cannot return the row that it has deleted.
                 found: bytes = rows[0].data
                 if found.startswith(TOMBSTONE_PREFIX):
+                    return found
+                if expected not in (None, found):
                     return found
                 if self._change(self._take, key=session_id, expected=found):
                     return found
@@ -204,9 +212,11 @@ class SQLStore:
         self._engine.dispose()
 
     def _add(self, values: dict[str, t.Any]) -> int:
-        """Insert a row, or replace one that has expired."""
+        """Insert a row, or replace one that has expired. A repeated insert that finds
+        its own row is a conflict.
+        """
         try:
-            return self._change(self._insert, **values)
+            return self._change(self._insert, repeat=True, **values)
         except IntegrityError:
             return self._change(self._revive, **values)
 

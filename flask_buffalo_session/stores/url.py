@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from ..errors import SessionConfigError
 from .base import TIMEOUT, UNKNOWN_OPTION, Store, StoreURLError
+from .connections import KeptConnections
 from .memory import MemoryStore
 
 
@@ -144,19 +145,21 @@ def _sql(url: str, folder: Path) -> t.Any:
 def _redis(url: str, folder: Path) -> t.Any:
     from redis import Redis
     from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
+    from redis.exceptions import RedisError, ResponseError
     from redis.retry import Retry
 
-    return _single(Redis.from_url, url, Retry(NoBackoff(), 0), RedisError)
+    client = _single(Redis.from_url, url, Retry(NoBackoff(), 0), RedisError)
+    return KeptConnections(client, ResponseError)
 
 
 def _valkey(url: str, folder: Path) -> t.Any:
     from valkey import Valkey
     from valkey.backoff import NoBackoff
-    from valkey.exceptions import ValkeyError
+    from valkey.exceptions import ResponseError, ValkeyError
     from valkey.retry import Retry
 
-    return _single(Valkey.from_url, url, Retry(NoBackoff(), 0), ValkeyError)
+    client = _single(Valkey.from_url, url, Retry(NoBackoff(), 0), ValkeyError)
+    return KeptConnections(client, ResponseError)
 
 
 def _single(
@@ -174,6 +177,8 @@ def _single(
     try:
         # This does not connect. It fails if the client does not know an option.
         client.connection_pool.make_connection()
+        # Otherwise this connection would count as one of ?max_connections.
+        client.connection_pool.reset()
     except TypeError:
         raise StoreURLError(UNKNOWN_OPTION) from None
     except failure:

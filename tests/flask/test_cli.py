@@ -32,7 +32,7 @@ def run(app: Flask, *arguments: str) -> Result:
 def bound(app: Flask, owner: str) -> str:
     """Return the id of a new session that is bound to an owner."""
     interface = t.cast(t.Any, app.session_interface)
-    session = Desk(interface.config.store).session()
+    session = Desk(interface.main.config.store).session()
     session.bind(owner)
     session.save()
     assert session.id
@@ -138,6 +138,22 @@ def test_the_sessions_of_an_owner_are_listed_and_revoked() -> None:
     assert run(app, "revoke", "--owner", "ann").output == "Sessions ended: 2.\n"
     assert "Sessions: 0." in run(app, "list", "ann").output
     assert "Sessions: 1." in run(app, "list", "bob").output
+
+
+def test_a_list_shows_the_login() -> None:
+    """A browser's own text must not control the terminal."""
+    app = make_app(MemoryStore())
+    info = {"browser": "Firefox", "label": "\x1b[31mred"}
+    with session_of(app.test_client()) as session:
+        session.authenticate("ann", info)
+    at = session.authenticated_at
+    assert at is not None
+    lines = run(app, "list", "ann").output.splitlines()
+    assert lines[0].endswith(f"  logged in {at:%Y-%m-%d %H:%M} UTC")
+    assert lines[1:3] == ["  browser: Firefox", r"  label: '\x1b[31mred'"]
+    (found,) = json.loads(run(app, "list", "ann", "--json").output)
+    assert found["info"] == info
+    assert found["authenticated_at"] == at.isoformat()
 
 
 def test_revoke_needs_an_id_or_an_owner() -> None:

@@ -811,8 +811,13 @@ class TestSignals:
         ]
         assert all(sender is app for _, sender, _ in got)
         assert len({data["session_id"] for _, _, data in got[:3]}) == 1
+        assert {data["name"] for _, _, data in got} == {None}
         assert len(got[0][2]["session_id"]) == 64
-        assert got[3][2] == {"session_id": None, "reason": "bad-signature"}
+        assert got[3][2] == {
+            "session_id": None,
+            "reason": "bad-signature",
+            "name": None,
+        }
 
 
 @pytest.mark.parametrize("path", ["/regenerate", "/set/user_id/7", "/get"])
@@ -823,7 +828,7 @@ def test_a_session_that_gets_a_new_id_is_reported_with_both_ids(
     app = with_views(make_app(MemoryStore(), SESSION_RENEW_AFTER=60))
     got: list[tuple[str, str]] = []
 
-    def receive(sender: object, *, session_id: str, old_id: str) -> None:
+    def receive(sender: object, *, session_id: str, old_id: str, name: None) -> None:
         got.append((old_id, session_id))
 
     @app.get("/id")
@@ -847,7 +852,7 @@ def test_a_dropped_change_is_logged_as_a_warning(
     app = with_views(make_app(server_store))
     conflicts: list[str] = []
 
-    def receive(sender: object, session_id: str) -> None:
+    def receive(sender: object, session_id: str, name: None) -> None:
         conflicts.append(session_id)
 
     signals.session_conflict.connect(receive, app)

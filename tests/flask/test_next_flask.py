@@ -89,3 +89,22 @@ def test_without_a_handler_the_500_handler_answers(app: Flask) -> None:
 
     response = app.test_client().get("/")
     assert (response.status_code, response.text) == (500, "SessionTooLargeError")
+
+
+def test_a_named_session_that_was_saved_keeps_its_cookie(app: Flask) -> None:
+    """The answer of the handler has the cookie of the other session."""
+    buffalo: BuffaloSession = app.extensions["buffalo_session"]
+    cart = buffalo.named("cart")
+
+    @app.errorhandler(SessionTooLargeError)
+    def handler(error: SessionTooLargeError) -> str:
+        return "too large"
+
+    @app.after_request
+    def fill(response: Response) -> Response:
+        cart["tea"] = 1
+        return response
+
+    response = app.test_client().get("/")
+    assert response.text == "too large"
+    assert response.headers["Set-Cookie"].startswith("_buffalo_session_cart=")

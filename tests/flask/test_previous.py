@@ -116,7 +116,9 @@ class Moved:
             self.errors.append(error)
             return "failed", 500
 
-    def _rejected(self, sender: Flask, *, reason: str, session_id: object) -> None:
+    def _rejected(
+        self, sender: Flask, *, reason: str, session_id: object, name: None
+    ) -> None:
         self.rejections.append(reason)
 
     def get(self, cookies: str, act: Act = lambda: dict(session)) -> TestResponse:
@@ -622,7 +624,7 @@ class TestFromEarlierSettings:
         kept: object = MemoryStore() if before == "another" else before
         app = make_app(kept)
         cookies = self.cookies(app)
-        kept = app.session_interface.config.store  # type: ignore[attr-defined]
+        kept = app.session_interface.main.config.store  # type: ignore[attr-defined]
         moved = Moved(store, SESSION_PREVIOUS=[previous.Buffalo(store=kept)])
         response = moved.get(cookies, lambda: session.set("more", 1))
         cookies = ours(response)

@@ -452,8 +452,8 @@ class TestOwnTimeOuts:
         """Another program may write anything under these names."""
         format = FORMATS["gorilla"].settings(SECRET)
         app = make_app("cookie", **format, SESSION_IDLE_TIMEOUT=100)
-        codec = app.session_interface.codec  # type: ignore[attr-defined]
-        policy = app.session_interface.policy  # type: ignore[attr-defined]
+        codec = app.session_interface.main.codec  # type: ignore[attr-defined]
+        policy = app.session_interface.main.policy  # type: ignore[attr-defined]
         for value in (5, "", "x,y", "-5,", "5", "9" * 5000, "\u0665,", "0,0"):
             values = {"_timeouts_": codec.encode(value, "_timeouts_")}
             record = policy.blank()._replace(values=values)

@@ -90,8 +90,8 @@ class Shop:
         app.logger.handlers = [_Listener(self)]
         signals.session_rejected.connect(self._rejected, app)
         interface = t.cast(BuffaloInterface, app.session_interface)
-        self.codec = interface.codec
-        config = interface.config
+        self.codec = interface.main.codec
+        config = interface.main.config
         secrets = config.format.secrets or find_secrets(app.config)
         self.seal: Seal = config.format.seal(secrets, NAME, encrypt=config.encrypt)
         self.app = app
@@ -135,7 +135,9 @@ class Shop:
         new = _seen[0] if _seen else None
         return Answer(cookies, new, self._rejections)
 
-    def _rejected(self, app: Flask, *, session_id: object, reason: str) -> None:
+    def _rejected(
+        self, app: Flask, *, session_id: object, reason: str, name: None
+    ) -> None:
         self._rejections.append(reason)
 
 

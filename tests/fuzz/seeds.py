@@ -37,8 +37,10 @@ from flask_buffalo_session.stores.url import SCHEMES
 
 from .apps import ASKED, NAME, SHOPS
 from .targets import (
+    CIPHER,
     GORILLA,
     NATIVE,
+    SESSION_ID,
     WORDS,
     Basket,
     Point,
@@ -165,6 +167,13 @@ def _native_records() -> c.Iterator[bytes]:
     yield NATIVE.dumps(Record(1, b"", dict.fromkeys(steering, b"\xc1")))
 
 
+def _encrypted_records() -> c.Iterator[bytes]:
+    for record in _native_records():
+        yield b"\0" + CIPHER.encrypt(record, SESSION_ID)
+        for kind in range(5):
+            yield bytes([kind]) + record
+
+
 def _gorilla_records() -> c.Iterator[bytes]:
     yield from _gorillas()
     names = [5, None, True, 1.5, UUID(int=7)]
@@ -262,6 +271,7 @@ _SEEDS: dict[str, c.Callable[[], c.Iterator[bytes]]] = {
     "cookie": _cookies,
     "seal": _seal_texts,
     "sealed": _sealed,
+    "encrypted_record": _encrypted_records,
     "native_record": lambda: (b"\0" + record[5:] for record in _native_records()),
     "native_value": lambda: (
         NATIVE.encode(v, "n") for v in VALUES if type(v) is not complex

@@ -46,9 +46,10 @@ from flask_buffalo_session.gorilla.gob.reader import Reader
 from flask_buffalo_session.gorilla.gob.types import GobError
 from flask_buffalo_session.gorilla.gob.writer import TypeTable, Writer
 from flask_buffalo_session.native.codec import NativeCodec
+from flask_buffalo_session.records import RecordCipher
 from flask_buffalo_session.registry import Registered, Registry, _known_kind
 from flask_buffalo_session.seal import EncryptedSeal, Seal, SignedSeal, base64_encode
-from flask_buffalo_session.stores.base import StoreURLError
+from flask_buffalo_session.stores.base import StoreURLError, storage_key
 from flask_buffalo_session.stores.url import SCHEMES, store_from_url
 from tests.support import sealing
 
@@ -169,6 +170,38 @@ def _unsealed(seal: Seal, text: str) -> None:
     with contextlib.suppress(SessionTooLargeError):
         again = seal.seal(ticket.token, permanent=bool(ticket.permanent))
         assert seal.unseal(again, max_age=AGE)[:2] == (ticket.token, seal.issued(again))
+
+
+# Records on a server
+
+
+CIPHER = RecordCipher(_HASH_KEYS)
+
+SESSION_ID = storage_key(TOKEN)
+
+_ENVELOPES: list[c.Callable[[bytes], bytes]] = [
+    lambda body: body,
+    lambda body: CIPHER.encrypt(body, storage_key("another session")),
+    lambda body: CIPHER.encrypt(body, SESSION_ID)[:-1],
+    lambda body: CIPHER.encrypt(body, SESSION_ID)[1:],
+    lambda body: RecordCipher([b"a secret that was dropped"]).encrypt(body, SESSION_ID),
+]
+
+
+@target
+def encrypted_record(data: bytes) -> None:
+    """Decrypt a record. It is rejected, or it was encrypted for its id."""
+    source = Source(data)
+    kind = source.byte() % len(_ENVELOPES)
+    body = source.rest()
+    try:
+        plain = CIPHER.decrypt(_ENVELOPES[kind](body), SESSION_ID)
+    except RejectedError as error:
+        assert error.reason == "corrupt"
+    else:
+        assert kind == 0
+        assert CIPHER.encrypt(plain, SESSION_ID) == body
+        _read_record(NATIVE, plain)
 
 
 # The native format

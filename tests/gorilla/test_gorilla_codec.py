@@ -967,9 +967,9 @@ def test_a_session_that_is_only_read_is_not_written() -> None:
 
 def check_harmless(data: bytes) -> None:
     """Check that the bytes are rejected, or that each value is read or refused, within
-    a second.
+    a second of this process's time.
     """
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         record = CODEC.loads(data)
     except RejectedError as error:
@@ -982,7 +982,7 @@ def check_harmless(data: bytes) -> None:
             continue
         CODEC.encode(value, name, raw)
     CODEC.dumps(record)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
@@ -1108,10 +1108,10 @@ def test_bombs_use_little_time_and_memory(name: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
-    check = time.perf_counter()
+    check = time.process_time()
     with contextlib.suppress(RejectedError):
         CODEC.loads(data[:4096])
-    assert time.perf_counter() - check < 0.5
+    assert time.process_time() - check < 0.5
 
 
 def test_bombs_are_rejected_or_refused() -> None:

@@ -307,4 +307,4 @@ def test_values_of_flask_login_and_flask_wtf_are_stored() -> None:
 def test_the_setting_accepts_the_name_of_the_format() -> None:
     """``SESSION_FORMAT = "gorilla"`` makes a GorillaFormat."""
     app = make_app(SESSION_FORMAT="gorilla")
-    assert type(app.session_interface.config.format) is GorillaFormat  # type: ignore[attr-defined]
+    assert type(app.session_interface.main.config.format) is GorillaFormat  # type: ignore[attr-defined]

@@ -94,7 +94,7 @@ TESTS = {
     **dict.fromkeys(
         (
             *("merging.py", "tracking.py", "policy.py", "sessions.py"),
-            *("work.py", "backends/kept.py"),
+            *("work.py", "logins.py", "index.py", "backends/kept.py"),
             *("backends/base.py", "backends/server.py", "backends/cookie.py"),
             *("backends/null.py", "ids.py", "tombstones.py"),
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as c
 import http.client
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,14 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+FIREFOX = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140"
+)
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15"
+    " (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1"
+)
 
 # A new page has a new window, without what the old one was marked with.
 ARRIVED = "return !window.left && document.readyState === 'complete'"
@@ -124,17 +133,28 @@ def test_shopping(address: str, browser: WebDriver) -> None:
     assert browser.execute_script("return scrollY") == scrolled > 0
 
     click("#add-salt")
-    log_in_elsewhere(address)
+    log_in_elsewhere(address, FIREFOX)
     browser.get(address)
     assert texts("#cost code") == ["GET /"]
 
     if texts("#logins li"):
+        for agent in (IPHONE, "curl/8.5"):
+            log_in_elsewhere(address, agent)
         browser.refresh()
-        assert len(texts("#logins li")) == 2
+        # Within a second, any of the logins may be the last one used.
+        browsers = ["A browser on a device", "Chrome on Linux", "Firefox on Windows"]
+        assert sorted(texts("#logins .browser")) == [*browsers, "Safari on an iPhone"]
+        assert texts("#logins .current .browser") == ["Chrome on Linux"]
+        assert texts("#logins strong") == ["this device"]
+        (here,) = texts("#logins .current p")
+        assert re.search(r"logged in \d\d:\d\d:\d\d UTC\nlast used \d\d:", here)
         screenshot(browser, "logins", 1200)
+        click("button[aria-label='Log out Safari on an iPhone']")
+        assert sorted(texts("#logins .browser")) == browsers
+        assert texts("#flash") == ["Logged out there."]
         click("#logout-elsewhere")
-        assert len(texts("#logins li")) == 1
-        assert texts("#flash") == ["Logged out elsewhere: 1."]
+        assert texts("#logins .browser") == ["Chrome on Linux"]
+        assert texts("#flash") == ["Logged out elsewhere: 2."]
 
     browser.refresh()
     assert texts("#flash") == []
@@ -147,6 +167,14 @@ def test_shopping(address: str, browser: WebDriver) -> None:
         screenshot(browser, "too-large", 1200)
         browser.get(address)
     assert texts("#count-bell") == ["2"]
+
+    if texts("#logins li"):
+        click("#logins .current button")
+        assert texts("#user") == []
+        assert texts("#flash") == ["Logged out there."]
+        browser.find_element(By.ID, "login-name").send_keys("Ann")
+        click(".bar button")
+        click("#add-bell")
 
     browser.set_window_size(390, 844)
     browser.get(address)
@@ -164,11 +192,11 @@ def test_shopping(address: str, browser: WebDriver) -> None:
     assert texts("#flash") == []
 
 
-def log_in_elsewhere(address: str) -> None:
+def log_in_elsewhere(address: str, agent: str) -> None:
     """Log in with the same name in another browser."""
     # http.client does not follow the redirect, so this is the server's last request.
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=5)
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    form = {"Content-Type": "application/x-www-form-urlencoded", "User-Agent": agent}
     connection.request("POST", "/login", "name=Ann", form)
     assert connection.getresponse().status == 303
     connection.close()

@@ -61,6 +61,57 @@ def test_api() -> None:
     assert "Set-Cookie" not in response.headers
 
 
+def test_cart() -> None:
+    """The cart outlives the logout, and the browser keeps its cookie."""
+    client = example("cart").test_client()
+    client.post("/login/ann")
+    assert "Expires=" in client.post("/add/tea").headers["Set-Cookie"]
+    page = client.post("/add/tea", follow_redirects=True).text
+    assert "You are ann." in page
+    assert "tea: 2" in page
+    page = client.post("/logout", follow_redirects=True).text
+    assert "You are not logged in." in page
+    assert "tea: 2" in page
+
+
+def test_login() -> None:
+    """A wrong password is refused, and a logout elsewhere ends the other session."""
+    app = example("login")
+    here, phone = app.test_client(), app.test_client()
+    assert here.get("/").location.startswith("/login")
+    wrong = here.post("/login", data={"name": "ann", "password": "wrong"})
+    assert "Wrong name or password." in wrong.text
+    unknown = here.post("/login", data={"name": "eve", "password": "open sesame"})
+    assert "Wrong name or password." in unknown.text
+    for client in (here, phone):
+        client.post("/login", data={"name": "ann", "password": "open sesame"})
+    page = here.get("/").text
+    assert "You are ann" in page
+    assert page.count("this browser") == page.count("another browser") == 1
+    page = here.post("/logout-elsewhere", follow_redirects=True).text
+    assert "Logged out elsewhere: 1." in page
+    assert "another browser" not in page
+    assert phone.get("/").location.startswith("/login")
+    assert here.post("/logout").location == "/login"
+    assert here.get_cookie("_buffalo_session") is None
+    assert here.get("/").location.startswith("/login")
+
+
+def test_every_example_is_documented_with_a_command_that_exists() -> None:
+    """The page lists each example, and make knows each command."""
+    page = (EXAMPLES.parent / "docs/examples.md").read_text()
+    files = set(re.findall(r"\]\(\.\./examples/(\w+)", page))
+    assert files == {
+        path.stem for path in EXAMPLES.iterdir() if path.stem != "__pycache__"
+    }
+    targets = re.findall(r"`make ([\w-]+)", page)
+    assert len(targets) >= len(files)
+    for target in targets:
+        # A dry run fails for an unknown target.
+        command = ["make", "--dry-run", target]
+        assert subprocess.run(command, cwd=EXAMPLES.parent, check=False).returncode == 0
+
+
 @pytest.fixture(params=["cookie", "memory:", "sqlite", "redis"])
 def setting(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> str:
     if request.param == "sqlite":
@@ -161,7 +212,7 @@ class TestShop:
         """The page explains ``_owner_`` if the session contains it."""
         shop.post("/login", data={"name": "Ben"})
         page = shop.get("/").text
-        assert ("session.bind(name)" in page) == (setting != "cookie")
+        assert ("session.authenticate(owner=name)" in page) == (setting != "cookie")
 
     def test_the_methods(self, shop: FlaskClient) -> None:
         """Each button does what its name says."""
@@ -202,13 +253,36 @@ class TestShop:
         if setting == "cookie":
             assert "Where you are logged in" not in page
             return
-        assert page.count("since") == 2
-        assert page.count("<strong>here</strong>") == 1
+        assert page.count("last used") == page.count("<small>logged in") == 2
+        assert page.count("<strong>this device</strong>") == 1
         response = shop.post("/logout-elsewhere", follow_redirects=True)
         assert "Logged out elsewhere: 1." in response.text
-        assert response.text.count("since") == 1
+        assert response.text.count("last used") == 1
         assert 'id="user"' in shop.get("/").text
         assert 'id="user"' not in phone.get("/").text
+
+    def test_a_user_ends_only_their_own_sessions(
+        self, shop: FlaskClient, setting: str
+    ) -> None:
+        """A button's id may be replaced by that of another user's session."""
+        other = shop.application.test_client()
+        for client in (other, shop):
+            # A name of its own: a server keeps the sessions of other tests.
+            client.post("/login", data={"name": f"user {time.monotonic_ns()}"})
+        ids = []
+        for client in (other, shop):
+            ids += re.findall(r'name="id" value="(.*?)"', client.get("/").text)
+        assert len(ids) == (0 if setting == "cookie" else 2)
+        for chosen in ids:
+            shop.post("/logout-there", data={"id": chosen})
+        assert 'id="user"' in other.get("/").text
+        assert ('id="user"' in shop.get("/").text) == (setting == "cookie")
+
+    def test_a_login_without_a_date_is_listed(self, shop: FlaskClient) -> None:
+        """Deleting the name of the user is a logout. The owner stays."""
+        shop.post("/login", data={"name": "Cleo"})
+        shop.post("/session/delete", data={"name": "user_id"})
+        assert shop.get("/").status_code == 200
 
     def test_too_large(self, shop: FlaskClient, setting: str) -> None:
         """A session too large for a cookie gives an error page and loses nothing.

@@ -37,7 +37,7 @@ class Site:
 
     def __init__(self) -> None:
         self.app: Flask = make_app("memory:")
-        self.store: t.Any = t.cast(t.Any, self.app.session_interface).config.store
+        self.store: t.Any = t.cast(t.Any, self.app.session_interface).main.config.store
         self.watch = Watch()
         self.tally = Tally()
         self.away = False

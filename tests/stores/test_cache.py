@@ -90,13 +90,14 @@ class TestArgument:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             app = make_app(files(tmp_path / "cache"))
-        config = t.cast(t.Any, app.session_interface).config
+        config = t.cast(t.Any, app.session_interface).main.config
         assert isinstance(config.store, CacheStore)
 
     def test_without_portalocker_the_extra_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A cache in files needs portalocker."""
+        """A cache in files needs portalocker where the system has no ``flock``."""
+        monkeypatch.setattr("flask_buffalo_session.stores.lockfile.fcntl", None)
         monkeypatch.setitem(sys.modules, "portalocker", None)
         with pytest.raises(SessionConfigError, match=r"session\[file\]"):
             CacheStore(files(tmp_path / "cache"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import typing as t
+from importlib.metadata import version
 from pathlib import Path
 
 import cachelib
@@ -38,12 +40,16 @@ def locks_in(folder: Path) -> set[Path]:
 def test_without_portalocker_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message says what to install."""
+    """The message says what to install where the system has no ``flock``."""
+    monkeypatch.setattr("flask_buffalo_session.stores.lockfile.fcntl", None)
     monkeypatch.setitem(sys.modules, "portalocker", None)
     with pytest.raises(SessionConfigError, match=r"session\[file\]"):
         FileStore(tmp_path)
 
 
+@pytest.mark.skipif(
+    version("cachelib") < "0.16", reason="cachelib before 0.16 names files by MD5"
+)
 def test_files_written_by_a_cache_of_cachelib_are_read(tmp_path: Path) -> None:
     """An earlier version kept the sessions of a ``file:`` URL in such a cache."""
 
@@ -233,12 +239,46 @@ def test_a_failed_save_leaves_no_unfinished_file(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_that_another_process_holds_is_an_error(
+def test_a_disk_that_takes_a_part_of_a_record_gets_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The system may write less than it is given, without an error."""
+    store, write = FileStore(tmp_path), os.write
+    monkeypatch.setattr("os.write", lambda file, data: write(file, data[:3]))
+    token = store.save(None, b"a whole record", expected=None, max_age=HOUR)
+    assert store.load(token) == b"a whole record"
+
+
+def test_a_disk_that_becomes_full_keeps_the_old_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new record was written in part. Its file is removed."""
+    store, write = FileStore(tmp_path), os.write
+    token = store.save(None, b"old", expected=None, max_age=HOUR)
+    before = set(tmp_path.iterdir())
+    rest = [3]
+
+    def filling(file: int, data: bytes) -> int:
+        if not rest:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[: rest.pop()])
+
+    monkeypatch.setattr("os.write", filling)
+    with pytest.raises(SessionStoreError, match="cannot write: No space left"):
+        store.save(token, b"a new record", expected=b"old", max_age=HOUR)
+    assert store.load(token) == b"old"
+    assert set(tmp_path.iterdir()) - before == locks_in(tmp_path)
+
+
+@pytest.mark.parametrize("locks", ["of the system", "of portalocker"])
+def test_a_lock_that_another_process_holds_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: str
+) -> None:
     """The save fails after some seconds. Reading needs no lock. The lock is released
-    when its process ends.
+    when its process ends. Both kinds of lock exclude each other.
     """
+    if locks == "of portalocker":
+        monkeypatch.setattr("flask_buffalo_session.stores.lockfile.fcntl", None)
     monkeypatch.setattr("flask_buffalo_session.stores.lockfile.LOCK_TIMEOUT", 0.3)
     store = FileStore(tmp_path)
     token = store.save(None, b"one", expected=None, max_age=HOUR)

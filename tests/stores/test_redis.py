@@ -16,9 +16,15 @@ from redis.cluster import RedisCluster
 from valkey.cluster import ValkeyCluster
 
 from flask_buffalo_session import RedisStore
-from flask_buffalo_session.errors import SessionConfigError, SessionStoreError
+from flask_buffalo_session.errors import (
+    SessionConfigError,
+    SessionConflictError,
+    SessionStoreError,
+)
 from flask_buffalo_session.stores.base import storage_key
+from flask_buffalo_session.stores.url import store_from_url
 from tests.conftest import Desk, make_app, url
+from tests.support.newer_redis import NewerRedis
 from tests.support.servers import (
     ClusterNode,
     RedisReplica,
@@ -66,6 +72,8 @@ def test_a_request_sends_no_unnecessary_command(client: t.Any) -> None:
 
     browser = app.test_client()
     browser.get("/write")
+    # The first change finds out whether SET can compare.
+    browser.get("/write")
 
     def processed() -> int:
         return int(client.info("stats")["total_commands_processed"])
@@ -78,8 +86,130 @@ def test_a_request_sends_no_unnecessary_command(client: t.Any) -> None:
 
     assert commands("/untouched") == 0
     assert commands("/read") == 1
-    # The server counts the script and the two commands inside it.
+    # An older server counts the script and the two commands inside it.
     assert commands("/write") == 2 + 2
+
+
+class TestSetThatCompares:
+    """A newer server compares in the SET command. The others need a script."""
+
+    @pytest.fixture
+    def newer(self, servers: Servers) -> c.Iterator[NewerRedis]:
+        with NewerRedis(servers.shared(RedisServer).port) as newer:
+            yield newer
+
+    @pytest.fixture
+    def kept(self, newer: NewerRedis) -> c.Iterator[RedisStore]:
+        url = f"redis://127.0.0.1:{newer.port}"
+        store = t.cast(RedisStore, store_from_url(url, "/nowhere"))
+        yield store
+        store.close()
+
+    def test_a_newer_server_gets_no_script(
+        self, newer: NewerRedis, kept: RedisStore, client: t.Any
+    ) -> None:
+        """The record expires as one that a script has written."""
+        token = kept.save(None, b"one", expected=None, max_age=HOUR)
+        newer.seen.clear()
+        assert kept.save(token, b"two", expected=b"one", max_age=2 * HOUR) == token
+        assert newer.seen == ["SET IFEQ"]
+        assert kept.load(token) == b"two"
+        ttl = client.ttl(f"buffalo-session:{storage_key(token)}")
+        assert HOUR < ttl <= 2 * HOUR
+
+    @pytest.mark.parametrize("now", [b"theirs", b"", b"one more", None])
+    def test_another_record_is_a_conflict(
+        self, newer: NewerRedis, kept: RedisStore, now: bytes | None
+    ) -> None:
+        """A missing record is another one, too. The store writes nothing."""
+        token = kept.save(None, b"one", expected=None, max_age=HOUR)
+        kept.delete(token)
+        if now is not None:
+            kept.save(token, now, expected=None, max_age=HOUR)
+        with pytest.raises(SessionConflictError):
+            kept.save(token, b"two", expected=b"one", max_age=HOUR)
+        assert kept.load(token) == now
+        assert "EVAL" not in newer.seen
+
+    def test_any_bytes_are_compared(self, kept: RedisStore) -> None:
+        """Records are no text. One may be the word of an option."""
+        before = b""
+        token = kept.save(None, before, expected=None, max_age=HOUR)
+        for data in (b"\r\n\0\xff", b"IFEQ", b"EX", b"x" * 100_000):
+            kept.save(token, data, expected=before, max_age=HOUR)
+            assert kept.load(token) == data
+            before = data
+
+    def test_an_older_server_is_asked_once(self, client: t.Any) -> None:
+        """It refuses the option, and writes nothing. Then it gets the script."""
+        counting = CountingClient(client)
+        store = RedisStore(counting, prefix="older:")
+        token = store.save(None, b"0", expected=None, max_age=HOUR)
+        for number in range(3):
+            data, seen = b"%d" % (number + 1), b"%d" % number
+            store.save(token, data, expected=seen, max_age=HOUR)
+        with pytest.raises(SessionConflictError):
+            store.save(token, b"4", expected=b"2", max_age=HOUR)
+        assert counting.names == ["SET", "SET", *["EVAL"] * 4]
+        assert store.load(token) == b"3"
+
+    def test_an_older_server_may_take_over(
+        self, servers: Servers, newer: NewerRedis, kept: RedisStore, client: t.Any
+    ) -> None:
+        """In a cluster, or after a failover, servers of both kinds may answer."""
+        token = kept.save(None, b"one", expected=None, max_age=HOUR)
+        kept.save(token, b"two", expected=b"one", max_age=HOUR)
+        newer.is_older = True
+        kept.save(token, b"three", expected=b"two", max_age=HOUR)
+        newer.is_older = False
+        with pytest.raises(SessionConflictError):
+            kept.save(token, b"four", expected=b"two", max_age=HOUR)
+        kept.save(token, b"four", expected=b"three", max_age=HOUR)
+        assert kept.load(token) == b"four"
+
+    def test_another_refusal_is_an_error(self, client: t.Any) -> None:
+        """A script would not help a user who may not write."""
+        token = RedisStore(client).save(None, b"one", expected=None, max_age=HOUR)
+        store = RedisStore(RefusingClient(client, "SET"))
+        with pytest.raises(SessionStoreError, match="cannot write: not allowed"):
+            store.save(token, b"two", expected=b"one", max_age=HOUR)
+        assert RedisStore(client).load(token) == b"one"
+
+    def test_a_logout_whose_reply_was_lost_counts(
+        self, newer: NewerRedis, kept: RedisStore
+    ) -> None:
+        """The session recognizes its own tombstone."""
+        desk = Desk(kept)
+        cookie = desk.stored(a=1)
+        ending = desk.session(cookie)
+        ending.destroy()
+        newer.loses_reply = True
+        ending.save()
+        assert not newer.loses_reply
+        assert desk.values(cookie) == {}
+
+    def test_no_command_is_repeated(self, newer: NewerRedis, kept: RedisStore) -> None:
+        """A repeated write would find its own first attempt, as another request's."""
+        token = kept.save(None, b"one", expected=None, max_age=HOUR)
+        newer.seen.clear()
+        newer.loses_reply = True
+        with pytest.raises(SessionStoreError):
+            kept.save(token, b"two", expected=b"one", max_age=HOUR)
+        assert newer.seen == ["SET IFEQ"]
+        assert kept.load(token) == b"two"
+
+
+class CountingClient:
+    """Record the names of the commands."""
+
+    def __init__(self, client: t.Any) -> None:
+        self.client = client
+        self.names: list[str] = []
+
+    def execute_command(self, name: str, *args: t.Any, **options: t.Any) -> t.Any:
+        if name != "GET":
+            self.names.append(name)
+        return self.client.execute_command(name, *args, **options)
 
 
 def test_keys_begin_with_the_prefix_and_expire(client: t.Any) -> None:

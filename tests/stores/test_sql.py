@@ -26,6 +26,7 @@ from flask_buffalo_session.errors import (
     SessionConflictError,
     SessionStoreError,
 )
+from flask_buffalo_session.stores.base import new_token
 from flask_buffalo_session.stores.engine import engine_from_url
 from flask_buffalo_session.stores.sql import sessions_table
 from flask_buffalo_session.stores.url import store_from_url
@@ -426,6 +427,30 @@ def test_a_serialization_failure_is_a_conflict_or_repeated(
         thread.join()
     assert failed == []
     assert store.load(token) == b"100"
+    store.close()
+
+
+@pytest.mark.parametrize("chosen", [False, True], ids=["store", "caller"])
+def test_a_new_record_is_saved_after_a_restart_of_the_server(
+    servers: Servers, name: str, chosen: bool
+) -> None:
+    """The connections in the pool are dead, whoever has chosen the new token."""
+    address = servers.shared(PostgresServer).url.replace(":", "+psycopg:", 1)
+    store = SQLStore(sa.create_engine(address, pool_size=1), table=name)
+    store.save(None, b"0", expected=None, max_age=HOUR)
+    engine = sa.create_engine(address, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND query LIKE :mine"
+            ),
+            {"mine": f"%{name}%"},
+        )
+    token = store.save(
+        new_token() if chosen else None, b"1", expected=None, max_age=HOUR
+    )
+    assert store.load(token) == b"1"
     store.close()
 
 

@@ -88,7 +88,7 @@ class Target:
         self.store.calls.clear()
 
     def _record_rejection(
-        self, sender: object, session_id: str | None, reason: str
+        self, sender: object, session_id: str | None, reason: str, name: None
     ) -> None:
         self.rejections.append((session_id, reason))
 

@@ -106,7 +106,7 @@ class TestSecrecy:
                 recorder.ask(target.seal.seal(token, permanent=False), "/")
         recorder.check()
         for sent in recorder.signalled:
-            assert sent.keys() <= {"session_id", "old_id", "reason"}
+            assert sent.keys() <= {"session_id", "old_id", "reason", "name"}
             assert sent.get("reason", "unknown") in REASONS
             assert sent["session_id"] is None or len(sent["session_id"]) == 64
         if not target.store.stateless:
@@ -191,10 +191,10 @@ class TestRejections:
         )
         old = Record(int(time.time()) - 2500, b"nonce", {})
         records = {"corrupt": b"damaged", "expired": target.format.codec.dumps(old)}
-        tokens = {
-            reason: server_store.save(None, data, expected=None, max_age=3600)
-            for reason, data in records.items()
-        }
+        tokens = {reason: new_token() for reason in records}
+        for reason, token in tokens.items():
+            data = formatting.kept(records[reason], token, SECRET)
+            server_store.save(token, data, expected=None, max_age=3600)
         tokens["unknown"] = new_token()
         self.check(target, f"{target.cookie}x", "bad-signature", None, caplog)
         for reason, token in tokens.items():

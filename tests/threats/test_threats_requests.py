@@ -49,7 +49,7 @@ class TestEnded:
         """
         conflicts: list[str] = []
 
-        def record_conflict(sender: Flask, session_id: str) -> None:
+        def record_conflict(sender: Flask, session_id: str, name: None) -> None:
             conflicts.append(session_id)
 
         newer: list[str] = []
@@ -75,7 +75,7 @@ class TestEnded:
         self, target: Target, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A request only reads, and its cookie is due to be refreshed."""
-        policy = t.cast(t.Any, target.app.session_interface).policy
+        policy = t.cast(t.Any, target.app.session_interface).main.policy
         monkeypatch.setattr(policy, "refresh_is_due", lambda issued, **_: True)
 
         def read() -> None:

@@ -17,6 +17,7 @@ from flask_buffalo_session import (
     NativeFormat,
     NullStore,
     Session,
+    SessionInfo,
     Store,
     errors,
     register_type,
@@ -77,6 +78,15 @@ BuffaloSession(app, api="yes")  # type: ignore[arg-type]
 BuffaloSession(app, secret="s")  # type: ignore[call-arg]
 
 t.assert_type(buffalo.exempt(Blueprint("api", __name__)), Blueprint)
+
+cart = buffalo.named("cart", store="memory:", idle_timeout=dt.timedelta(days=90))
+t.assert_type(cart, Session)
+t.assert_type(cart.get("tea", 0), t.Any)
+buffalo.named("other", name="_other_cookie")
+buffalo.named(5)  # type: ignore[arg-type]
+t.assert_type(buffalo.sessions_of(42, name="cart"), list[SessionInfo])
+t.assert_type(buffalo.revoke("id", name="cart"), bool)
+t.assert_type(buffalo.revoke_all("ann", keep="id", name=None), int)
 
 
 @buffalo.exempt
@@ -178,4 +188,6 @@ def carried(
 
 
 @signals.session_rejected.connect
-def on_rejected(sender: Flask, session_id: str | None, reason: str) -> None: ...
+def on_rejected(
+    sender: Flask, session_id: str | None, reason: str, name: str | None
+) -> None: ...

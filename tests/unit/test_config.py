@@ -82,7 +82,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert type(found.store) is CookieStore
     assert type(found.format) is NativeFormat
     values = {name: getattr(found, name) for name in Config.__dataclass_fields__}
-    del values["store"], values["format"], values["as_read"]
+    del values["store"], values["format"], values["as_read"], values["origin"]
     assert values == {
         "name": "_buffalo_session",
         "null": False,
@@ -93,6 +93,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "timeout_limit": 400 * 24 * HOUR,
         "renew_after": None,
         "revocations": None,
+        "owner_limit": None,
         "permanent_lifetime": 31 * 24 * HOUR,
         "refresh_each_request": True,
         "auth_names": ("user_id", "_user_id", "current_user_id"),
@@ -121,6 +122,7 @@ def test_none_is_the_same_as_unset() -> None:
         "SESSION_IDLE_TIMEOUT",
         "SESSION_ABSOLUTE_TIMEOUT",
         "SESSION_TIMEOUT_LIMIT",
+        "SESSION_OWNER_LIMIT",
         "SESSION_AUTH_NAMES",
         "SESSION_COOKIE_NAME",
         "SESSION_COOKIE_DOMAIN",
@@ -132,7 +134,8 @@ def test_none_is_the_same_as_unset() -> None:
         "APPLICATION_ROOT",
     ]
     found, default = config(**dict.fromkeys(keys)), config()
-    for name in Config.__dataclass_fields__.keys() - {"store", "format", "as_read"}:
+    objects = {"store", "format", "as_read", "origin"}
+    for name in Config.__dataclass_fields__.keys() - objects:
         assert getattr(found, name) == getattr(default, name), name
     assert type(found.store) is CookieStore
     assert config(MAX_COOKIE_SIZE=None).max_cookie_size == 0
@@ -145,7 +148,7 @@ def test_a_config_is_immutable() -> None:
     app = flask_app(SESSION_SECRET=SECRET)
     BuffaloSession(app)
     app.config["SESSION_IDLE_TIMEOUT"] = 1
-    assert interface(app).config.idle_timeout == 31 * 24 * HOUR
+    assert interface(app).main.config.idle_timeout == 31 * 24 * HOUR
 
 
 # Valid values
@@ -200,6 +203,7 @@ RIGHT: list[tuple[str, t.Any, str, t.Any]] = [
     ("SESSION_ABSOLUTE_TIMEOUT", 1.5, "absolute_timeout", 2),
     ("SESSION_ABSOLUTE_TIMEOUT", dt.timedelta(hours=1), "absolute_timeout", HOUR),
     ("SESSION_REFRESH_EACH_REQUEST", False, "refresh_each_request", False),
+    ("SESSION_OWNER_LIMIT", 1, "owner_limit", 1),
     ("SESSION_AUTH_NAMES", ["uid", 7], "auth_names", ("uid", 7)),
     ("SESSION_AUTH_NAMES", {"uid"}, "auth_names", ("uid",)),
     ("SESSION_AUTH_NAMES", (), "auth_names", ()),
@@ -225,7 +229,7 @@ def test_a_valid_value_is_used(
     assert getattr(config(**{key: value}), name) == expected
     app = flask_app(SESSION_SECRET=SECRET, **{key: value})
     BuffaloSession(app)
-    assert getattr(interface(app).config, name) == expected
+    assert getattr(interface(app).main.config, name) == expected
 
 
 def test_the_cookie_path_wins_over_the_application_root() -> None:
@@ -327,6 +331,11 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("SESSION_FORMAT", 5, "int"),
     ("SESSION_FORMAT", NoCodec(), "NoCodec"),
     ("SESSION_FORMAT", NativeFormat, "type"),
+    ("SESSION_OWNER_LIMIT", 0, "int"),
+    ("SESSION_OWNER_LIMIT", -1, "int"),
+    ("SESSION_OWNER_LIMIT", True, "bool"),
+    ("SESSION_OWNER_LIMIT", 2.0, "float"),
+    ("SESSION_OWNER_LIMIT", "3", "str"),
     ("SESSION_AUTH_NAMES", "user_id", "str"),
     ("SESSION_AUTH_NAMES", 5, "int"),
     ("SESSION_AUTH_NAMES", [["user_id"]], "list"),
@@ -443,7 +452,7 @@ def test_arguments_win_over_settings() -> None:
         SESSION_API=True,
     )
     BuffaloSession(app, name="mine", store=store, format=form, api=False)
-    found = interface(app).config
+    found = interface(app).main.config
     assert (found.name, found.null) == ("mine", False)
     assert found.store is store
     assert found.format is form
@@ -475,8 +484,8 @@ def test_each_way_to_null_mode_does_the_same(settings: dict[str, t.Any]) -> None
     """Buffalo's ``--api``, a setting or a store. None of them needs a secret."""
     app = flask_app(**settings)
     BuffaloSession(app)
-    assert interface(app).config.null
-    assert type(interface(app).config.store) is NullStore
+    assert interface(app).main.config.null
+    assert type(interface(app).main.config.store) is NullStore
 
 
 def test_null_mode_can_be_an_argument() -> None:
@@ -484,8 +493,8 @@ def test_null_mode_can_be_an_argument() -> None:
     for arguments in ({"api": True}, {"store": "null"}, {"store": NullStore()}):
         app = flask_app(SESSION_STORE="memory:")
         BuffaloSession(app, **t.cast(t.Any, arguments))
-        assert interface(app).config.null
-        assert type(interface(app).config.store) is NullStore
+        assert interface(app).main.config.null
+        assert type(interface(app).main.config.store) is NullStore
 
 
 # The cookie's name
@@ -510,7 +519,7 @@ def test_flasks_setting_gets_the_name_in_force(
     app = flask_app(SESSION_SECRET=SECRET, **settings)
     app.add_url_rule("/", view_func=lambda: session.__setitem__("x", 1) or "")
     BuffaloSession(app)
-    assert interface(app).config.name == expected
+    assert interface(app).main.config.name == expected
     assert app.config["SESSION_COOKIE_NAME"] == expected
     assert app.session_interface.get_cookie_name(app) == expected
     answer = app.test_client().get("/")
@@ -749,7 +758,7 @@ def test_one_object_serves_several_applications() -> None:
     three = flask_app(SESSION_API=True)
     for app in (one, two, three):
         buffalo.init_app(app)
-    found = [interface(app).config for app in (one, two, three)]
+    found = [interface(app).main.config for app in (one, two, three)]
     assert [config.name for config in found] == [
         "one",
         "_buffalo_session",
@@ -771,7 +780,7 @@ def test_each_application_has_a_memory_of_its_own() -> None:
     for _ in range(2):
         app = flask_app(SESSION_SECRET=SECRET)
         buffalo.init_app(app)
-        stores.append(interface(app).config.store)
+        stores.append(interface(app).main.config.store)
     assert stores[0] is not stores[1]
 
 
@@ -782,7 +791,7 @@ def test_a_store_object_can_be_shared() -> None:
     for _ in range(2):
         app = flask_app(SESSION_SECRET=SECRET)
         buffalo.init_app(app)
-        assert interface(app).config.store is store
+        assert interface(app).main.config.store is store
 
 
 # Ready clients and engines

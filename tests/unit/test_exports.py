@@ -15,6 +15,7 @@ import flask_buffalo_session
 from flask_buffalo_session import errors, signals
 from flask_buffalo_session.stores.base import (
     Closable,
+    Disownable,
     Examinable,
     Owned,
     PrunableInBatches,
@@ -165,7 +166,7 @@ def test_public_methods_are_documented() -> None:
                 hasattr(protocol, attribute)
                 for protocol in (
                     *(flask_buffalo_session.Store, Owned),
-                    *(Examinable, Closable, PrunableInBatches),
+                    *(Disownable, Examinable, Closable, PrunableInBatches),
                 )
             )
             # A method of a protocol is documented in the protocol.

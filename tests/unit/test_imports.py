@@ -40,19 +40,21 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "policy": ({"backends.base", "codec", "errors"}, set()),
     "tombstones": ({"stores.base"}, set()),
     "revocation": (
-        {"errors", "native.codec", "policy", "stores.base", "tombstones"},
+        {"errors", "native.codec", "policy", "records", "stores.base", "stores.named"}
+        | {"tombstones"},
         set(),
     ),
-    "ids": ({"attempts", "errors", "stores.base", "tombstones"}, set()),
+    "records": ({"errors", "seal", "stores.base"}, {"cryptography"}),
+    "ids": ({"attempts", "errors", "records", "stores.base", "tombstones"}, set()),
     "backends.__init__": (set(), set()),
     "backends.base": ({"codec", "seal", "stores.base", "tombstones"}, set()),
     "backends.make": (
-        {"backends", "config", "policy"},
+        {"backends", "config", "policy", "records", "stores.base", "stores.named"},
         set(),
     ),
     "backends.kept": (
-        {"backends.base", "codec", "errors", "ids", "policy", "stores.base"}
-        | {"tombstones"},
+        {"backends.base", "codec", "errors", "ids", "policy", "records"}
+        | {"stores.base", "tombstones"},
         set(),
     ),
     "backends.server": (
@@ -64,31 +66,39 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "errors",
             "ids",
             "policy",
+            "records",
         }
         | {"policy", "seal", "stores.base", "tombstones"},
         set(),
     ),
     "backends.cookie": (
         {"backends.base", "backends.kept", "codec", "errors", "ids", "policy"}
-        | {"revocation", "seal", "stores.base", "tombstones"},
+        | {"records", "revocation", "seal", "stores.base", "tombstones"},
         set(),
     ),
     "backends.null": (
         {"backends.base", "codec", "errors", "seal", "stores.base"},
         set(),
     ),
+    "index": (
+        {"backends.base", "codec", "errors", "policy", "stores.base", "tombstones"},
+        set(),
+    ),
+    "logins": ({"backends.base", "errors", "merging", "policy", "tracking"}, set()),
     "work": (
-        {"attempts", "backends.base", "codec", "errors", "merging", "policy", "seal"}
-        | {"signals", "tombstones", "tracking"},
+        {"attempts", "backends.base", "codec", "errors", "index", "logins", "merging"}
+        | {"policy"}
+        | {"seal", "signals", "tombstones", "tracking"},
         {"blinker"},
     ),
+    "arguments": ({"errors", "policy"}, set()),
     "sessions": (
         {
+            "arguments",
             "backends.base",
             "errors",
             "flash",
             "merging",
-            "policy",
             "signals",
             "values",
             "tombstones",
@@ -97,20 +107,21 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"flask"},
     ),
     "owners": (
-        {"backends.base", "codec", "errors", "sessions", "signals", "stores.base"}
-        | {"tombstones", "work"},
+        {"arguments", "backends.base", "codec", "errors", "index", "sessions"}
+        | {"signals", "stores.base", "work"},
         set(),
     ),
+    "origin": (set(), set()),
     "secret": ({"errors"}, set()),
-    "places": ({"errors", "revocation", "stores"}, {"flask", "cachelib"}),
+    "places": ({"errors", "stores"}, {"flask", "cachelib"}),
     "strangers": ({"errors", "secret"}, {"flask"}),
     "config": (
-        {"errors", "formats", "gorilla", "places", "policy", "revocation", "secret"}
-        | {"stores", "strangers"},
+        {"errors", "formats", "gorilla", "origin", "places", "policy", "revocation"}
+        | {"secret", "stores", "strangers"},
         {"flask"},
     ),
     "doctor.__init__": ({"config", "doctor", "errors", "secret"}, {"flask"}),
-    "doctor.finding": (set(), set()),
+    "doctor.finding": ({"origin"}, set()),
     "doctor.settings": (
         {"config", "doctor.finding", "errors", "secret", "stores.base"},
         {"flask"},
@@ -120,7 +131,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "startup": ({"config", "doctor"}, {"flask"}),
     "cookies": ({"config"}, {"werkzeug"}),
     "sealing": (
-        {"config", "cookies", "doctor", "errors", "seal", "secret"},
+        {"config", "cookies", "doctor", "errors", "records", "seal", "secret"},
         {"flask"},
     ),
     "previous.__init__": ({"previous"}, set()),
@@ -150,18 +161,25 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "failures": (set(), {"flask"}),
     "preserved": ({"sessions"}, set()),
-    "interface": (
+    "opening": (
         {
-            *{"arrivals", "backends", "codec", "config", "cookies", "errors"},
-            *{"failures", "owners", "preserved", "seal", "sealing"},
-            *{"sessions", "signals", "startup", "stores.base", "work"},
+            *{"arrivals", "backends", "codec", "config", "cookies", "doctor", "errors"},
+            *{"origin", "owners", "seal", "sealing", "sessions", "signals", "startup"},
+            "work",
         },
         {"flask", "blinker"},
     ),
-    "testing": ({"interface", "sessions"}, {"flask"}),
+    "named": (
+        {"config", "errors", "opening", "origin", "secret", "sessions"},
+        {"flask", "werkzeug"},
+    ),
+    "interface": (
+        {"cookies", "doctor", "errors", "failures", "named", "opening", "preserved"},
+        {"flask"},
+    ),
+    "testing": ({"interface", "opening", "sessions"}, {"flask"}),
     "showing": (
-        {"backends.base", "codec", "errors", "interface", "stores.base"}
-        | {"tombstones"},
+        {"backends.base", "codec", "errors", "opening", "stores.base", "tombstones"},
         set(),
     ),
     "extension": ({"*"}, {"flask"}),
@@ -170,7 +188,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "stores.__init__": (set(), set()),
     "stores.base": ({"errors"}, set()),
     "stores.url": ({"stores", "errors"}, {"pymemcache", "redis", "valkey"}),
+    "stores.connections": (set(), set()),
     "stores.cookie": ({"stores.base", "errors"}, set()),
+    "stores.named": ({"stores.base"}, set()),
     "stores.null": ({"stores.base", "errors"}, set()),
     "stores.memory": ({"stores.base", "errors"}, set()),
     "stores.cache": (

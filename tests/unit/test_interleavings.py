@@ -19,6 +19,8 @@ from flask_buffalo_session.revocation import RevocationList
 from flask_buffalo_session.sessions import Session
 from tests.conftest import Desk
 
+pytestmark = pytest.mark.usefixtures("slow_records")
+
 many = settings(max_examples=500)
 chances = st.randoms(use_true_random=False)
 

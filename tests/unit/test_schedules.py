@@ -26,6 +26,8 @@ from flask_buffalo_session.stores.base import storage_key
 from flask_buffalo_session.tombstones import is_tombstone
 from tests.conftest import Clock, Desk
 
+pytestmark = pytest.mark.usefixtures("slow_records")
+
 #: How many random triples of operations run; ``CONTRIBUTING.md`` describes it.
 TRIPLES = int(os.environ.get("TEST_TRIPLES", "1000"))
 
@@ -55,7 +57,7 @@ class Stepping(MemoryStore):
         #: The calls of the requests, in their order.
         self.calls: list[str] = []
         self.tokens: set[str] = set()
-        #: Whether a save brought an unknown token into the store.
+        #: Whether a save brought back a token that the store had lost.
         self.adopted = False
 
     def load(self, token: str) -> bytes | None:
@@ -73,13 +75,13 @@ class Stepping(MemoryStore):
     def owned(self, owner: str) -> t.Any:
         return self._called("owned", super().owned, owner)
 
-    def revoke(self, session_id: str) -> bytes | None:
+    def revoke(self, session_id: str, **how: t.Any) -> bytes | None:
         return t.cast(
-            "bytes | None", self._called("revoke", super().revoke, session_id)
+            "bytes | None", self._called("revoke", super().revoke, session_id, **how)
         )
 
     def _save(self, token: str | None, data: bytes, **how: t.Any) -> str:
-        unknown = token is not None and super().load(token) is None
+        unknown = token in self.tokens and super().load(token) is None
         saved = super().save(token, data, **how)
         self.adopted |= unknown
         self.tokens.add(saved)

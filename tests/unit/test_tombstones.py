@@ -41,6 +41,14 @@ def test_the_old_id_unmasks_the_new_id(key: str, successor: str, kind: Kind) -> 
     assert successor_hash_of(data) == storage_key(successor)
 
 
+def test_a_tombstone_with_another_hash_leads_nowhere() -> None:
+    """A forger who hits a readable id by chance has the wrong hash."""
+    data = forwarding(MOVED, "old", "new")
+    forged = data[:18] + bytes.fromhex(storage_key("other")) + data[50:]
+    assert successor_of(data, "old") == "new"
+    assert successor_of(forged, "old") is None
+
+
 def test_reading_the_store_does_not_reveal_the_new_id() -> None:
     """A tombstone holds the new id masked, and each tombstone uses another mask."""
     key, other = secrets.token_urlsafe(32), secrets.token_urlsafe(32)

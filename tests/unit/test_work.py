@@ -63,6 +63,7 @@ class Application:
     codec: Codec = CODEC
     policy = POLICY
     auth_names: tuple[t.Hashable, ...] = ("user_id",)
+    owner_limit: int | None = None
 
     def __init__(self) -> None:
         self.backend = Fake()

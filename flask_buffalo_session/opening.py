@@ -1,0 +1,345 @@
+"""Open, save and send one of an application's sessions."""
+
+from __future__ import annotations
+
+import collections.abc as c
+import typing as t
+
+from blinker import NamedSignal
+from flask import Flask, Request, Response
+
+from . import signals
+from .arrivals import Arrivals, PreviousPlaces
+from .backends.make import make_backend
+from .backends.null import NullBackend
+from .codec import Codec
+from .config import Config
+from .cookies import SessionCookie, forbid_caching_cookie
+from .doctor.finding import Finding
+from .errors import Reason, SessionConfigError, SessionError, SessionSecretError
+from .origin import call
+from .owners import Owners
+from .seal import Ticket
+from .sealing import CookieSealer
+from .sessions import Session
+from .startup import StartupCheck
+from .work import Opened
+
+_NOT_PROTECTED = (
+    "The session cannot be written, because there is no secret to protect it. Make"
+    " one with `python -m flask_buffalo_session secret` and set it as SESSION_SECRET,"
+    " in the environment or in app.config."
+)
+
+#: Returns whether the route that a request matched has been chosen.
+IsChosen: t.TypeAlias = c.Callable[[Flask, Request], bool]
+
+
+#: What is wrong in an application without the extension.
+NO_EXTENSION = (
+    "This application has no BuffaloSession: call BuffaloSession(app) or init_app(app)"
+    " first."
+)
+
+
+class RequestSession(Session):
+    """The main session of a request, and the named sessions beside it."""
+
+    _opener: AppOpener
+    # A class attribute, so that a request without named sessions makes no dict.
+    _beside: dict[str, Session] | None = None
+
+    def beside(self, name: str) -> Session:
+        """Return the request's session of this name. Nothing is loaded yet.
+
+        :raises SessionConfigError: the application has no such session.
+        """
+        session = self.opened(name)
+        if session is None:
+            session = Session(self._opener.opener_beside(name), self.source)
+            if self.detached:
+                session.detach()
+            if self._beside is None:
+                self._beside = {}
+            self._beside[name] = session
+        # The response depends on the cookies, and is to be saved.
+        self.accessed = True
+        session.closed = self.closed
+        return session
+
+    def opened(self, name: str) -> Session | None:
+        """Return the request's session of this name, if the request has used it."""
+        return None if self._beside is None else self._beside.get(name)
+
+    def detach(self) -> None:
+        super().detach()
+        for session in self._all_beside():
+            session.detach()
+
+    def check_saved(self) -> None:
+        super().check_saved()
+        for session in self._all_beside():
+            session.closed = self.closed
+            session.check_saved()
+
+    def _all_beside(self) -> c.Collection[Session]:
+        return () if self._beside is None else self._beside.values()
+
+
+class AppOpener:
+    """Opens an application's session for each request, saves it, and sends its cookie.
+
+    :param config: the session's settings. Public as :attr:`config`.
+    :param exempt: returns whether the matched route has no session.
+    :param passive: returns whether requests to the matched route do not count as use of
+        the session.
+    """
+
+    def __init__(
+        self, app: Flask, config: Config, *, exempt: IsChosen, passive: IsChosen
+    ) -> None:
+        self.config = config
+        self.codec: Codec = config.format.codec
+        self.policy = config.policy()
+        self.auth_names = config.auth_names
+        self.owner_limit = config.owner_limit
+        #: The name of a named session; None for the main session.
+        self.name = config.origin.session
+        #: The openers of the named sessions beside the main session.
+        self.beside: dict[str, AppOpener] = {}
+        self._app = app
+        self._is_exempt = exempt
+        self._is_passive = passive
+        self.cookie = SessionCookie.of(config)
+        self._sealer = CookieSealer(app, config, self.cookie, config.origin.settings)
+        self._null = NullBackend()
+        self._unprotected = NullBackend(refusal=_NOT_PROTECTED)
+        #: Where the sessions live.
+        self.backend = make_backend(config, self.policy, self._sealer)
+        self._startup = StartupCheck(app, config)
+        self._previous: PreviousPlaces | None = None
+        if not config.null:
+            self._sealer.find_secret()
+            if config.previous:
+                self._previous = PreviousPlaces(app, config)
+
+    def sibling(self, config: Config) -> AppOpener:
+        """Return the opener of another session of the application.
+
+        :raises SessionConfigError: a setting is wrong.
+        """
+        exempt, passive = self._is_exempt, self._is_passive
+        return AppOpener(self._app, config, exempt=exempt, passive=passive)
+
+    def opener_beside(self, name: str) -> AppOpener:
+        """Return the opener of a named session.
+
+        :raises SessionConfigError: the application has no such session.
+        """
+        opener = self.beside.get(name)
+        if opener is None:
+            raise SessionConfigError(
+                f'This application has no session "{name}". Define it with'
+                f" {call(name)} on the application's BuffaloSession."
+            )
+        return opener
+
+    def begin_serving(
+        self, request: Request, known: c.Collection[Finding]
+    ) -> list[Finding]:
+        """Check the settings before the first request.
+
+        :param known: what was found in other sessions of the application.
+        :returns: what was found.
+        """
+        if self.config.null:
+            return []
+        if self._sealer.seal is None:
+            self._sealer.find_secret()
+        return self._startup.check_settings(
+            request,
+            self._sealer.findings,
+            sealed=self._sealer.seal is not None,
+            known=known,
+        )
+
+    # At the end of a request
+
+    def opened(self, main: RequestSession) -> Session | None:
+        """Return the request's session, if the request has used it.
+
+        :param main: the request's main session.
+        """
+        return main if self.name is None else main.opened(self.name)
+
+    def save(self, main: RequestSession) -> Exception | None:
+        """Save what the request changed.
+
+        :param main: the request's main session.
+        :returns: the error to answer the request with, if the session cannot be saved.
+        """
+        session = self.opened(main)
+        if session is None:
+            self.refresh_untouched(main, main.source.environ.get("HTTP_COOKIE", ""))
+            return None
+        try:
+            session.save_once()
+        except Exception as error:  # noqa: BLE001 - handed to Flask's handlers
+            if session.modified or not isinstance(error, SessionError):
+                session.abandon()
+                return error
+            self._skip_refresh(session, error)
+        else:
+            if not session.loaded:
+                header = main.source.environ.get("HTTP_COOKIE", "")
+                self.refresh_untouched(main, header)
+            if self._startup.store_is_due and session.answered and self._sealer.seal:
+                self._startup.check_store()
+        return None
+
+    def send_cookie(self, session: Session, response: Response) -> None:
+        """Add the session's cookie to the response, if there is a new one."""
+        text = session.cookie
+        if text is None:
+            return
+        secure = self.config.cookie_secure or (
+            session.source.is_secure and not self._app.debug and not self._app.testing
+        )
+        if text:
+            permanent = session.cookie_permanent
+            lifetime = session.cookie_lifetime if permanent else None
+            cookie = self.cookie.render(
+                text, permanent=permanent, secure=secure, lifetime=lifetime
+            )
+        else:
+            cookie = self.cookie.expire(secure=secure)
+        if session.arrivals is not None:
+            arrivals = t.cast(Arrivals, session.arrivals)
+            old = {one.identity: one for one in arrivals.leave(ended=not text)}
+            old.pop(self.cookie.identity, None)
+            for one in old.values():
+                response.headers.add("Set-Cookie", one.expire(secure=secure))
+        response.headers.add("Set-Cookie", cookie)
+        forbid_caching_cookie(response)
+
+    # Refresh a permanent session that the view did not touch
+
+    def refresh_untouched(self, main: RequestSession, header: str) -> bool:
+        """Refresh a permanent session whose cookie is due.
+
+        :param main: the request's main session.
+        :param header: the request's ``Cookie`` header.
+        :returns: whether there is a new cookie to send.
+        """
+        text = self.cookie.permanent_text(header)
+        if text is None or not self.config.refresh_each_request:
+            return False
+        seal = self._sealer.seal or self._sealer.in_force()
+        if seal is None:
+            return False
+        issued = seal.issued(text)
+        if issued is None or not self.policy.refresh_is_due(issued, permanent=True):
+            return False
+        if self._is_passive(self._app, main.source):
+            return False
+        session = main if self.name is None else main.beside(self.name)
+        try:
+            # A gorilla cookie does not show whether the session is permanent. Such a
+            # session is refreshed in any case, so it is looked at this closely only
+            # ten times in its lifetime.
+            if session:
+                session.save()
+        except SessionError as error:
+            self._skip_refresh(session, error)
+        return session.cookie is not None
+
+    def _skip_refresh(self, session: Session, error: SessionError) -> None:
+        # The view did not ask for anything to be saved, so it gets no error.
+        title = self.config.origin.title
+        self._app.logger.warning("%s could not be refreshed: %s", title, error)
+        session.abandon()
+
+    # What sessions need from their application
+
+    def open(self, source: Request) -> Opened:
+        """Verify the request's cookies, and return where its session lives."""
+        if self.config.null or self._is_exempt(self._app, source):
+            return Opened(self._null)
+        seal = self._sealer.seal or self._sealer.in_force()
+        if seal is None:
+            return Opened(self._unprotected)
+        header = source.environ.get("HTTP_COOKIE", "")
+        max_age, longest = self.policy.idle_timeout, self.policy.longest_idle
+        ticket, reason = self._sealer.unseal(
+            seal, header, max_age=max_age, longest=longest
+        )
+        arrivals = None
+        if self._previous is not None:
+            arrivals = self._previous.arrivals(self.config.name, header, reason)
+        passive = self._is_passive(self._app, source)
+        return Opened(self.backend, ticket, reason, arrivals, passive)
+
+    def listens_to(self, signal: NamedSignal) -> bool:
+        """Return whether a signal has a receiver, or is logged."""
+        return bool(signal.receivers) or signal is signals.session_conflict
+
+    def emit(
+        self,
+        signal: NamedSignal,
+        session_id: str | None,
+        reason: Reason | None = None,
+        *,
+        old_id: str | None = None,
+    ) -> None:
+        """Emit a signal, and log it if it reports a problem."""
+        logger, name = self._app.logger, self.name
+        shown = f" (id hash {session_id[:16]})" if session_id else ""
+        which = "" if name is None else f' "{name}"'
+        if signal is signals.session_rejected:
+            serious = reason in ("bad-signature", "corrupt")
+            log = logger.warning if serious else logger.info
+            log("A session%s was rejected: %s%s.", which, reason, shown)
+            signal.send(self._app, session_id=session_id, reason=reason, name=name)
+            return
+        if signal is signals.session_conflict:
+            logger.warning(
+                "Changes to a session%s%s were dropped, because it has ended.",
+                which,
+                shown,
+            )
+        if signal is signals.session_regenerated:
+            signal.send(self._app, session_id=session_id, old_id=old_id, name=name)
+        elif signal.receivers:
+            signal.send(self._app, session_id=session_id, name=name)
+
+    # For the extension and the command line
+
+    def unsealed(self, text: str) -> Ticket:
+        """Verify the text of a cookie.
+
+        :raises RejectedError: it does not verify.
+        :raises SessionSecretError: there is no secret to verify it with.
+        """
+        seal = self._sealer.in_force()
+        if seal is None:
+            raise SessionSecretError(
+                "There is no secret to verify the cookie with. Set SESSION_SECRET."
+            )
+        return seal.unseal(text, max_age=self.policy.longest_idle)
+
+    def close(self) -> None:
+        """Close the connections of the stores that a URL made."""
+        self.config.close()
+        if self._previous is not None:
+            self._previous.close()
+
+    def owners(self, main: RequestSession | None = None) -> Owners:
+        """Return access to the sessions of owners.
+
+        :param main: the main session of the current request, if there is one.
+        :raises SessionUnsupportedError: the store does not support owners.
+        """
+        session: Session | None = main
+        if main is not None and self.name is not None:
+            session = main.beside(self.name)
+        return Owners(self.backend, self, session)
