@@ -42,6 +42,12 @@ def test_an_untouched_case_may_change_less() -> None:
     assert allowed("untouched S") < change < allowed("write L")
 
 
+def test_another_version_of_python_may_differ_more() -> None:
+    """Its builds execute other instructions for the same code."""
+    for name in BASELINE:
+        assert allowed(name, same_python=False) == 2 * allowed(name)
+
+
 def test_other_cases_than_the_stored_ones_are_an_error() -> None:
     """The message says which command stores them."""
     with pytest.raises(ValueError, match="run `make -C tests instructions-baseline`"):
