@@ -18,7 +18,6 @@ from flask import Flask
 
 from .errors import SessionConfigError, wrong_setting
 from .formats import Format, NativeFormat
-from .gorilla.format import GorillaFormat
 from .origin import Origin
 from .places import revocation_store, store_of
 from .policy import DEFAULT_TIMEOUT_LIMIT, Policy
@@ -332,6 +331,9 @@ def _format(value: t.Any) -> Format:
     if value == "native":
         return NativeFormat()
     if value == "gorilla":
+        # Only applications with this setting import the format.
+        from .gorilla.format import GorillaFormat
+
         return GorillaFormat()
     if isinstance(value, type) or not isinstance(value, Format):
         raise wrong_setting(
