@@ -25,8 +25,8 @@ _OF_THE_APPLICATION = frozenset(
     {"APPLICATION_ROOT", "SESSION_COOKIE_NAME", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}
 )
 
-# The settings that are also arguments of the extension. There, None counts as not given,
-# and so it does in named(). Otherwise store=None would mean the cookie store.
+# The settings that are also arguments of the extension. There, None counts as not
+# given, and so it does in named(). Otherwise store=None would mean the cookie store.
 _ARGUMENTS = frozenset(
     {"SESSION_NAME", "SESSION_STORE", "SESSION_FORMAT", "SESSION_API"}
 )
