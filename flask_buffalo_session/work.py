@@ -360,6 +360,8 @@ class UnitOfWork:
             else:
                 if logins.date(changes):
                     self._count_as_use()
+                # The date may be the stored one again, and then it is no change.
+                changes.pop(AUTHENTICATED_NAME, None)
                 changes |= self.tracker.change(AUTHENTICATED_NAME)
         limited = self._limited_owner(changes)
         if limited is not None:
