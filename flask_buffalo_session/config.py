@@ -55,6 +55,8 @@ class Config:
     :param owner_limit: how many sessions an owner may have; None for no limit.
     :param flask_name: the name of Flask's own cookie, before ``init_app`` writes the
         name in force to ``SESSION_COOKIE_NAME``.
+    :param old_lifetime: how long the sessions of another library live that
+        ``SESSION_PREVIOUS`` lists.
     :param null: whether the application has no sessions.
     :param in_cookie: whether the cookie contains the session itself. If neither
         `null` nor `in_cookie` is true, the store keeps sessions on a server.
@@ -78,6 +80,7 @@ class Config:
     renew_after: int | None
     revocations: RevocationList | None
     permanent_lifetime: int
+    old_lifetime: int
     refresh_each_request: bool
     owner_limit: int | None
     auth_names: tuple[t.Hashable, ...]
@@ -134,9 +137,14 @@ class Config:
         in_cookie = not null and is_stateless(used_store)
         previous = _previous(read)
         cookie_life = t.cast(int, idle)
+        # A named session may have another lifetime than Flask's cookies had.
+        old_lifetime = t.cast(
+            int,
+            _Reader(app.config).seconds("PERMANENT_SESSION_LIFETIME", DEFAULT_LIFETIME),
+        )
         if previous:
             # An old cookie must not outlive the tombstone of its session.
-            cookie_life = max(cookie_life, t.cast(int, lifetime))
+            cookie_life = max(cookie_life, t.cast(int, lifetime), old_lifetime)
         config = cls(
             name=_name(read, name),
             flask_name=settings.get("SESSION_COOKIE_NAME") or FLASK_NAME,
@@ -155,6 +163,7 @@ class Config:
                 app, read, chosen_format, cookie_life, in_cookie=in_cookie
             ),
             permanent_lifetime=t.cast(int, lifetime),
+            old_lifetime=old_lifetime,
             refresh_each_request=read.flag("SESSION_REFRESH_EACH_REQUEST"),
             owner_limit=_owner_limit(read),
             auth_names=_auth_names(read),

@@ -77,7 +77,7 @@ class FlaskCookies:
         salt: str,
     ) -> None:
         self.cookie = cookie
-        self.lifetime = config.permanent_lifetime
+        self.lifetime = config.old_lifetime
         self._app = app
         self._secrets = OldSecrets(app, secrets)
         self._salt = salt

@@ -106,7 +106,7 @@ class FlaskSession:
             app,
             cookie,
             self._records(app),
-            lifetime=config.permanent_lifetime,
+            lifetime=config.old_lifetime,
             serializer=self._serializer,
             secrets=self._secrets if self._use_signer else None,
             owns_records=isinstance(self._place, str),

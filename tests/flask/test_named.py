@@ -232,6 +232,23 @@ def test_an_old_cookie_is_found_before_and_after_init_app(
     assert client.get("/").json == {"tea": 1}
 
 
+@pytest.mark.parametrize("days", [30, 32])
+@pytest.mark.parametrize("idle", [15 * 60, 90 * 24 * 3600])
+def test_an_old_cookie_keeps_its_limit(clock: Clock, idle: int, days: int) -> None:
+    """The idle time-out of the cart does not change how long Flask's cookies live."""
+    app = Flask("shop")
+    app.config.update(SESSION_SECRET=SECRET, SECRET_KEY=SECRET)
+    old = t.cast(t.Any, app.session_interface).get_signing_serializer(app)
+    cookie = old.dumps({"tea": 1})
+    buffalo = BuffaloSession(app, store="memory:")
+    cart = buffalo.named("cart", idle_timeout=idle, previous=["flask"])
+    app.add_url_rule("/", view_func=lambda: dict(cart))
+    client = app.test_client()
+    clock.tick(days * 24 * 3600)
+    client.set_cookie("session", cookie)
+    assert client.get("/").json == ({"tea": 1} if days == 30 else {})
+
+
 # At the end of a request
 
 
