@@ -95,12 +95,16 @@ def _load() -> Texts:
     measured, skipped = [], []
     for name, match in MATCHES.items():
         for worker in match.workers:
+            title = f"{match.title}, with {worker} workers,"
             if problem := load.missing(name, worker):
-                title = f"{match.title}, with {worker} workers,"
                 skipped.append(_skipped(title, problem))
                 continue
             _log(f"{match.title}: measuring under load, with {worker} workers.")
-            measured.append((match, worker, load.measure(name, worker)))
+            try:
+                measured.append((match, worker, load.measure(name, worker)))
+            except load.FailedRequestsError as error:
+                _log(str(error))
+                skipped.append(_skipped(title, "requests failed"))
     threaded = [
         (match, loads) for match, worker, loads in measured if worker == "gthread"
     ]
