@@ -8,10 +8,12 @@ SESSIONS ?=
 TAG ?=
 VENV := .venv
 BIN := $(VENV)/bin
+SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env -q -d build/doctrees
 PYTEST := SESSION_STORE= $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: demo demo-buffalo demo-hello demo-api demo-cart demo-login demo-gunicorn
 .PHONY: test check exhaustive lint types versions wheel release bench clean
+.PHONY: docs docs-links docs-serve
 
 demo demo-buffalo: export SESSION_STORE ?= cookie
 
@@ -36,8 +38,9 @@ demo-gunicorn: $(VENV)/examples.stamp
 test: $(VENV)/dev.stamp
 	$(PYTEST) -m "not exhaustive"
 
-## check: run everything: lint, types, all tests, fuzzing, a soak, instructions, the wheel
-check: lint types exhaustive
+## check: run everything: lint, types, all tests, fuzzing, a soak, instructions, the site
+## and the wheel
+check: lint types docs exhaustive
 	$(MAKE) -C tests fuzz soak instructions
 	$(MAKE) wheel
 
@@ -78,10 +81,23 @@ release: $(VENV)/release.stamp
 	$(MAKE) -C build/sdist test
 	@$(BIN)/python -m tests.release next
 
-## bench: compare the cost with other session extensions; rewrites docs/performance.md.
+## bench: measure, and rewrite docs/reference/performance.md.
 ## BENCH="load footprint" measures only these sections.
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks $(BENCH)
+
+## docs: build the site into build/docs; a warning is an error
+docs: $(VENV)/docs.stamp
+	$(SPHINX) -b html docs build/docs
+	@echo "The site: build/docs/index.html"
+
+## docs-links: check the links to other sites; needs the network
+docs-links: $(VENV)/docs.stamp
+	$(SPHINX) -b linkcheck docs build/docs-links
+
+## docs-serve: build the site, and serve it on http://127.0.0.1:$(PORT)
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs $(PORT)
 
 clean:
 	rm -rf $(VENV) build dist

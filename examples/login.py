@@ -21,7 +21,7 @@ from flask_buffalo_session import BuffaloSession, session
 
 app = Flask(__name__)
 # Any store on a server can list the sessions of a user. A cookie cannot.
-app.config["SESSION_STORE"] = os.environ.get("SESSION_STORE", "memory:")
+app.config["SESSION_STORE"] = os.environ.get("SESSION_STORE") or "memory:"
 buffalo = BuffaloSession(app)
 logins = LoginManager(app)
 logins.login_view = "login"

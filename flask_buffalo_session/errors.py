@@ -30,7 +30,7 @@ class SessionStoreError(SessionError):
     """A store cannot answer: it is unreachable, full or refuses the operation.
     A missing record is never this error. ``__cause__`` is the client's own error.
 
-    :param store: the store's name, kept as :attr:`store`.
+    :param store: the store's name, kept as ``store``.
     :param problem: what the store could not do.
     """
 
@@ -50,10 +50,10 @@ class SessionTooLargeError(SessionError):
     """The cookie would exceed the size that browsers keep. Browsers drop such a
     cookie silently.
 
-    :param size: bytes of the whole ``Set-Cookie`` value, kept as :attr:`size`.
-    :param limit: bytes allowed, kept as :attr:`limit`.
+    :param size: bytes of the whole ``Set-Cookie`` value, kept as ``size``.
+    :param limit: bytes allowed, kept as ``limit``.
     :param largest: the largest names with the bytes of each value before
-        compression, largest first, kept as :attr:`largest`.
+        compression, largest first, kept as ``largest``.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SessionTypeError(SessionError, TypeError):
     type is not registered here.
 
     :param path: where the value is, as ``session['cart'][0]``, kept as
-        :attr:`path`.
+        ``path``.
     :param problem: what is wrong and how to fix it.
     """
 
@@ -99,7 +99,7 @@ class RejectedError(SessionError):
     """The incoming data is no valid session. A seal raises this error for a cookie,
     a codec for a record. The request continues with a fresh session.
 
-    :param reason: one of the :data:`REASONS`, kept as :attr:`reason`.
+    :param reason: one of the :data:`REASONS`, kept as ``reason``.
     :param detail: text for the log; never taken from the input.
     :ivar session_id: the hash of the session's id, where it is known.
     """

@@ -31,7 +31,7 @@ class BuffaloSession:
         BuffaloSession(app)
 
     One object may serve several applications, with ``init_app``. The arguments
-    win over the settings in ``app.config``, which ``docs/settings.md`` lists.
+    win over the settings of those names in ``app.config``.
 
     :param app: the application, if there is only one.
     :param name: the cookie's name, the ``SESSION_NAME`` setting.
@@ -154,7 +154,8 @@ class BuffaloSession:
 
     def passive(self, target: T) -> T:
         """Let requests to a view or a blueprint use the session without keeping it
-        alive. Use it for what a page asks for by itself, without its user::
+        alive. Use it for requests that a page sends by itself, while its user may be
+        away::
 
             @app.get("/unread-messages")
             @buffalo.passive

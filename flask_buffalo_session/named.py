@@ -62,8 +62,8 @@ def named_config(
         if key is None:
             raise SessionConfigError(
                 f"{call(name)}: there is no setting {argument}"
-                f"{suggestion(argument, list(keys))}. docs/settings.md lists the"
-                " settings; here they are in lower case and without session_."
+                f"{suggestion(argument, list(keys))}. docs/reference/settings.md"
+                " lists the settings; here they are in lower case and without session_."
             )
         if key in settings:
             raise SessionConfigError(

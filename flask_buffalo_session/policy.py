@@ -244,6 +244,18 @@ class Policy:
         # refresh would otherwise be late by as much.
         return abs(time.time() - issued) >= after
 
+    def save_is_due(self, seen: Snapshot) -> bool:
+        """Return whether a session that did not change must be saved nevertheless."""
+        return seen.token is not None and (
+            self.cookie_is_due(seen)
+            or self.lacks_date(seen.record)
+            or (
+                self._rotate_after is not None
+                and seen.used is None
+                and self.id_is_old(seen.record)
+            )
+        )
+
     def id_is_old(self, record: Record) -> bool:
         """Return whether the session's id has to be rotated for its age."""
         if self._rotate_after is None:

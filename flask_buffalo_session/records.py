@@ -1,7 +1,7 @@
 """Encrypt records on their way into a store.
 
 A reader of the store learns neither values nor owners. A writer cannot change a record
-or put it under another id. ``docs/formats.md`` describes the bytes.
+or put it under another id. ``docs/reference/formats.md`` describes the bytes.
 """
 
 from __future__ import annotations

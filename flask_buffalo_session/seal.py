@@ -1,8 +1,8 @@
 """Protect a token on its way through the browser.
 
 A seal turns a token into the text of a cookie and back. This module alone signs and
-encrypts cookies, rotates their secrets and checks their age. ``docs/formats.md``
-describes the text byte by byte.
+encrypts cookies, rotates their secrets and checks their age.
+``docs/reference/formats.md`` describes the text byte by byte.
 """
 
 from __future__ import annotations

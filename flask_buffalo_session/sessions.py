@@ -31,9 +31,6 @@ class Session(SessionMixin):
 
     Names are any hashable value that can be stored, as Buffalo's names are any Go
     value: ``1`` and ``"1"`` are different names.
-
-    :param opener: the application.
-    :param source: the request, as :meth:`.work.Opener.open` takes it.
     """
 
     # Class attributes, so that opening a session sets none of them.
@@ -47,6 +44,11 @@ class Session(SessionMixin):
     _work: UnitOfWork | None = None
 
     def __init__(self, opener: Opener, source: t.Any) -> None:
+        """Keep the request, and nothing more.
+
+        :param opener: the application.
+        :param source: the request, as :meth:`.work.Opener.open` takes it.
+        """
         self._opener = opener
         self.source = source
 
@@ -223,7 +225,7 @@ class Session(SessionMixin):
 
     def bind(self, owner: str | int, info: c.Mapping[str, str] | None = None) -> None:
         """Set the session's owner, so that the extension's ``sessions_of`` finds the
-        session, as a :class:`.owners.SessionInfo`, and ``revoke_all`` ends it.
+        session, as a :class:`~.owners.SessionInfo`, and ``revoke_all`` ends it.
 
         With ``SESSION_OWNER_LIMIT``, saving a session with a new owner or a new id ends
         the owner's least recently used sessions beyond that limit.

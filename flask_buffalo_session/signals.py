@@ -27,7 +27,7 @@ session_regenerated = _signals.signal("session-regenerated")
 session_destroyed = _signals.signal("session-destroyed")
 
 #: A cookie or a record was rejected. Also carries ``reason``, one of
-#: :data:`flask_buffalo_session.errors.REASONS`.
+#: :data:`~flask_buffalo_session.errors.REASONS`.
 session_rejected = _signals.signal("session-rejected")
 
 #: Changes were dropped, because the session had ended in the meantime.

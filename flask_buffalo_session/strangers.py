@@ -20,7 +20,10 @@ _TYPES = {
     "cachelib": ("the cache of cachelib itself, or to 'file:folder'", None),
     "filesystem": ("'file:folder'", None),
     "memcached": ("'memcached://host:11211'", None),
-    "mongodb": ("one of the stores in docs/stores.md: MongoDB is none of them", None),
+    "mongodb": (
+        "one of the stores in docs/howto/stores.md: MongoDB is none of them",
+        None,
+    ),
     "dynamodb": ("a DynamoDbCache of cachelib", None),
 }
 
@@ -86,7 +89,8 @@ def check_flask_session(settings: c.Mapping[str, object]) -> None:
     if kind not in _TYPES:
         kinds = (_kind_of(key) for key in found)
         kind = next((of_key for of_key in kinds if of_key), "")
-    store, place = _TYPES.get(kind, ("a store of docs/stores.md, or 'cookie'", None))
+    any_store = ("a store of docs/howto/stores.md, or 'cookie'", None)
+    store, place = _TYPES.get(kind, any_store)
     given = f"{_PREFIX}{kind.upper()}"
     if given in found:
         store, place = _OBJECTS.get(given, (store, place))
@@ -100,7 +104,7 @@ def check_flask_session(settings: c.Mapping[str, object]) -> None:
     raise SessionConfigError(
         f"{key} is a setting of Flask-Session. Set SESSION_STORE instead, to"
         f" {store}.{then} Without SESSION_STORE, sessions would move into a cookie that"
-        " their user can read. docs/from-flask-session.md has each setting."
+        " their user can read. docs/howto/from-flask-session.md has each setting."
     )
 
 

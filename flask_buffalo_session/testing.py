@@ -22,7 +22,7 @@ def session_of(
 ) -> contextlib.AbstractContextManager[Session]:
     """Open the session of a test client, and save it at the end of the block.
 
-    ``client.session_transaction()``, typed as :class:`.sessions.Session`::
+    ``client.session_transaction()``, typed as :class:`~.sessions.Session`::
 
         with session_of(client) as session:
             session.set("user_id", 42)

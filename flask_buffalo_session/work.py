@@ -128,6 +128,9 @@ class Pending(t.NamedTuple):
 
 NOTHING: t.Final = Pending()
 
+# Names of the package whose change may rotate the id.
+_ROTATING_NAMES = frozenset({OWNER_NAME, TIMEOUTS_NAME})
+
 #: A signal to emit, the session that it is about or the hash of its id, and the session
 #: under its earlier id, if the id changed.
 Event: t.TypeAlias = tuple[NamedSignal, Snapshot | str, Snapshot | None]
@@ -140,6 +143,16 @@ class UnitOfWork:
     :param retired: what was found under an id that was retired before this request.
     """
 
+    # Class attributes, so that loading a session sets none of them.
+    pending = NOTHING
+    #: Whether a save has stored or ended what the view asked for.
+    has_saved = False
+    #: The cookie text to send: "" removes the cookie, None leaves it alone.
+    cookie: str | None = None
+    _state = State.LIVE
+    _retired: Snapshot | None = None
+    _failed: t.Any = None
+
     def __init__(
         self,
         opener: Opener,
@@ -150,14 +163,8 @@ class UnitOfWork:
         self._opener = opener
         self.backend = backend
         self.new = snapshot is None
-        self._retired = retired
-        self._state = State.LIVE if retired is None else State.RETIRED
-        self._failed: t.Any = None
-        self.pending = NOTHING
-        #: Whether a save has stored or ended what the view asked for.
-        self.has_saved = False
-        #: The cookie text to send: "" removes the cookie, None leaves it alone.
-        self.cookie: str | None = None
+        if retired is not None:
+            self._retired, self._state = retired, State.RETIRED
         self._follow(backend.blank() if snapshot is None else snapshot)
 
     def _follow(self, snapshot: Snapshot) -> None:
@@ -375,12 +382,13 @@ class UnitOfWork:
                 cookie = "" if ended else None
         # The session itself is saved. If ending the owner's other sessions fails, the
         # next save does only that.
-        self.pending = Pending(limited=limited or self.pending.limited)
+        limited = limited or self.pending.limited
+        self.pending = NOTHING if limited is None else Pending(limited=limited)
         self._saved(cookie)
         self.has_saved = self.has_saved or wanted
-        if self.pending.limited is not None:
+        if limited is not None:
             try:
-                self._end_beyond_limit(self.pending.limited, events)
+                self._end_beyond_limit(limited, events)
             except EndedError:
                 self._drop(events)
             self.pending = NOTHING
@@ -476,7 +484,13 @@ class UnitOfWork:
 
         Only where the user stays the same, a late logout may follow to the new id.
         """
-        if self.snapshot.token is None:
+        names = changes.keys()
+        if self.snapshot.token is None or (
+            self.pending.rotate is None
+            and names.isdisjoint(_ROTATING_NAMES)
+            and names.isdisjoint(self._opener.auth_names)
+        ):
+            # Nearly every write. Not to look any further saves 1 % of it.
             return None
         rotated = self.pending.rotate is not None
         if self._logins.may_change_user(changes, rotated=rotated):
@@ -534,12 +548,7 @@ class UnitOfWork:
 
     def _is_due(self) -> bool:
         """Return whether a session that did not change must be saved nevertheless."""
-        seen, policy = self.snapshot, self._opener.policy
-        return seen.token is not None and (
-            policy.cookie_is_due(seen)
-            or policy.lacks_date(seen.record)
-            or self._id_is_old(seen.record)
-        )
+        return self._opener.policy.save_is_due(self.snapshot)
 
     def _id_is_old(self, record: Record) -> bool:
         seen = self.snapshot

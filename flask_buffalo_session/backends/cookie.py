@@ -65,17 +65,18 @@ class CookieBackend(KeptBackend):
         self._revocations = revocations
 
     def load(self, ticket: Ticket) -> Snapshot:
-        data = self._store.load(ticket.token)
+        token, issued, permanent = ticket
+        data = self._store.load(token)
         if data is None:
             raise RejectedError("unknown", "the cookie's token is no record")
         record = self._codec.loads(data)
         try:
-            self._policy.check_idle(ticket.issued, record.values)
+            self._policy.check_idle(issued, record.values)
             self._policy.check_age(record)
         except RejectedError as error:
             error.session_id = self.id_of(Snapshot(record))
             raise
-        entry, issued = None, ticket.issued
+        entry = None
         if self._ids is not None and record.nonce:
             nonce = record.nonce
             record, entry = self._listed(self._ids, record, ticket)
@@ -84,10 +85,9 @@ class CookieBackend(KeptBackend):
                 # never receive the new one, or a parallel answer replaced it. So this
                 # request makes a cookie with the new id, as a refresh.
                 data, issued = None, 0
-        permanent = ticket.permanent
         if permanent is None:
             permanent = self._is_permanent(record.values)
-        return Snapshot(record, ticket.token, data, entry, issued, permanent)
+        return Snapshot(record, token, data, entry, issued, permanent)
 
     def adopt(self, arrival: Arrival) -> Snapshot:
         # Every request with the same old cookie gets the same id, so the revocation

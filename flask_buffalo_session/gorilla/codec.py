@@ -213,9 +213,24 @@ def _text(name: str) -> Boxed:
     return Boxed("string", STRING, name)
 
 
+@functools.cache
+def _usual_start() -> tuple[bytes, Reader]:
+    """Return the definition that most sessions begin with, and a reader that has read
+    it. To read it again would take a seventh of a read.
+    """
+    types = TypeTable()
+    types.number(_VALUES)
+    (definition,) = types.definitions()
+    reader = Reader(definition)
+    reader.definitions()
+    return _chunk(definition), reader
+
+
 def _opened(data: bytes) -> tuple[int, Reader]:
     """Return the number of values, and a reader in front of them."""
-    reader = Reader(data)
+    start, usual = _usual_start()
+    begins_so = data.startswith(start)
+    reader = usual.resumed(data, len(start)) if begins_so else Reader(data)
     kind = reader.message()
     if kind.kind != "map" or kind.parts != (INTERFACE, INTERFACE):
         raise GobError("another type than that of a session's values")
@@ -237,6 +252,10 @@ def _entries(data: bytes) -> t.Iterator[tuple[Boxed | None, Boxed | None]]:
 
 
 def _entry(key: Boxed | None, value: Boxed | None) -> bytes:
+    if key is None and value is not None and value.data is not None and value.type.id:
+        # Most entries: a value of one of Go's own types, as it was read. Without a
+        # table of types it costs half, which is 7 % of a read.
+        return _basic_head(value.name, value.type) + _chunk(value.data)
     types = TypeTable()
     writer = Writer(types)
     writer.boxed(key)
@@ -249,13 +268,29 @@ def _entry(key: Boxed | None, value: Boxed | None) -> bytes:
     return bytes(head.data + writer.data)
 
 
+@functools.lru_cache(maxsize=64)
+def _basic_head(name: str, kind: GobType) -> bytes:
+    """Return the start of an entry that has no key and defines no types."""
+    writer = Writer(TypeTable())
+    writer.data += b"\0\0"
+    writer.value(STRING, name)
+    writer.signed(kind.id)
+    return bytes(writer.data)
+
+
+def _chunk(data: bytes) -> bytes:
+    writer = Writer(TypeTable())
+    writer.chunk(data)
+    return bytes(writer.data)
+
+
 def _parsed(entry: bytes) -> tuple[Boxed | None, Boxed | None]:
     """Return the key and the value of an entry.
 
     :raises GobError: the entry holds malformed bytes.
     """
     outer = Reader(entry)
-    head = outer.take(outer.length())
+    head = outer.chunk()
     reader = Reader(entry, outer.position, _types(head) if head else None)
     return reader.boxed(1), reader.boxed(1)
 

@@ -31,7 +31,8 @@ class GorillaFiles:
     part in this, so a save by Go at the same moment may be lost.
 
     :param path: the folder. It must exist.
-    :param key_pairs: the Go store's keys, as for :class:`GorillaFormat`.
+    :param key_pairs: the Go store's keys, as for
+        :class:`~flask_buffalo_session.GorillaFormat`.
     :param name: the session's name. gorilla seals the files with it.
     :raises SessionConfigError: a key cannot be used, or portalocker is not installed.
     """

@@ -1,6 +1,6 @@
 """Values to MessagePack and back, never pickle.
 
-``docs/formats.md`` describes the bytes.
+``docs/reference/formats.md`` describes the bytes.
 """
 
 from __future__ import annotations

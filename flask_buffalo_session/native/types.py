@@ -1,6 +1,6 @@
 """The extension types: Python's types that MessagePack does not have.
 
-``docs/formats.md`` describes their bytes.
+``docs/reference/formats.md`` describes their bytes.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from .base import Found, encoded_value, log_left_behind, unusable
 
 class Buffalo:
     """The sessions of this package under earlier settings, for ``SESSION_PREVIOUS``.
-    What is not given is as it is now.
+    A parameter that is not given has the value of the present setting.
 
     A cookie store's list of ended sessions still counts, as long as
     ``SESSION_REVOCATION`` is set.

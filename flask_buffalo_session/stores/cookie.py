@@ -6,7 +6,7 @@ import typing as t
 
 
 class CookieStore:
-    """Sessions whose token is the data. The server keeps nothing.
+    """Sessions in the cookie: the token is the data. The server keeps nothing.
 
     Two requests at once overwrite each other's changes. A copied cookie stays valid
     after logout until it expires, unless ``SESSION_REVOCATION`` is set. A server-side

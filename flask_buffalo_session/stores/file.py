@@ -46,7 +46,7 @@ class FileStore:
 
     The processes of one machine may share the folder. A save replaces the file in one
     step, so a process that dies leaves the old record or the new one. Expired files
-    take up room until :meth:`prune` deletes them.
+    take up room until ``flask session purge`` deletes them.
 
     :param folder: the folder. It is created where it is missing.
     :raises SessionConfigError: the system is Windows, and portalocker is not installed.

@@ -29,7 +29,7 @@ class MemcachedStore:
     :param client: a ``PooledClient`` of pymemcache with ``default_noreply=False``, and
         without ``serde``, ``serializer``, ``deserializer`` and ``ignore_exc``. Give it
         time-outs: without any, a request hangs as long as the server does.
-    :raises SessionConfigError: the client is another one.
+    :raises SessionConfigError: this is not such a client.
     """
 
     def __init__(self, client: t.Any) -> None:

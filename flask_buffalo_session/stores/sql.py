@@ -56,10 +56,10 @@ def sessions_table(name: str = "buffalo_sessions") -> sa.Table:
 
 class SQLStore:
     """Sessions in a database, in connections and transactions of the store's own. The
-    store does not use the application's transactions, nor wait for them.
+    store neither uses the application's transactions nor waits for them.
 
     Records expire by the database's clock. Expired ones take up room until
-    :meth:`prune` deletes them.
+    ``flask session purge`` deletes them.
 
     :param engine: an engine for sessions alone, or the application's. From the
         application's pool, a request takes a second connection beside its view's: the

@@ -524,7 +524,7 @@ def test_a_permanent_cart_lasts_as_long_as_its_idle_timeout(clock: Clock) -> Non
 
 
 def test_a_secret_of_its_own_and_a_cookie_of_its_own() -> None:
-    """Settings have the names of docs/settings.md, with or without ``session_``."""
+    """Settings have their documented names, with or without ``session_``."""
     shop = Shop(
         "cookie",
         {

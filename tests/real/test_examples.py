@@ -99,8 +99,8 @@ def test_login() -> None:
 
 def test_every_example_is_documented_with_a_command_that_exists() -> None:
     """The page lists each example, and make knows each command."""
-    page = (EXAMPLES.parent / "docs/examples.md").read_text()
-    files = set(re.findall(r"\]\(\.\./examples/(\w+)", page))
+    page = (EXAMPLES.parent / "docs/howto/examples.md").read_text()
+    files = set(re.findall(r"/main/examples/(\w+)", page))
     assert files == {
         path.stem for path in EXAMPLES.iterdir() if path.stem != "__pycache__"
     }

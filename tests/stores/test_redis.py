@@ -225,7 +225,7 @@ def test_keys_begin_with_the_prefix_and_expire(client: t.Any) -> None:
 
 def test_keys_begin_with_the_documented_prefix(client: t.Any) -> None:
     """An administrator may use the prefix in the server's access rules."""
-    document = (Path(__file__).parents[2] / "docs/stores.md").read_text()
+    document = (Path(__file__).parents[2] / "docs/howto/redis.md").read_text()
     assert "keys that begin with `buffalo-session:`" in document
     token = RedisStore(client).save(None, b"data", expected=None, max_age=HOUR)
     assert client.get(f"buffalo-session:{storage_key(token)}") == b"data"

@@ -97,8 +97,8 @@ def test_an_object_that_is_not_an_engine_is_refused_at_once(engine: t.Any) -> No
 
 @pytest.mark.parametrize("dialect", [sqlite, postgresql, mysql])
 def test_the_documented_migration_makes_the_same_table(dialect: t.Any) -> None:
-    """The migration is in docs/stores.md. It makes the same columns and indexes."""
-    document = (Path(__file__).parents[2] / "docs/stores.md").read_text()
+    """The migration is in docs/howto/sql.md. It makes the same columns and indexes."""
+    document = (Path(__file__).parents[2] / "docs/howto/sql.md").read_text()
     migration = re.search(r"(?s)```\nimport sqlalchemy.*?```", document)
     assert migration
     made: list[tuple[t.Any, ...]] = []
@@ -269,7 +269,7 @@ class TestTable:
 
     def test_the_documentation_names_every_column(self) -> None:
         """The page shows the table that the store makes."""
-        page = Path(__file__).parents[2] / "docs/stores.md"
+        page = Path(__file__).parents[2] / "docs/howto/sql.md"
         documented = page.read_text()
         for column in sessions_table().columns:
             assert f'"{column.name}"' in documented

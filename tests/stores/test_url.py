@@ -68,7 +68,7 @@ def engine_of(url: str, folder: str | Path = "/nowhere") -> sa.Engine:
 def test_every_scheme_is_tested() -> None:
     """A new scheme needs an entry in ``GOOD`` and a place in the documentation."""
     assert set(GOOD) == set(SCHEMES)
-    documented = (Path(__file__).parents[2] / "docs/stores.md").read_text()
+    documented = (Path(__file__).parents[2] / "docs/howto/stores.md").read_text()
     for scheme in SCHEMES:
         assert f"{scheme}:" in documented
 

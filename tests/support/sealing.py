@@ -1,4 +1,4 @@
-"""Seal a body of any bytes, as docs/formats.md describes the cookies.
+"""Seal a body of any bytes, as docs/reference/formats.md describes the cookies.
 
 An attacker who has the secret could send these cookies. The package never makes them,
 because its seals only take tokens.

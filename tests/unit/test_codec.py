@@ -41,7 +41,7 @@ codec = NativeCodec()
 stranger = NativeCodec(Registry())
 """The same, in an application where no class is registered."""
 
-FORMATS = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+FORMATS = (Path(__file__).parents[2] / "docs/reference/formats.md").read_text()
 
 
 def shape(value: t.Any) -> t.Any:
@@ -1074,7 +1074,7 @@ def test_names_are_shortened_in_messages() -> None:
 
 
 def test_the_codec_writes_the_documented_record() -> None:
-    """It matches the worked example in docs/formats.md, byte for byte."""
+    """It matches the worked example in docs/reference/formats.md, byte for byte."""
     block = re.search(r"```text\n(01 .*?)```", FORMATS, re.DOTALL)
     assert block
     digits = ""

@@ -77,7 +77,7 @@ def interface(app: Flask) -> BuffaloInterface:
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    """An application without settings gets the values in docs/settings.md."""
+    """An application without settings gets the values in docs/reference/settings.md."""
     found = config()
     assert type(found.store) is CookieStore
     assert type(found.format) is NativeFormat
@@ -876,15 +876,15 @@ def test_an_object_close_to_a_store_is_an_error_that_says_what_to_give() -> None
         ({"SESSION_REDIS": object()}, "SESSION_REDIS", "SESSION_REDIS']", True),
         ({"SESSION_SQLALCHEMY": object()}, "SESSION_SQLALCHEMY", "db.engine", True),
         ({"SESSION_CACHELIB": object()}, "SESSION_CACHELIB", "_CACHELIB'], a", False),
-        ({"SESSION_USE_SIGNER": False}, "SESSION_USE_SIGNER", "docs/stores.md", False),
+        ({"SESSION_USE_SIGNER": False}, "SESSION_USE_SIGNER", "howto/stores.md", False),
         ({"SESSION_SQLALCHEMY_TABLE": "x"}, "SESSION_SQLALCHEMY", "postgresql:", True),
         ({"SESSION_TYPE": "filesystem"}, "SESSION_TYPE", "'file:folder'", False),
         ({"SESSION_FILE_DIR": "/x"}, "SESSION_FILE_DIR", "'file:folder'", False),
         ({"SESSION_TYPE": "cachelib"}, "SESSION_TYPE", "cache of cachelib", False),
         ({"SESSION_MEMCACHED": object()}, "SESSION_MEMCACHED", "memcached://", False),
-        ({"SESSION_MONGODB_DB": "x"}, "SESSION_MONGODB_DB", "docs/stores.md", False),
-        ({"SESSION_USE_SIGNER": True}, "SESSION_USE_SIGNER", "docs/stores.md", False),
-        ({"SESSION_TYPE": "null"}, "SESSION_TYPE", "docs/stores.md", False),
+        ({"SESSION_MONGODB_DB": "x"}, "SESSION_MONGODB_DB", "howto/stores.md", False),
+        ({"SESSION_USE_SIGNER": True}, "SESSION_USE_SIGNER", "howto/stores.md", False),
+        ({"SESSION_TYPE": "null"}, "SESSION_TYPE", "howto/stores.md", False),
     ],
 )
 def test_settings_of_flask_session_are_an_error_that_says_what_to_write(

@@ -292,7 +292,7 @@ def test_the_setting(owned: t.Any, owner: str, kept: str, encrypt: bool) -> None
 
     ended: list[str | None] = []
 
-    def receive(sender: Flask, *, session_id: str | None) -> None:
+    def receive(sender: Flask, *, session_id: str | None, **extra: t.Any) -> None:
         ended.append(session_id)
 
     browsers = [app.test_client() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Encrypted records: their bytes, as docs/formats.md describes them."""
+"""Encrypted records: their bytes, as docs/reference/formats.md describes them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ TOKEN = urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 
 
 def derived(secret: bytes, use: bytes, length: int) -> bytes:
-    """Return a key, following docs/formats.md."""
+    """Return a key, following docs/reference/formats.md."""
     info = b"flask-buffalo-session.v1." + use
     return HKDF(SHA256(), length=length, salt=None, info=info).derive(secret)
 
 
 def test_the_documented_record_is_encrypted_as_documented() -> None:
-    """It matches the worked example in docs/formats.md, byte for byte."""
+    """It matches the worked example in docs/reference/formats.md, byte for byte."""
     block = re.search(r"```text\n(e1 .*?)```", FORMATS, re.DOTALL)
     assert block
     assert TOKEN in FORMATS
@@ -91,6 +91,6 @@ def test_missing_cryptography_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_documented_sizes_are_right() -> None:
     """Operators plan for them."""
-    page = (Path(__file__).parents[2] / "docs/stores.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/howto/encrypt.md").read_text()
     added = len(RecordCipher([SECRET]).encrypt(b"x", "id")) - 1
     assert f"{added} bytes longer" in page

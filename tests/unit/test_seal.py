@@ -503,7 +503,7 @@ def test_the_seal_accepts_a_text_that_itsdangerous_signed() -> None:
 
 
 def decrypted(text: str, secret: bytes) -> bytes:
-    """Return the token in an encrypted text, following docs/formats.md."""
+    """Return the token in an encrypted text, following docs/reference/formats.md."""
     info = b"flask-buffalo-session.v1.encrypt." + NAME.encode()
     key = HKDF(SHA256(), length=32, salt=None, info=info).derive(secret)
     value, timestamp = text.encode().split(b".")
@@ -545,15 +545,15 @@ def test_missing_cryptography_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_longest_token_has_the_documented_length() -> None:
     """Other implementations of the format need the same limit."""
-    document = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    document = (Path(__file__).parents[2] / "docs/reference/formats.md").read_text()
     assert f"more than {MAX_TOKEN:,} bytes is not sealed" in document
 
 
 def test_the_seals_write_the_documented_cookies(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They match the worked example in docs/formats.md, character for character."""
-    document = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    """They match the worked example in docs/reference/formats.md."""
+    document = (Path(__file__).parents[2] / "docs/reference/formats.md").read_text()
     secret = b"an example, not to be used"
     assert f"`{secret.decode()}`" in document
     codec = NativeCodec()
