@@ -11,7 +11,7 @@ from flask import Flask, redirect, render_template_string
 from flask_buffalo_session import BuffaloSession, session
 
 app = Flask(__name__)
-app.config["SESSION_STORE"] = os.environ.get("SESSION_STORE", "cookie")
+app.config["SESSION_STORE"] = os.environ.get("SESSION_STORE") or "cookie"
 app.config["SESSION_IDLE_TIMEOUT"] = timedelta(hours=1)
 buffalo = BuffaloSession(app)
 cart = buffalo.named("cart", idle_timeout=timedelta(days=90))
