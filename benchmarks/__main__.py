@@ -2,6 +2,7 @@
 
 ``python -m benchmarks`` measures everything. ``python -m benchmarks SECTION ...``
 measures only the named sections: load, footprint, cookies, gorilla, stores, growth.
+"cookies" also writes the ratios in ``README.md``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from .stores import STORES
 from .suite import Case, Suite
 from .suites import COOKIES, GORILLA, SUITES
 
-_DOCS = Path(__file__).parent.parent / "docs/reference"
+_ROOT = Path(__file__).parent.parent
+_README = _ROOT / "README.md"
+_DOCS = _ROOT / "docs/reference"
 _PAGE = _DOCS / "performance.md"
 _LOAD_PLOT = _DOCS / "load.svg"
 _GROWTH_PLOT = _DOCS / "growth.svg"
@@ -49,6 +52,13 @@ _FOR_LOAD = ("flask-session", "gunicorn", "gevent", "sqlalchemy", "redis", "hire
 _FOR_FOOTPRINT = ("flask-session", "ormsgpack", "redis")
 _FOR_GROWTH = ("sqlalchemy", "redis", "hiredis", "psycopg")
 
+# The rows of the table in the README.
+_IN_README = {
+    "untouched": "does not use the session",
+    "read": "reads a value",
+    "write": "changes a value",
+}
+
 _NO_VALGRIND = "Instructions were not counted: valgrind is not installed."
 
 
@@ -60,7 +70,7 @@ def main() -> None:
     sections: dict[str, c.Callable[[], Texts]] = {
         "load": _load,
         "footprint": _footprint,
-        "cookies": lambda: {"cookies": _formats(COOKIES)},
+        "cookies": _cookies,
         "gorilla": lambda: {"gorilla": _formats(GORILLA)},
         "stores": _stores,
         "growth": _growth,
@@ -95,12 +105,16 @@ def _load() -> Texts:
     measured, skipped = [], []
     for name, match in MATCHES.items():
         for worker in match.workers:
+            title = f"{match.title}, with {worker} workers,"
             if problem := load.missing(name, worker):
-                title = f"{match.title}, with {worker} workers,"
                 skipped.append(_skipped(title, problem))
                 continue
             _log(f"{match.title}: measuring under load, with {worker} workers.")
-            measured.append((match, worker, load.measure(name, worker)))
+            try:
+                measured.append((match, worker, load.measure(name, worker)))
+            except load.FailedRequestsError as error:
+                _log(str(error))
+                skipped.append(_skipped(title, "requests failed"))
     threaded = [
         (match, loads) for match, worker, loads in measured if worker == "gthread"
     ]
@@ -123,6 +137,20 @@ def _footprint() -> Texts:
     versions = _versions(*_FOR_FOOTPRINT)
     table = report.footprint_table(footprint.measure())
     return {"footprint": f"{versions}\n\n{table}"}
+
+
+def _cookies() -> Texts:
+    text = _formats(COOKIES)
+    if instructions.available():
+        readme = _README.read_text("utf-8")
+        # The first table has the instructions, times the floor.
+        found = re.findall(r"^\| ([a-z]+) \| L \| ([\d.]+) \| \**([\d.]+)", text, re.M)
+        ratios = {request: both for request, *both in reversed(found)}
+        for request, words in _IN_README.items():
+            row = " | ".join([words, *ratios[request]])
+            readme = re.sub(rf"^\| {words} \|.*$", f"| {row} |", readme, flags=re.M)
+        _README.write_text(readme, "utf-8")
+    return {"cookies": text}
 
 
 def _formats(suite: Suite) -> str:

@@ -77,6 +77,8 @@ def missing(match: str, worker: str) -> str | None:
 def measure(match: str, worker: str) -> dict[str, Load]:
     """Return the ratios for each case of the worker. The spread of a ratio is half the
     distance between the quartiles of the rounds, divided by the median.
+
+    :raises FailedRequestsError: an application does not answer requests as it should.
     """
     cases = WORKERS[worker]
     samples: dict[str, list[tuple[Sample, Sample]]] = {case: [] for case in cases}
@@ -88,10 +90,12 @@ def measure(match: str, worker: str) -> dict[str, Load]:
         for number in range(_ROUNDS):
             for case in cases:
                 if number % 2:
-                    second, first = _load(ours, case), _load(peer, case)
+                    own = _load(ours, case)
+                    other = _load(peer, case)
                 else:
-                    first, second = _load(peer, case), _load(ours, case)
-                samples[case].append((first, second))
+                    other = _load(peer, case)
+                    own = _load(ours, case)
+                samples[case].append((other, own))
     return {case: _compared(pairs) for case, pairs in samples.items()}
 
 
@@ -127,7 +131,7 @@ def _load(site: Site, case: str, seconds: int = _SECONDS) -> Sample:
     output = subprocess.run(
         [
             *("wrk", f"--threads={BROWSERS}", f"--connections={BROWSERS}"),
-            *(f"--duration={seconds}s", f"--script={_SCRIPT}"),
+            *(f"--duration={seconds}s", "--timeout=10s", f"--script={_SCRIPT}"),
             *(f"http://127.0.0.1:{server.port}", "--", case, *cookies),
         ],
         check=True,
