@@ -29,6 +29,9 @@ from .strangers import check_flask_session
 
 DEFAULT_NAME = "_buffalo_session"
 
+#: The name of Flask's own cookie, unless the application gives it another one.
+FLASK_NAME: str = Flask.default_config["SESSION_COOKIE_NAME"]
+
 DEFAULT_AUTH_NAMES = ("user_id", "_user_id", "current_user_id")
 
 #: Seconds. ``Expires`` is a date, and dates end in the year 9999.
@@ -50,6 +53,8 @@ class Config:
     bytes.
 
     :param owner_limit: how many sessions an owner may have; None for no limit.
+    :param flask_name: the name of Flask's own cookie, before ``init_app`` writes the
+        name in force to ``SESSION_COOKIE_NAME``.
     :param null: whether the application has no sessions.
     :param in_cookie: whether the cookie contains the session itself. If neither
         `null` nor `in_cookie` is true, the store keeps sessions on a server.
@@ -61,6 +66,7 @@ class Config:
     """
 
     name: str
+    flask_name: str
     store: Store
     format: Format
     null: bool
@@ -133,6 +139,7 @@ class Config:
             cookie_life = max(cookie_life, t.cast(int, lifetime))
         config = cls(
             name=_name(read, name),
+            flask_name=settings.get("SESSION_COOKIE_NAME") or FLASK_NAME,
             store=used_store,
             format=chosen_format,
             null=null,
@@ -291,8 +298,7 @@ class _Reader:
 
 def _name(read: _Reader, argument: str | None) -> str:
     flasks = read.value("SESSION_COOKIE_NAME")
-    default = Flask.default_config["SESSION_COOKIE_NAME"]
-    fallback = DEFAULT_NAME if flasks in (None, default) else flasks
+    fallback = DEFAULT_NAME if flasks in (None, FLASK_NAME) else flasks
     name = read.given("SESSION_NAME", argument, fallback)
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise wrong_setting(

@@ -125,6 +125,8 @@ class BuffaloInterface(SessionInterface):
             request.environ[PRESERVE](PreservedSession(session))
         for opener in self._kept:
             if (used := opener.opened(session)) is not None:
+                # The application may keep a reference to a named session.
+                used.closed = True
                 vary_on_cookie(response)
                 opener.send_cookie(used, response)
         if response.is_streamed:

@@ -57,7 +57,7 @@ class FlaskCookie:
         :raises SessionConfigError: a parameter is wrong.
         """
         cookie = old_cookie(
-            app, config, self, name=self._name, domain=self._domain, path=self._path
+            config, self, name=self._name, domain=self._domain, path=self._path
         )
         return FlaskCookies(app, config, cookie, self._secrets, self._salt)
 

@@ -100,7 +100,7 @@ class FlaskSession:
         :raises SessionConfigError: the place or a parameter cannot be used.
         """
         cookie = old_cookie(
-            app, config, self, name=self._name, domain=self._domain, path=self._path
+            config, self, name=self._name, domain=self._domain, path=self._path
         )
         return FlaskSessions(
             app,

@@ -85,6 +85,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     del values["store"], values["format"], values["as_read"], values["origin"]
     assert values == {
         "name": "_buffalo_session",
+        "flask_name": "session",
         "null": False,
         "in_cookie": True,
         "encrypt": False,
