@@ -128,8 +128,9 @@ class BuffaloInterface(SessionInterface):
                 # The application may keep a reference to a named session.
                 used.closed = True
                 vary_on_cookie(response)
-                opener.send_cookie(used, response)
-        if response.is_streamed:
+                if (text := used.cookie) is not None:
+                    opener.send_cookie(used, text, response)
+        if type(response.response) is not list:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
 
