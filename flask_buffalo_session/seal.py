@@ -135,8 +135,7 @@ class SignedSeal:
         return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
 
     def issued(self, text: str) -> int | None:
-        end = text.rfind(".")
-        return _glance(text[text.rfind(".", 0, end) + 1 : end])
+        return _glance(text.rpartition(".")[0].rpartition(".")[2])
 
 
 class EncryptedSeal:
