@@ -38,6 +38,12 @@ class BuffaloInterface(SessionInterface):
         signs = {one.cookie.permanent_sign for one in self._kept}
         # Every header contains the empty text.
         self._permanent_sign = signs.pop() if len(signs) == 1 else ""
+        # Nearly every application has one session, which needs no loop.
+        self._refresh: c.Callable[[RequestSession, str], bool] = (
+            self._kept[0].refresh_untouched
+            if len(self._kept) == 1
+            else self._refresh_untouched
+        )
 
     def named_opener(
         self, name: str, arguments: c.Mapping[str, t.Any], given: c.Mapping[str, t.Any]
@@ -101,7 +107,7 @@ class BuffaloInterface(SessionInterface):
             if (
                 header is None
                 or self._permanent_sign not in header
-                or not self._refresh_untouched(session, header)
+                or not self._refresh(session, header)
             ):
                 session.closed = True
                 if PRESERVE in environ:
@@ -128,8 +134,9 @@ class BuffaloInterface(SessionInterface):
                 # The application may keep a reference to a named session.
                 used.closed = True
                 vary_on_cookie(response)
-                opener.send_cookie(used, response)
-        if response.is_streamed:
+                if (text := used.cookie) is not None:
+                    opener.send_cookie(used, text, response)
+        if type(response.response) is not list:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
 

@@ -320,10 +320,10 @@ class UnitOfWork:
         """
         return (
             self.pending is NOTHING
-            and self.tracker.is_untouched()
+            and not self.tracker.touched
             and self._state is State.LIVE
             and self._failed is None
-            and not self._is_due()
+            and not self._opener.policy.save_is_due(self.snapshot)
         )
 
     def abandon(self) -> None:
