@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 JOBS ?= auto
+BENCH ?=
 SESSIONS ?=
 TAG ?=
 VENV := .venv
@@ -37,9 +38,10 @@ demo-gunicorn: $(VENV)/examples.stamp
 test: $(VENV)/dev.stamp
 	$(PYTEST) -m "not exhaustive"
 
-## check: run everything: lint, types, all tests, fuzzing, a soak, the site and the wheel
+## check: run everything: lint, types, all tests, fuzzing, a soak, instructions, the site
+## and the wheel
 check: lint types docs exhaustive
-	$(MAKE) -C tests fuzz soak
+	$(MAKE) -C tests fuzz soak instructions
 	$(MAKE) wheel
 
 ## exhaustive: run all tests, and measure the coverage of the package
@@ -79,9 +81,10 @@ release: $(VENV)/release.stamp
 	$(MAKE) -C build/sdist test
 	@$(BIN)/python -m tests.release next
 
-## bench: measure, and rewrite docs/reference/performance.md
+## bench: measure, and rewrite docs/reference/performance.md.
+## BENCH="load footprint" measures only these sections.
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 ## docs: build the site into build/docs; a warning is an error
 docs: $(VENV)/docs.stamp

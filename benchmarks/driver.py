@@ -34,28 +34,38 @@ class WrongAnswerError(Exception):
 class Driver:
     """Send requests to a contender, in this process.
 
+    :ivar app: the application.
     :raises WrongAnswerError: a case does not do what its title says.
     """
 
     def __init__(self, contender: Contender, payload: str) -> None:
         self._contender = contender
         self._payload = PAYLOADS[payload]
-        self._app = _make_app(contender, self._payload)
+        self.app = make_app(contender, self._payload)
         self._status = ""
         self._headers: list[tuple[str, str]] = []
-        self._environs = {case: self._environ_of(case) for case in CASES}
+        self._environs = {case: self._new_environ(case) for case in CASES}
         for case in CASES:
             if payload in case.payloads:
                 self._check(case)
 
     def run(self, case: Case, requests: int) -> None:
         """Send this number of requests."""
-        app, answer, environ = self._app, self._answer, self._environs[case]
+        app, answer, environ = self.app, self._answer, self._environs[case]
         for _ in itertools.repeat(None, requests):
             body = app(environ.copy(), answer)
             for _ in body:
                 pass
             body.close()  # type: ignore[attr-defined]
+
+    def new_session(self, kind: t.Literal["browser", "permanent"]) -> str | None:
+        """Return the cookie of a new session that holds the payload."""
+        self._get(_environ(f"/seed/{kind}"))
+        return self._cookie_set()
+
+    def environ_of(self, case: Case) -> Environ:
+        """Return the environ of the case's requests. Give each request a copy."""
+        return self._environs[case]
 
     def _answer(
         self, status: str, headers: list[tuple[str, str]], exc_info: object = None
@@ -64,16 +74,15 @@ class Driver:
         return bytes
 
     def _get(self, environ: Environ) -> str:
-        body = b"".join(self._app(environ, self._answer)).decode()
+        body = b"".join(self.app(environ, self._answer)).decode()
         if self._status != "200 OK":
             raise WrongAnswerError(f"{self._contender.title}: {self._status}")
         return body
 
-    def _environ_of(self, case: Case) -> Environ:
+    def _new_environ(self, case: Case) -> Environ:
         cookie = None
         if case.cookie is not None:
-            self._get(_environ(f"/seed/{case.cookie}"))
-            cookie = self._cookie_set()
+            cookie = self.new_session(case.cookie)
         return _environ(case.view, cookie)
 
     def _cookie_set(self) -> str | None:
@@ -125,9 +134,11 @@ def _environ(path: str, cookie: str | None = None) -> Environ:
     return environ
 
 
-def _make_app(contender: Contender, payload: Payload) -> Flask:
+def make_app(contender: Contender, payload: Payload) -> Flask:
+    """Return an application whose views use the session in a way each."""
     app = Flask("benchmarks")
     app.config["SECRET_KEY"] = "9d5e0c5b7e1f4b0f8a6c2d3e4f506172"
+    app.config["SESSION_COOKIE_SECURE"] = True
     contender.install(app)
     # Each number has four digits and differs from the stored value.
     numbers = itertools.cycle(range(1001, 2000))

@@ -5,6 +5,7 @@ and are stopped and deleted when this process ends.
 from __future__ import annotations
 
 import atexit
+import collections.abc as c
 import itertools
 import os
 import tempfile
@@ -14,7 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 if t.TYPE_CHECKING:
-    from tests.support.servers import PostgresServer, RedisServer, Servers
+    from tests.support.servers import PostgresServer, RedisServer, Server, Servers
+
+    S = t.TypeVar("S", bound=Server)
 
 #: The code that starts the servers belongs to the tests, and needs pytest.
 _ALWAYS = ("pytest",)
@@ -23,13 +26,13 @@ _ALWAYS = ("pytest",)
 def missing(modules: tuple[str, ...], programs: tuple[str, ...] = ()) -> str | None:
     """Return which package or program is missing and how to install it, or None.
 
-    :param programs: any of "redis" and "postgresql".
+    :param programs: any of "redis", "postgresql" and "wrk".
     """
     for module in (*_ALWAYS, *modules):
         if find_spec(module) is None:
             return (
-                f"the package {module} is missing:"
-                " install flask-buffalo-session[dev,bench]"
+                f"the package {module} is missing: install the group dev of"
+                " pyproject.toml"
             )
     return next(filter(None, map(_missing_program, programs)), None)
 
@@ -55,6 +58,8 @@ def _find(name: str) -> str:
 
     if name == "redis":
         return servers.RedisServer(Path()).command()[0]
+    if name == "wrk":
+        return servers.require("wrk", "wrk")
     servers.postgres_program("initdb")
     return servers.postgres_program("postgres")
 
@@ -74,6 +79,16 @@ def postgres() -> PostgresServer:
 def folder(name: str) -> Path:
     """Return a new folder."""
     return _servers().folder(name)
+
+
+def sqlite(name: str) -> str:
+    """Return the URL of a new database."""
+    return f"sqlite:///{folder(name)}/sessions.db"
+
+
+def own(kind: c.Callable[..., S], *args: object) -> S:
+    """Start a server, see :class:`tests.support.servers.Servers`."""
+    return _servers().own(kind, *args)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Draw the growth of all stores as an SVG picture."""
+"""Draw measurements as SVG pictures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import math
 from html import escape
 
 from .growth import GOAL, OPERATIONS, SIZES, Growth
+from .load import Load
+from .sites import Match
 
 _WIDTH, _HEIGHT = 760, 400
 _TOP, _BOTTOM = 92, 316
 # The left and right edge of each panel.
 _PANELS = ((70, 370), (430, 730))
+
+# The picture of bars: its left and right edge, the first row, and the heights of a row
+# and of a group of rows.
+_LEFT, _RIGHT = 250, 690
+_FIRST, _ROW, _GROUP = 70, 22, 106
 
 # The browser's setting chooses the colours. An image cannot read the page's setting.
 _STYLE = """
@@ -21,6 +28,7 @@ _STYLE = """
   .paper { fill: #ffffff; }
   .grid { stroke: #d0d7de; stroke-width: 1; }
   .goal { stroke: #57606a; stroke-width: 1.5; stroke-dasharray: 5 4; }
+  .peer { stroke: #1f2328; stroke-width: 1.5; }
   .line { fill: none; stroke-width: 2.5; }
   .s0 { stroke: #c2410c; } .d0 { fill: #c2410c; }
   .s1 { stroke: #1d4ed8; } .d1 { fill: #1d4ed8; }
@@ -32,6 +40,7 @@ _STYLE = """
     .paper { fill: #0d1117; }
     .grid { stroke: #30363d; }
     .goal { stroke: #9da7b3; }
+    .peer { stroke: #e6edf3; }
     .s0 { stroke: #fb923c; } .d0 { fill: #fb923c; }
     .s1 { stroke: #79b8ff; } .d1 { fill: #79b8ff; }
     .s2 { stroke: #4ade80; } .d2 { fill: #4ade80; }
@@ -40,8 +49,8 @@ _STYLE = """
 """
 
 
-def svg(measured: dict[str, Growth]) -> str:
-    """Return the picture.
+def growth_svg(measured: dict[str, Growth]) -> str:
+    """Return the picture of how stores grow.
 
     :param measured: the growth of up to four stores, by their names.
     """
@@ -52,21 +61,63 @@ def svg(measured: dict[str, Growth]) -> str:
         for ratio in ratios.values()
     )
     top = max(1.5, math.ceil(highest * 4) / 4)
-    title = "Time of one operation, by the number of sessions in the store"
     parts = [
-        f'<rect class="paper" width="{_WIDTH}" height="{_HEIGHT}" rx="8"/>',
-        _text(_WIDTH / 2, 32, title, "title"),
-        *(
-            part
-            for operation, (left, right) in zip(OPERATIONS, _PANELS, strict=True)
-            for part in _panel(operation, measured, left, right, top)
-        ),
-        *_legend(list(measured)),
+        part
+        for operation, (left, right) in zip(OPERATIONS, _PANELS, strict=True)
+        for part in _panel(operation, measured, left, right, top)
     ]
-    body = "\n".join(parts)
+    title = "Time of one operation, by the number of sessions in the store"
+    return _picture(title, _HEIGHT, [*parts, *_legend(list(measured))])
+
+
+def load_svg(measured: list[tuple[Match, dict[str, Load]]]) -> str:
+    """Return the picture of requests a second, ours divided by the peer's. Each bar
+    begins at 1, and each line of the grid stands for twice as much as the line before.
+    """
+    ratios = [load.requests.value for _, loads in measured for load in loads.values()]
+    low = min(-1, math.floor(math.log2(min(ratios))))
+    high = max(2, math.ceil(math.log2(max(ratios))))
+
+    def x(ratio: float) -> float:
+        return _LEFT + (math.log2(ratio) - low) / (high - low) * (_RIGHT - _LEFT)
+
+    bottom = _FIRST + len(measured) * _GROUP - 10
+    parts = []
+    for power in range(low, high + 1):
+        across = x(2.0**power)
+        parts.append(_line(across, _FIRST - 10, across, bottom, "grid"))
+        parts.append(_text(across, bottom + 18, f"{2.0**power:g}", "small"))
+    for number, (match, loads) in enumerate(measured):
+        top = _FIRST + number * _GROUP
+        parts.append(_text(24, top + 13, match.title, "panel", "start"))
+        parts.append(_text(24, top + 31, f"against {match.other}", "small", "start"))
+        for row, (case, load) in enumerate(loads.items()):
+            down = top + row * _ROW
+            ratio = load.requests.value
+            left, right = sorted((x(1), x(ratio)))
+            parts.append(
+                f'<rect class="d{row}" x="{left:.1f}" y="{down:.1f}"'
+                f' width="{right - left:.1f}" height="{_ROW - 6}"/>'
+            )
+            parts.append(_text(_LEFT - 10, down + 13, case, "", "end"))
+            shown = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2f}"
+            parts.append(_text(right + 6, down + 13, shown, "small", "start"))
+    parts.append(_line(x(1), _FIRST - 10, x(1), bottom, "peer"))
+    title = "Requests a second, compared with other sessions"
+    return _picture(title, bottom + 36, parts)
+
+
+def _picture(title: str, height: float, parts: list[str]) -> str:
+    body = "\n".join(
+        [
+            f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="8"/>',
+            _text(_WIDTH / 2, 32, title, "title"),
+            *parts,
+        ]
+    )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
-        f' width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-labelledby="title">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}"'
+        f' width="{_WIDTH}" height="{height}" role="img" aria-labelledby="title">\n'
         f'<title id="title">{escape(title)}</title>\n'
         f"<style>{_STYLE}</style>\n{body}\n</svg>\n"
     )

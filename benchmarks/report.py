@@ -5,8 +5,11 @@ from __future__ import annotations
 import collections.abc as c
 import statistics
 
+from .footprint import IMPORT_GOAL, REQUESTS, Footprint
 from .growth import GOAL, SIZES, Growth
+from .load import CASES, Load
 from .operations import Count
+from .sites import Match
 from .suite import Case, Measure, Ratio, Results, Suite
 
 
@@ -114,6 +117,75 @@ def operations_table(
     return f"**Operations a request, counted by the store**\n\n{table}"
 
 
+def gains_table(results: list[tuple[Match, dict[str, Load]]]) -> str:
+    """Return what users gain: one row for each match."""
+    rows = [
+        [
+            match.title,
+            match.other,
+            *(_times(loads[case].requests.value) for case in CASES),
+            _times(loads["mix"].slow.value),
+        ]
+        for match, loads in results
+    ]
+    head = ["sessions in", "compared with", *CASES, "slowest 1 % of the mix"]
+    return _table(head, rows)
+
+
+def load_table(results: list[tuple[Match, str, dict[str, Load]]]) -> str:
+    """Return one table of all matches under load.
+
+    :param results: each match, the kind of gunicorn's workers and the loads by case.
+    """
+    rows = []
+    for match, worker, loads in results:
+        for case, load in loads.items():
+            goal = match.goals.get(case)
+            requests = _times(load.requests.value)
+            missed = goal is not None and load.requests.value < goal
+            rows.append(
+                [
+                    *(match.title, worker, case),
+                    f"**{requests}**" if missed else requests,
+                    f"{load.requests.spread:.0%}",
+                    _times(load.slow.value),
+                    f"{load.slow.spread:.0%}",
+                    "" if goal is None else f"≥ {goal}",
+                ]
+            )
+    head = [
+        *("sessions in", "workers", "requests"),
+        *("requests a second, ours : peer's", "within"),
+        *("99th percentile, ours : peer's", "within", "goal"),
+    ]
+    return _table(head, rows)
+
+
+def footprint_table(measured: dict[str, Footprint]) -> str:
+    """Return one table of all processes."""
+    found = list(measured.values())
+    rows = [
+        [
+            "time of the import, times the first",
+            *(_cell(each.imported, IMPORT_GOAL) for each in found),
+            _shown([IMPORT_GOAL]),
+        ],
+        ["memory after the import", *(f"{each.loaded:.1f} MB" for each in found), ""],
+        [
+            f"memory after {REQUESTS:,} requests",
+            *(f"{each.served:.1f} MB" for each in found),
+            "",
+        ],
+        [
+            "an open session, untouched",
+            *(f"{each.untouched:,.0f} bytes" for each in found),
+            "",
+        ],
+        ["an open session, read", *(f"{each.read:,.0f} bytes" for each in found), ""],
+    ]
+    return _table(["what", *measured, "goal"], rows)
+
+
 def growth_table(measured: dict[str, Growth]) -> str:
     rows = [
         [
@@ -152,6 +224,10 @@ def _titles(suite: Suite) -> list[str]:
 def _cell(value: float, goal: float | None = None) -> str:
     text = f"{value:.2f}" if value >= 2 else f"{value:.3f}"
     return text if goal is None or value <= goal else f"**{text}**"
+
+
+def _times(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2f}"
 
 
 def _shown(goals: c.Iterable[float]) -> str:

@@ -5,7 +5,6 @@ servers.
 from __future__ import annotations
 
 import collections.abc as c
-import typing as t
 
 from flask import Flask
 
@@ -13,13 +12,20 @@ from flask_buffalo_session import BuffaloSession
 
 from . import places
 from .floor import FLOOR
-from .suite import PERMANENT, READ, UNTOUCHED, WRITE, Contender, Goal, Suite
+from .peers import (
+    flask_session,
+    flask_session_in_memory,
+    flask_session_on_files,
+    flask_session_on_redis,
+    flask_session_on_sql,
+)
+from .suite import READ, UNTOUCHED, WRITE, Contender, Goal, Suite
 
 
 def _suite(
     name: str,
     title: str,
-    settings: c.Callable[[Flask], dict[str, t.Any]],
+    peer: c.Callable[[Flask], object],
     url: c.Callable[[], str],
     *,
     read: float,
@@ -29,29 +35,17 @@ def _suite(
 ) -> Suite:
     """Return the suite of one store.
 
-    :param settings: Flask-Session's settings.
+    :param peer: makes an application use Flask-Session.
     :param url: our store's URL.
     :param read: the goal for a view that reads: the highest part of what Flask-Session
         adds.
     :param write: the same for a view that writes.
     """
-
-    def install_peer(app: Flask) -> None:
-        from flask_session import Session
-
-        app.config.update(settings(app))
-        Session(app)
-
     return Suite(
         name=name,
         title=title,
         floor=FLOOR,
-        # By default, Flask-Session sets the cookie on every request.
-        peer=Contender(
-            "Flask-Session",
-            install_peer,
-            answers_with_cookie=frozenset({UNTOUCHED, PERMANENT, READ, WRITE}),
-        ),
+        peer=flask_session(peer),
         ours={name: Contender("ours", lambda app: BuffaloSession(app, store=url()))},
         goals=(
             Goal(READ, "peer", read, (name,), "wall time"),
@@ -65,39 +59,11 @@ def _suite(
     )
 
 
-def _redis_settings(app: Flask) -> dict[str, t.Any]:
-    from redis import Redis
-
-    client = Redis.from_url(places.redis().url)
-    return {"SESSION_TYPE": "redis", "SESSION_REDIS": client}
-
-
-def _sql_settings(app: Flask) -> dict[str, t.Any]:
-    from flask_sqlalchemy import SQLAlchemy
-
-    url = f"sqlite:///{places.folder('flask-session')}/sessions.db"
-    app.config["SQLALCHEMY_DATABASE_URI"] = url
-    return {"SESSION_TYPE": "sqlalchemy", "SESSION_SQLALCHEMY": SQLAlchemy(app)}
-
-
-def _files_settings(app: Flask) -> dict[str, t.Any]:
-    from cachelib import FileSystemCache
-
-    cache = FileSystemCache(str(places.folder("flask-session")))
-    return {"SESSION_TYPE": "cachelib", "SESSION_CACHELIB": cache}
-
-
-def _memory_settings(app: Flask) -> dict[str, t.Any]:
-    from cachelib import SimpleCache
-
-    return {"SESSION_TYPE": "cachelib", "SESSION_CACHELIB": SimpleCache()}
-
-
 STORES = (
     _suite(
         "redis",
         "Redis",
-        _redis_settings,
+        lambda app: flask_session_on_redis(app, places.redis().url),
         lambda: places.redis().url,
         read=0.50,
         write=0.92,
@@ -107,8 +73,8 @@ STORES = (
     _suite(
         "sql",
         "SQL, in an SQLite file",
-        _sql_settings,
-        lambda: f"sqlite:///{places.folder('ours')}/sessions.db",
+        lambda app: flask_session_on_sql(app, places.sqlite("flask-session")),
+        lambda: places.sqlite("ours"),
         read=0.15,
         write=0.60,
         modules=("sqlalchemy", "flask_sqlalchemy"),
@@ -116,7 +82,7 @@ STORES = (
     _suite(
         "files",
         "files",
-        _files_settings,
+        flask_session_on_files,
         lambda: f"file://{places.folder('ours')}",
         read=0.20,
         write=0.70,
@@ -125,7 +91,7 @@ STORES = (
     _suite(
         "memory",
         "memory",
-        _memory_settings,
+        flask_session_in_memory,
         lambda: "memory:",
         read=0.25,
         write=0.25,

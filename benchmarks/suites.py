@@ -7,6 +7,7 @@ from flask import Flask
 from flask_buffalo_session import BuffaloSession
 
 from .floor import FLOOR
+from .peers import FLASK
 from .stores import STORES
 from .suite import (
     PERMANENT,
@@ -23,12 +24,7 @@ COOKIES = Suite(
     name="cookies",
     title="Against Flask's own sessions",
     floor=FLOOR,
-    peer=Contender(
-        "Flask",
-        lambda app: None,
-        # By default, Flask sets a permanent session's cookie on every request.
-        answers_with_cookie=frozenset({PERMANENT, WRITE}),
-    ),
+    peer=FLASK,
     ours={
         "signed": Contender(
             "cookie, signed", BuffaloSession, answers_with_cookie=frozenset({WRITE})
@@ -49,6 +45,16 @@ COOKIES = Suite(
     parities=(Parity("encrypted", "signed", 1.15),),
 )
 
+#: What CI checks, see :mod:`.check`.
+CHECKED = Suite(
+    name="checked",
+    title="Instructions of a request",
+    floor=FLOOR,
+    peer=FLASK,
+    ours={name: COOKIES.ours[name] for name in ("signed", "memory")},
+    cases=(UNTOUCHED, READ, WRITE),
+    measures=("instructions",),
+)
 
 GORILLA = Suite(
     name="gorilla",
@@ -73,4 +79,4 @@ def _configured(app: Flask, **settings: object) -> Flask:
     return app
 
 
-SUITES = {suite.name: suite for suite in (COOKIES, GORILLA, *STORES)}
+SUITES = {suite.name: suite for suite in (COOKIES, CHECKED, GORILLA, *STORES)}

@@ -21,7 +21,7 @@ from .suite import Case, Ratio, Results, Suite
 from .suites import SUITES
 
 _BATCH = 20
-_ROUNDS = 200
+_ROUNDS = 100
 _WARM_UP = 100
 
 

@@ -8,7 +8,6 @@ import typing as t
 from . import errors, previous, signals, testing
 from .extension import BuffaloSession
 from .formats import NativeFormat
-from .gorilla.format import GorillaFormat
 from .owners import SessionInfo
 from .registry import register_type
 from .sessions import Session, session
@@ -20,6 +19,7 @@ from .stores.null import NullStore
 from .stores.redis import RedisStore
 
 if t.TYPE_CHECKING:
+    from .gorilla.format import GorillaFormat
     from .stores.sql import SQLStore
 
 __all__ = [
@@ -50,7 +50,11 @@ if not t.TYPE_CHECKING and importlib.util.find_spec("sqlalchemy") is None:
 
 
 def __getattr__(name: str) -> t.Any:
-    # Only applications that use SQLStore load SQLAlchemy.
+    # Most applications use neither, and so import neither the format nor SQLAlchemy.
+    if name == "GorillaFormat":
+        from .gorilla.format import GorillaFormat
+
+        return GorillaFormat
     if name != "SQLStore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -197,11 +197,11 @@ class AppOpener:
                 self._startup.check_store()
         return None
 
-    def send_cookie(self, session: Session, response: Response) -> None:
-        """Add the session's cookie to the response, if there is a new one."""
-        text = session.cookie
-        if text is None:
-            return
+    def send_cookie(self, session: Session, text: str, response: Response) -> None:
+        """Add the session's cookie to the response.
+
+        :param text: the cookie's new text; "" removes the cookie.
+        """
         secure = self.config.cookie_secure or (
             session.source.is_secure and not self._app.debug and not self._app.testing
         )

@@ -18,7 +18,6 @@ from flask import Flask
 
 from .errors import SessionConfigError, wrong_setting
 from .formats import Format, NativeFormat
-from .gorilla.format import GorillaFormat
 from .origin import Origin
 from .places import revocation_store, store_of
 from .policy import DEFAULT_TIMEOUT_LIMIT, Policy
@@ -29,6 +28,9 @@ from .stores.null import NullStore
 from .strangers import check_flask_session
 
 DEFAULT_NAME = "_buffalo_session"
+
+#: The name of Flask's own cookie, unless the application gives it another one.
+FLASK_NAME: str = Flask.default_config["SESSION_COOKIE_NAME"]
 
 DEFAULT_AUTH_NAMES = ("user_id", "_user_id", "current_user_id")
 
@@ -51,6 +53,10 @@ class Config:
     bytes.
 
     :param owner_limit: how many sessions an owner may have; None for no limit.
+    :param flask_name: the name of Flask's own cookie, before ``init_app`` writes the
+        name in force to ``SESSION_COOKIE_NAME``.
+    :param old_lifetime: how long the sessions of another library live that
+        ``SESSION_PREVIOUS`` lists.
     :param null: whether the application has no sessions.
     :param in_cookie: whether the cookie contains the session itself. If neither
         `null` nor `in_cookie` is true, the store keeps sessions on a server.
@@ -62,6 +68,7 @@ class Config:
     """
 
     name: str
+    flask_name: str
     store: Store
     format: Format
     null: bool
@@ -73,6 +80,7 @@ class Config:
     renew_after: int | None
     revocations: RevocationList | None
     permanent_lifetime: int
+    old_lifetime: int
     refresh_each_request: bool
     owner_limit: int | None
     auth_names: tuple[t.Hashable, ...]
@@ -129,11 +137,17 @@ class Config:
         in_cookie = not null and is_stateless(used_store)
         previous = _previous(read)
         cookie_life = t.cast(int, idle)
+        # A named session may have another lifetime than Flask's cookies had.
+        old_lifetime = t.cast(
+            int,
+            _Reader(app.config).seconds("PERMANENT_SESSION_LIFETIME", DEFAULT_LIFETIME),
+        )
         if previous:
             # An old cookie must not outlive the tombstone of its session.
-            cookie_life = max(cookie_life, t.cast(int, lifetime))
+            cookie_life = max(cookie_life, t.cast(int, lifetime), old_lifetime)
         config = cls(
             name=_name(read, name),
+            flask_name=settings.get("SESSION_COOKIE_NAME") or FLASK_NAME,
             store=used_store,
             format=chosen_format,
             null=null,
@@ -149,6 +163,7 @@ class Config:
                 app, read, chosen_format, cookie_life, in_cookie=in_cookie
             ),
             permanent_lifetime=t.cast(int, lifetime),
+            old_lifetime=old_lifetime,
             refresh_each_request=read.flag("SESSION_REFRESH_EACH_REQUEST"),
             owner_limit=_owner_limit(read),
             auth_names=_auth_names(read),
@@ -292,8 +307,7 @@ class _Reader:
 
 def _name(read: _Reader, argument: str | None) -> str:
     flasks = read.value("SESSION_COOKIE_NAME")
-    default = Flask.default_config["SESSION_COOKIE_NAME"]
-    fallback = DEFAULT_NAME if flasks in (None, default) else flasks
+    fallback = DEFAULT_NAME if flasks in (None, FLASK_NAME) else flasks
     name = read.given("SESSION_NAME", argument, fallback)
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise wrong_setting(
@@ -326,6 +340,9 @@ def _format(value: t.Any) -> Format:
     if value == "native":
         return NativeFormat()
     if value == "gorilla":
+        # Only applications with this setting import the format.
+        from .gorilla.format import GorillaFormat
+
         return GorillaFormat()
     if isinstance(value, type) or not isinstance(value, Format):
         raise wrong_setting(

@@ -38,6 +38,12 @@ class BuffaloInterface(SessionInterface):
         prefixes = {opener.cookie.permanent_prefix for opener in self._active}
         # With several prefixes no header is ruled out: each contains the empty text.
         self._permanent_prefix = prefixes.pop() if len(prefixes) == 1 else ""
+        # Nearly every application has one session, which needs no loop.
+        self._refresh: c.Callable[[RequestSession, str], bool] = (
+            self._active[0].refresh_untouched
+            if len(self._active) == 1
+            else self._refresh_untouched
+        )
 
     def make_named_opener(
         self, name: str, arguments: c.Mapping[str, t.Any], given: c.Mapping[str, t.Any]
@@ -101,7 +107,7 @@ class BuffaloInterface(SessionInterface):
             if (
                 header is None
                 or self._permanent_prefix not in header
-                or not self._refresh_untouched(session, header)
+                or not self._refresh(session, header)
             ):
                 session.closed = True
                 if PRESERVE in environ:
@@ -125,9 +131,12 @@ class BuffaloInterface(SessionInterface):
             request.environ[PRESERVE](PreservedSession(session))
         for opener in self._active:
             if (used := opener.used_session(session)) is not None:
+                # The application may keep a reference to a named session.
+                used.closed = True
                 vary_on_cookie(response)
-                opener.send_cookie(used, response)
-        if response.is_streamed:
+                if (text := used.cookie) is not None:
+                    opener.send_cookie(used, text, response)
+        if type(response.response) is not list:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)
 

@@ -25,6 +25,12 @@ _OF_THE_APPLICATION = frozenset(
     {"APPLICATION_ROOT", "SESSION_COOKIE_NAME", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}
 )
 
+# The settings that are also arguments of the extension. There, None counts as not
+# given, and so it does in named(). Otherwise store=None would mean the cookie store.
+_ARGUMENTS = frozenset(
+    {"SESSION_NAME", "SESSION_STORE", "SESSION_FORMAT", "SESSION_API"}
+)
+
 
 def check_name(name: object) -> None:
     """Check the name of a session.
@@ -61,6 +67,8 @@ def named_config(
         words["PERMANENT_SESSION_LIFETIME"] = words["SESSION_IDLE_TIMEOUT"]
     inherited = {
         "SESSION_NAME": f"{main.name}_{name}",
+        # init_app has written the name in force to this setting of the application.
+        "SESSION_COOKIE_NAME": main.flask_name,
         "SESSION_FORMAT": main.format,
         # The old session moves to the main session, and moves only once.
         "SESSION_PREVIOUS": None,
@@ -113,7 +121,9 @@ def _by_setting(
                 f"{call(name)}: {words[key]} and {argument} are the same setting."
                 " Give one of them."
             )
-        settings[key], words[key] = value, argument
+        words[key] = argument
+        if value is not None or key not in _ARGUMENTS:
+            settings[key] = value
     return settings, words
 
 

@@ -161,17 +161,20 @@ class Policy:
         if issued and time.time() - issued >= idle + 1:
             raise RejectedError("expired", "the session was not used for too long")
 
-    def check_cookie(self, issued: int, values: Encoded) -> None:
-        """Check the age of a cookie whose session is alive in a store on a server.
+    def check_times(self, issued: int, record: Record, *, alive: bool) -> None:
+        """Check that a session has reached none of its time-outs.
 
-        If the session's own idle time-out is shorter than that of the settings, the
-        store enforces it: a request under way may have an older cookie.
-
-        :param issued: when the cookie was sealed; 0 if that is not known.
-        :raises RejectedError: the cookie is too old, with the reason ``expired``.
+        :param issued: when its cookie was sealed; 0 if that is not known.
+        :param alive: whether the session is alive in a store on a server. A shorter
+            idle time-out of the session's own is then the store's business: a request
+            under way may have an older cookie.
+        :raises RejectedError: it has, with the reason ``expired``.
         """
-        if time.time() - issued >= self.idle_timeout + 1:
-            self.check_idle(issued, values)
+        has_own = TIMEOUTS_NAME in record.values
+        if (has_own and not alive) or time.time() - issued >= self.idle_timeout + 1:
+            self.check_idle(issued, record.values)
+        if has_own or self._absolute_timeout is not None:
+            self.check_age(record)
 
     def expires(self, record: Record, used: int) -> int:
         """Return when a session ends if it is not used again.
@@ -247,14 +250,21 @@ class Policy:
 
     def save_is_due(self, seen: Snapshot) -> bool:
         """Return whether a session that did not change must be saved nevertheless."""
-        return seen.token is not None and (
+        if seen.token is None:
+            return False
+        record = seen.record
+        if (
+            seen.used is None
+            and self._rotate_after is None
+            and record.created is not None
+            and TIMEOUTS_NAME not in record.values
+        ):
+            # Nearly every request. This spares it four calls.
+            return abs(time.time() - seen.issued) >= self._refresh_after[seen.permanent]
+        return (
             self.cookie_is_due(seen)
-            or self.lacks_date(seen.record)
-            or (
-                self._rotate_after is not None
-                and seen.used is None
-                and self.id_is_old(seen.record)
-            )
+            or self.lacks_date(record)
+            or (seen.used is None and self.id_is_old(record))
         )
 
     def id_is_old(self, record: Record) -> bool:

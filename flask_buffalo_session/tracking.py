@@ -63,7 +63,7 @@ class Tracker:
     :param stamped: whether the record can hold stamps, and another request needs them.
     """
 
-    __slots__ = ("_codec", "_stamps", "_touched", "_whole_names", "stamped", "stored")
+    __slots__ = ("_codec", "_stamps", "_whole_names", "stamped", "stored", "touched")
 
     def __init__(
         self,
@@ -75,7 +75,8 @@ class Tracker:
     ) -> None:
         self._codec = codec
         self.stamped = stamped
-        self._touched: dict[t.Hashable, Touched] = {}
+        #: What the view was handed out, and can edit; and what it set or deleted.
+        self.touched: dict[t.Hashable, Touched] = {}
         self._whole_names = whole_names
         #: The values that the store holds, encoded.
         self.stored = record.values
@@ -91,22 +92,22 @@ class Tracker:
 
         :raises SessionTypeError: the value cannot be decoded here.
         """
-        if (touched := self._touched.get(name)) is not None:
+        if (touched := self.touched.get(name)) is not None:
             return touched.value
         if (raw := self.stored.get(name)) is None:
             return MISSING
         value = self._codec.decode(raw, name)
         if type(value) not in IMMUTABLE:
             # The view can edit this object from now on.
-            self._touched[name] = Touched(value, raw, self._stamps.get(name))
+            self.touched[name] = Touched(value, raw, self._stamps.get(name))
         return value
 
     def set(self, name: t.Hashable, value: t.Any) -> None:
         """Set or replace a value. With MISSING, delete the value."""
-        touched = self._touched.get(name)
+        touched = self.touched.get(name)
         if touched is None:
             raw, stamp = self.stored.get(name), self._stamps.get(name)
-            touched = self._touched[name] = Touched(value, raw, stamp)
+            touched = self.touched[name] = Touched(value, raw, stamp)
         elif touched.value is value:
             # Assigning the object that was handed out is an edit in place.
             return
@@ -116,24 +117,18 @@ class Tracker:
 
     def assigned(self, name: t.Hashable) -> bytes | None:
         """Return a value's bytes if this request has set the value."""
-        touched = self._touched.get(name)
+        touched = self.touched.get(name)
         return None if touched is None else self._encoded(name, touched)
-
-    def is_untouched(self) -> bool:
-        """Return whether the view has set, deleted and edited nothing, because all that
-        it was handed out cannot be edited.
-        """
-        return not self._touched
 
     def has(self, name: t.Hashable) -> bool:
         """Return whether there is a value under this name. Decode nothing."""
-        if (touched := self._touched.get(name)) is not None:
+        if (touched := self.touched.get(name)) is not None:
             return touched.value is not MISSING
         return name in self.stored
 
     def names(self) -> list[t.Hashable]:
         """Return all names: those stored first, then those added here."""
-        touched = self._touched
+        touched = self.touched
         names = [
             name
             for name in self.stored
@@ -149,7 +144,7 @@ class Tracker:
 
         :param record: the record that the store holds now.
         """
-        self._touched.pop(name, None)
+        self.touched.pop(name, None)
         self.follow(record)
 
     def changes(self) -> Changes:
@@ -158,7 +153,7 @@ class Tracker:
         :raises SessionTypeError: a value cannot be stored.
         """
         changes = {}
-        for name, touched in self._touched.items():
+        for name, touched in self.touched.items():
             now = self._encoded(name, touched)
             if now != touched.began:
                 changes[name] = Change(touched.began, now)
@@ -169,7 +164,7 @@ class Tracker:
 
         :raises SessionTypeError: the value cannot be stored.
         """
-        touched = self._touched.get(name)
+        touched = self.touched.get(name)
         if touched is None or (now := self._encoded(name, touched)) == touched.began:
             return {}
         return {name: Change(touched.began, now)}
@@ -181,7 +176,7 @@ class Tracker:
         """
         values = dict(self.stored)
         for name, change in changes.items():
-            ours, theirs = self._touched[name].stored, values.get(name)
+            ours, theirs = self.touched[name].stored, values.get(name)
             mine = change.now
             if ours != change.before or theirs != ours:
                 mine = self._reconciled(name, change, theirs)
@@ -195,7 +190,7 @@ class Tracker:
         """Return the stamps of these values once the changes are applied."""
         stamps = {name: old for name, old in self._stamps.items() if name in values}
         for name in changes:
-            touched = self._touched[name]
+            touched = self.touched[name]
             # A name that is not a str gets no stamp, so its dicts are merged by key.
             if (
                 touched.assigned
@@ -213,7 +208,7 @@ class Tracker:
         """
         self.stored, self._stamps = record.values, record.stamps
         for name, (_, now) in changes.items():
-            touched = self._touched[name]
+            touched = self.touched[name]
             touched.began, touched.stored = now, self.stored.get(name)
             touched.assigned, touched.stamp = False, self._stamps.get(name)
 
@@ -230,7 +225,7 @@ class Tracker:
 
         :param theirs: the value that is stored now.
         """
-        touched, (before, mine) = self._touched[name], change
+        touched, (before, mine) = self.touched[name], change
         ours = touched.stored
         if self._replaces(name, touched, theirs):
             return mine

@@ -259,10 +259,10 @@ class UnitOfWork:
         """
         return (
             self.pending is NOTHING
-            and self.tracker.is_untouched()
+            and not self.tracker.touched
             and self._state is State.LIVE
             and self._failed is None
-            and not self._is_due()
+            and not self._opener.policy.save_is_due(self.snapshot)
         )
 
     def abandon(self) -> None:
@@ -299,6 +299,8 @@ class UnitOfWork:
             else:
                 if logins.date(changes):
                     self._count_as_use()
+                # The date may be the stored one again, and then it is no change.
+                changes.pop(AUTHENTICATED_NAME, None)
                 changes |= self.tracker.change(AUTHENTICATED_NAME)
         limited = self._limited_owner(changes)
         if limited is not None:

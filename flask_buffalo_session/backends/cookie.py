@@ -72,8 +72,7 @@ class CookieBackend(KeptBackend):
             raise RejectedError("unknown", "the cookie's token is no record")
         record = self._codec.loads(data)
         try:
-            self._policy.check_idle(issued, record.values)
-            self._policy.check_age(record)
+            self._policy.check_times(issued, record, alive=False)
         except RejectedError as error:
             error.session_id = self.id_of(Snapshot(record))
             raise

@@ -75,8 +75,7 @@ class ServerBackend(KeptBackend):
             if self._cipher is not None:
                 plain = self._cipher().decrypt(data, storage_key(token))
             record = self._codec.loads(plain)
-            self._policy.check_cookie(ticket.issued, record.values)
-            self._policy.check_age(record)
+            self._policy.check_times(ticket.issued, record, alive=True)
         except RejectedError as error:
             error.session_id = storage_key(token)
             raise

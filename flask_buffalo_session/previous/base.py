@@ -97,7 +97,6 @@ class OldSecrets:
 
 
 def old_cookie(
-    app: Flask,
     config: Config,
     place: object,
     *,
@@ -108,12 +107,12 @@ def old_cookie(
     """Return the cookie of another library.
 
     :param place: the object that ``SESSION_PREVIOUS`` lists, for the error message.
-    :param name: None for ``SESSION_COOKIE_NAME``.
+    :param name: None for ``SESSION_COOKIE_NAME`` as it was before ``init_app``.
     :param domain: None for the present domain, "" for none.
     :param path: None for the present path.
     :raises SessionConfigError: browsers could not have such a cookie.
     """
-    name = name or app.config["SESSION_COOKIE_NAME"]
+    name = name or config.flask_name
     try:
         check_cookie(name=name, domain=domain, path=path)
     except SessionConfigError as error:

@@ -57,7 +57,7 @@ class FlaskCookie:
         :raises SessionConfigError: a parameter is wrong.
         """
         cookie = old_cookie(
-            app, config, self, name=self._name, domain=self._domain, path=self._path
+            config, self, name=self._name, domain=self._domain, path=self._path
         )
         return FlaskCookies(app, config, cookie, self._secrets, self._salt)
 
@@ -77,7 +77,7 @@ class FlaskCookies:
         salt: str,
     ) -> None:
         self.cookie = cookie
-        self.lifetime = config.permanent_lifetime
+        self.lifetime = config.old_lifetime
         self._app = app
         self._secrets = OldSecrets(app, secrets)
         self._salt = salt

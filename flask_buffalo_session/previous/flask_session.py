@@ -100,13 +100,13 @@ class FlaskSession:
         :raises SessionConfigError: the place or a parameter cannot be used.
         """
         cookie = old_cookie(
-            app, config, self, name=self._name, domain=self._domain, path=self._path
+            config, self, name=self._name, domain=self._domain, path=self._path
         )
         return FlaskSessions(
             app,
             cookie,
             self._records(app),
-            lifetime=config.permanent_lifetime,
+            lifetime=config.old_lifetime,
             serializer=self._serializer,
             secrets=self._secrets if self._use_signer else None,
             owns_records=isinstance(self._place, str),

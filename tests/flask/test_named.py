@@ -207,6 +207,48 @@ def test_one_old_cookie_becomes_two_sessions() -> None:
     assert shop.both() == ({}, {"kept": 1})
 
 
+@pytest.mark.parametrize("given", [None, "old_name"])
+@pytest.mark.parametrize("late", [False, True])
+def test_an_old_cookie_is_found_before_and_after_init_app(
+    late: bool, given: str | None
+) -> None:
+    """``init_app`` writes its own name to ``SESSION_COOKIE_NAME``, where the name of
+    Flask's cookie was.
+    """
+    app = Flask("shop")
+    app.config.update(SESSION_SECRET=SECRET, SECRET_KEY=SECRET, SESSION_NAME=NAME)
+    if given is not None:
+        app.config["SESSION_COOKIE_NAME"] = given
+    old = t.cast(t.Any, app.session_interface).get_signing_serializer(app)
+    buffalo = BuffaloSession()
+    if late:
+        buffalo.init_app(app)
+    cart = buffalo.named("cart", store="memory:", previous=["flask"])
+    if not late:
+        buffalo.init_app(app)
+    app.add_url_rule("/", view_func=lambda: dict(cart))
+    client = app.test_client()
+    client.set_cookie(given or "session", old.dumps({"tea": 1}))
+    assert client.get("/").json == {"tea": 1}
+
+
+@pytest.mark.parametrize("days", [30, 32])
+@pytest.mark.parametrize("idle", [15 * 60, 90 * 24 * 3600])
+def test_an_old_cookie_keeps_its_limit(clock: Clock, idle: int, days: int) -> None:
+    """The idle time-out of the cart does not change how long Flask's cookies live."""
+    app = Flask("shop")
+    app.config.update(SESSION_SECRET=SECRET, SECRET_KEY=SECRET)
+    old = t.cast(t.Any, app.session_interface).get_signing_serializer(app)
+    cookie = old.dumps({"tea": 1})
+    buffalo = BuffaloSession(app, store="memory:")
+    cart = buffalo.named("cart", idle_timeout=idle, previous=["flask"])
+    app.add_url_rule("/", view_func=lambda: dict(cart))
+    client = app.test_client()
+    clock.tick(days * 24 * 3600)
+    client.set_cookie("session", cookie)
+    assert client.get("/").json == ({"tea": 1} if days == 30 else {})
+
+
 # At the end of a request
 
 
@@ -370,6 +412,21 @@ def test_a_change_while_streaming_is_refused() -> None:
     assert shop.both() == ({}, {})
 
 
+def test_a_change_after_the_response_is_refused() -> None:
+    """Also through a reference to the cart that the view has kept."""
+    shop = Shop("memory:")
+    kept: list[Session] = []
+
+    def act() -> None:
+        shop.change()
+        kept.extend(one._get_current_object() for one in (session, shop.cart))  # type: ignore[attr-defined]
+
+    shop.do(act)
+    for one in kept:
+        with pytest.raises(SessionClosedError):
+            one["late"] = 1
+
+
 def test_in_a_kept_context_the_cart_reads_and_saves_nothing() -> None:
     """As the main session does, whether the request used the cart or not."""
     shop = Shop("memory:")
@@ -498,6 +555,15 @@ def test_api_makes_all_null_unless_the_session_says_otherwise(api: bool | None) 
 def test_the_cart_has_the_main_sessions_objects() -> None:
     """Nothing is opened twice, and a store in memory is shared."""
     shop = Shop("memory:")
+    main, cart = t.cast(t.Any, shop.app.session_interface).openers
+    assert cart.config.store is main.config.store
+    assert cart.config.format is main.config.format
+    assert cart.config.name == CART
+
+
+def test_none_is_no_argument() -> None:
+    """As for the extension itself: otherwise the cart would move into a cookie."""
+    shop = Shop("memory:", {"name": None, "store": None, "format": None, "api": None})
     main, cart = t.cast(t.Any, shop.app.session_interface).openers
     assert cart.config.store is main.config.store
     assert cart.config.format is main.config.format

@@ -77,6 +77,7 @@ class TestEnded:
         """A request only reads, and its cookie is due to be refreshed."""
         policy = t.cast(t.Any, target.app.session_interface).main.policy
         monkeypatch.setattr(policy, "refresh_is_due", lambda issued, **_: True)
+        monkeypatch.setattr(policy, "save_is_due", lambda seen: True)
 
         def read() -> None:
             list(session)

@@ -85,6 +85,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     del values["store"], values["format"], values["as_read"], values["origin"]
     assert values == {
         "name": "_buffalo_session",
+        "flask_name": "session",
         "null": False,
         "in_cookie": True,
         "encrypt": False,
@@ -95,6 +96,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "revocations": None,
         "owner_limit": None,
         "permanent_lifetime": 31 * 24 * HOUR,
+        "old_lifetime": 31 * 24 * HOUR,
         "refresh_each_request": True,
         "auth_names": ("user_id", "_user_id", "current_user_id"),
         "cookie_domain": None,

@@ -374,6 +374,16 @@ def test_stores_codecs_seals_and_sessions_do_not_import_flasks_globals(
     assert "self.app" not in source
 
 
+def test_importing_the_package_loads_no_format_but_the_default() -> None:
+    """The gorilla format is loaded by its name, or by the setting."""
+    code = (
+        "import sys, flask_buffalo_session as package\n"
+        "assert 'flask_buffalo_session.gorilla' not in sys.modules\n"
+        "assert package.GorillaFormat()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_the_package_loads_no_optional_dependency() -> None:
     """In another process, as the tests have loaded some of them."""
     code = "import sys, flask_buffalo_session; print(*sys.modules)"

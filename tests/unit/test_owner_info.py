@@ -76,6 +76,38 @@ def test_another_owner_has_not_logged_in(
         assert only(desk, f"{owner} {act}").authenticated_at
 
 
+@pytest.mark.parametrize("first", ["user", "owner"])
+def test_two_users_log_in_within_a_second(first: str, clock: Clock) -> None:
+    """The second login has the date of the first, and counts nevertheless."""
+    desk = Desk(MemoryStore(), auth_names=("user_id",))
+    session = desk.session()
+    session["user_id"] = 1
+    session.bind("ann")
+    session.save()
+    session = desk.session(session.cookie)
+    if first == "user":
+        session["user_id"] = 2
+    session.bind("bob")
+    session["user_id"] = 2
+    session.save()
+    assert desk.session(session.cookie).is_fresh(60)
+
+
+def test_a_logout_takes_back_the_login_of_its_request(clock: Clock) -> None:
+    """Also where the session has no earlier date."""
+    desk = Desk(MemoryStore())
+    session = desk.session()
+    session["user_id"] = 1
+    session.save()
+    desk.auth_names = ("user_id",)
+    session = desk.session(session.cookie)
+    session["theme"] = "dark"
+    session.authenticate()
+    session.delete("user_id")
+    session.save()
+    assert desk.session(session.cookie).authenticated_at is None
+
+
 @listed
 def test_info_is_listed(owned: t.Any, owner: str, listed: bool) -> None:
     """Without info, or with an empty dict, the list has an empty dict."""

@@ -82,7 +82,9 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Reader:
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    # `make test` sets it to nothing.
+    monkeypatch.delenv("SESSION_STORE", raising=False)
     return Reader(tmp_path)
 
 
