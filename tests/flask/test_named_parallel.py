@@ -32,7 +32,7 @@ class Browser:
         context = self.app.test_request_context("/", headers={"Cookie": header})
         interface = t.cast(t.Any, self.app.session_interface)
         main = interface.open_session(self.app, context.request)
-        return {"main": main, "cart": main.beside("cart")}
+        return {"main": main, "cart": main.named("cart")}
 
     def answer(self, request: dict[str, Session]) -> Response:
         """End a request, and return its response."""
