@@ -107,7 +107,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "cookie_partitioned": False,
         "previous": (),
         "max_cookie_size": 4093,
-        "named": frozenset({"SESSION_STORE"}),
+        "made": frozenset({"SESSION_STORE"}),
     }
 
 
