@@ -104,7 +104,7 @@ class Server:
         """Stop the program from answering, but keep its connections open."""
         # On a busy machine, the last thread stops a moment later.
         for process in self._signal_all(signal.SIGSTOP):
-            while not all(map(has_stopped, Path(f"/proc/{process}/task").iterdir())):
+            while not all(map(has_stopped, Path(f"/proc/{process}/task").glob("*"))):
                 time.sleep(0.001)
 
     def go_on(self) -> None:
@@ -113,7 +113,9 @@ class Server:
     def _signal_all(self, number: int) -> list[int]:
         processes = self._processes()
         for process in processes:
-            os.kill(process, number)
+            # A server that goes on ends processes of closed connections meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
         return processes
 
     def _processes(self) -> list[int]:
