@@ -17,6 +17,7 @@ import zlib
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
+from itsdangerous import Signer
 from itsdangerous.encoding import int_to_bytes
 
 from .errors import RejectedError, SessionConfigError
@@ -84,8 +85,8 @@ _DEFLATED, _RAW = b"z", b"r"
 
 
 class SignedSeal:
-    """Signs tokens with HMAC-SHA-256, as a signer of itsdangerous does. The owner of
-    the cookie can read the token but cannot change it.
+    """Signs tokens with HMAC-SHA-256, by itsdangerous. The owner of the cookie can
+    read the token but cannot change it.
 
     :param secrets: newest first. The first secret signs, all of them verify.
     :param name: the cookie's name. Another cookie's text does not verify.
@@ -94,10 +95,7 @@ class SignedSeal:
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
         require_secrets(secrets)
-        purpose = _purpose("sign", name)
-        self._keys = [
-            _HMAC(hmac.digest(secret, purpose, "sha256")) for secret in secrets
-        ]
+        self._signer = _Signer(secrets, salt=_purpose("sign", name))
 
     def seal(self, token: str, *, permanent: bool, issued: int | None = None) -> str:
         body = token.encode("latin-1")
@@ -108,18 +106,16 @@ class SignedSeal:
                 body, mark = deflated, _DEFLATED
         flags = (_PERMANENT if permanent else _BROWSER) + mark
         value = flags + base64_encode(body) + b"." + _encoded_time(issued)
-        return (value + b"." + self._keys[0].signature(value)).decode("ascii")
+        return (value + b"." + self._signer.get_signature(value)).decode("ascii")
 
     def unseal(self, text: str, *, max_age: int) -> Ticket:
+        # The next lines do what unsign() of itsdangerous does, and save its calls: 2 %
+        # of a request that reads.
         try:
             value, _, signature = text.encode("ascii").rpartition(b".")
         except UnicodeEncodeError:
             raise RejectedError("bad-signature", "not a signed cookie") from None
-        for key in self._keys:
-            # Several texts decode to the same signature, so the texts are compared.
-            if hmac.compare_digest(key.signature(value), signature):
-                break
-        else:
+        if not self._signer.verify_signature(value, signature):
             raise RejectedError("bad-signature", "the signature is wrong")
         value, _, timestamp = value.rpartition(b".")
         issued = _timestamp(timestamp)
@@ -204,6 +200,31 @@ class EncryptedSeal:
             except (self._invalid, ValueError):
                 continue
         raise RejectedError("bad-signature", "it does not decrypt")
+
+
+class _Signer(Signer):
+    """A signer of itsdangerous that derives each key only once and accepts only one
+    text for a signature. The seal adds and checks the timestamp.
+    """
+
+    def __init__(self, secrets: c.Sequence[bytes], salt: bytes) -> None:
+        super().__init__(
+            list(reversed(secrets)),  # itsdangerous expects the newest last
+            salt=salt,
+            key_derivation="hmac",
+            digest_method=hashlib.sha256,
+        )
+        self._hmacs = [_HMAC(self.derive_key(secret)) for secret in secrets]
+
+    def get_signature(self, value: t.Any) -> bytes:
+        return self._hmacs[0].signature(value)
+
+    def verify_signature(self, value: t.Any, sig: t.Any) -> bool:
+        # Several texts decode to the same signature, so the texts are compared.
+        for keyed in self._hmacs:
+            if hmac.compare_digest(keyed.signature(value), sig):
+                return True
+        return False
 
 
 class _HMAC:
