@@ -215,10 +215,10 @@ class AppOpener:
             cookie = self.cookie.expire(secure=secure)
         if session.arrivals is not None:
             arrivals = t.cast(Arrivals, session.arrivals)
-            old = {left.identity: left for left in arrivals.leave(ended=not text)}
+            old = {other.identity: other for other in arrivals.leave(ended=not text)}
             old.pop(self.cookie.identity, None)
-            for left in old.values():
-                response.headers.add("Set-Cookie", left.expire(secure=secure))
+            for other in old.values():
+                response.headers.add("Set-Cookie", other.expire(secure=secure))
         response.headers.add("Set-Cookie", cookie)
         forbid_caching_cookie(response)
 

@@ -113,8 +113,8 @@ def _by_setting(
         if key is None:
             raise SessionConfigError(
                 f"{call(name)}: there is no setting {argument}"
-                f"{suggestion(argument, list(keys))}. docs/reference/settings.md"
-                " lists the settings; here they are in lower case and without session_."
+                f"{suggestion(argument, list(keys))}. An argument is a setting in"
+                " lower case and without session_, such as idle_timeout."
             )
         if key in settings:
             raise SessionConfigError(

@@ -165,9 +165,9 @@ class Policy:
         """Check that a session has reached none of its time-outs.
 
         :param issued: when its cookie was sealed; 0 if that is not known.
-        :param alive: whether the session is alive in a store on a server. A shorter
-            idle time-out of the session's own is then the store's business: a request
-            under way may have an older cookie.
+        :param alive: whether the session is alive in a store on a server. Then the
+            store enforces a shorter idle time-out of the session's own, because a
+            request under way may have an older cookie.
         :raises RejectedError: it has, with the reason ``expired``.
         """
         has_own = TIMEOUTS_NAME in record.values

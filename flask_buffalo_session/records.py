@@ -10,14 +10,16 @@ import collections.abc as c
 import hmac
 import typing as t
 
-from .errors import RejectedError, SessionConfigError
-from .seal import require_secrets
+from .errors import RejectedError
+from .seal import derived_key, require_secrets
 from .stores.base import Owned, OwnedRecord
 
 # The first byte of an encrypted record. No plain record and no tombstone has it.
 _ENCRYPTED = b"\xe1"
 
-_PURPOSE = "flask-buffalo-session.v1."
+# What the keys are for.
+_RECORDS = b"flask-buffalo-session.v1.records"
+_OWNERS = b"flask-buffalo-session.v1.owners"
 
 
 class RecordCipher:
@@ -36,23 +38,12 @@ class RecordCipher:
 
     def __init__(self, secrets: c.Sequence[bytes]) -> None:
         require_secrets(secrets)
-        try:
-            from cryptography.exceptions import InvalidTag
-            from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-            from cryptography.hazmat.primitives.hashes import SHA256
-            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-        except ImportError as error:
-            raise SessionConfigError(
-                "SESSION_ENCRYPT needs cryptography: install"
-                " flask-buffalo-session[crypto]."
-            ) from error
+        keys = [derived_key(secret, _RECORDS, 64) for secret in secrets]
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-        def derived(secret: bytes, use: str, length: int) -> bytes:
-            info = f"{_PURPOSE}{use}".encode()
-            return HKDF(SHA256(), length=length, salt=None, info=info).derive(secret)
-
-        self._ciphers = [AESSIV(derived(secret, "records", 64)) for secret in secrets]
-        self._owner_keys = [derived(secret, "owners", 32) for secret in secrets]
+        self._ciphers = [AESSIV(key) for key in keys]
+        self._owner_keys = [derived_key(secret, _OWNERS, 32) for secret in secrets]
         self._invalid = InvalidTag
 
     def encrypt(self, data: bytes, session_id: str) -> bytes:

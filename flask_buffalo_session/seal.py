@@ -150,21 +150,12 @@ class EncryptedSeal:
 
     def __init__(self, secrets: c.Sequence[bytes], name: str) -> None:
         require_secrets(secrets)
-        try:
-            from cryptography.exceptions import InvalidTag
-            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-            from cryptography.hazmat.primitives.hashes import SHA256
-            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-        except ImportError as error:
-            raise SessionConfigError(
-                "SESSION_ENCRYPT needs cryptography: install"
-                " flask-buffalo-session[crypto]."
-            ) from error
         purpose = _purpose("encrypt", name)
-        self._ciphers = [
-            AESGCM(HKDF(SHA256(), length=32, salt=None, info=purpose).derive(secret))
-            for secret in secrets
-        ]
+        keys = [derived_key(secret, purpose, 32) for secret in secrets]
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._ciphers = [AESGCM(key) for key in keys]
         self._invalid = InvalidTag
 
     def seal(self, token: str, *, permanent: bool, issued: int | None = None) -> str:
@@ -272,6 +263,23 @@ def base64_decode(data: bytes) -> bytes:
 
 def _purpose(use: str, name: str) -> bytes:
     return f"flask-buffalo-session.v1.{use}.{name}".encode()
+
+
+def derived_key(secret: bytes, purpose: bytes, length: int) -> bytes:
+    """Derive a key from a secret, by HKDF with SHA-256 (RFC 5869).
+
+    :param purpose: what the key is for. Keys for different purposes are unrelated.
+    :param length: the key's length in bytes.
+    :raises SessionConfigError: cryptography is not installed.
+    """
+    try:
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    except ImportError as error:
+        raise SessionConfigError(
+            "SESSION_ENCRYPT needs cryptography: install flask-buffalo-session[crypto]."
+        ) from error
+    return HKDF(SHA256(), length=length, salt=None, info=purpose).derive(secret)
 
 
 def require_secrets(secrets: c.Sequence[bytes]) -> None:
