@@ -43,9 +43,18 @@ def free_port() -> int:
     clients = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     while True:
         port = random.randrange(11_000, max(20_000, int(clients[0])))
-        with socket.socket() as listener, contextlib.suppress(OSError):
-            listener.bind(("127.0.0.1", port))
+        if is_free(port):
             return port
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens on a port."""
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class Server:
@@ -222,6 +231,13 @@ class Sentinel(RedisServer):
 
 class ClusterNode(RedisServer):
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        # The nodes talk to each other on a port of their own, 10,000 above the first.
+        # That port must not be one for clients either.
+        while not (self.port < 20_000 and is_free(self.port + 10_000)):
+            self.port = free_port()
 
 
 class MemcachedServer(Server):

@@ -134,7 +134,8 @@ def test_the_old_id_finds_the_session_for_30_seconds(
     late.save()
     assert late.cookie == new
     assert desk.values(new) == {"a": 1, "b": 2}
-    later.pass_by(29)
+    # A little less than 30, because the test itself takes time.
+    later.pass_by(25)
     assert desk.values(cookie) == {"a": 1, "b": 2}
 
 
