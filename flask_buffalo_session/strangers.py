@@ -45,6 +45,20 @@ _OBJECTS = {
     ),
 }
 
+# The parameters of previous.FlaskSession that find and read the old records, by their
+# settings, with Flask-Session's defaults.
+_PARAMETERS = {
+    "redis": {"SESSION_KEY_PREFIX": ("key_prefix", "session:")},
+    "sqlalchemy": {
+        "SESSION_SQLALCHEMY_TABLE": ("table", "sessions"),
+        "SESSION_SQLALCHEMY_SCHEMA": ("schema", None),
+    },
+}
+_PARAMETERS_OF_ALL = {
+    "SESSION_USE_SIGNER": ("use_signer", False),
+    "SESSION_SERIALIZATION_FORMAT": ("serializer", "msgpack"),
+}
+
 # The types that other settings of Flask-Session belong to.
 _BEGINNINGS = {
     "SESSION_REDIS": "redis",
@@ -98,7 +112,8 @@ def check_flask_session(settings: c.Mapping[str, object]) -> None:
     then = ""
     if place is not None:
         then = (
-            f" With SESSION_PREVIOUS = [previous.FlaskSession({place})] nobody is"
+            " With SESSION_PREVIOUS ="
+            f" [previous.FlaskSession({place}{_parameters(kind, settings)})] nobody is"
             " logged out."
         )
     raise SessionConfigError(
@@ -125,6 +140,16 @@ def unknown_settings(
         for key in settings
         if key.startswith(_PREFIX) and key not in words and not _is_old(key)
     ]
+
+
+def _parameters(kind: str, settings: c.Mapping[str, object]) -> str:
+    """Return the parameters without which the old records would not be found."""
+    parameters = {**_PARAMETERS.get(kind, {}), **_PARAMETERS_OF_ALL}
+    return "".join(
+        f", {name}=app.config['{key}']"
+        for key, (name, default) in parameters.items()
+        if settings.get(key, default) != default
+    )
 
 
 def _is_old(key: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, request
 from flask_security import (
     Security,
     SQLAlchemyUserDatastore,
@@ -108,6 +108,49 @@ class TestSockets:
         sockets.emit("set", "b", "2")
         assert sockets.values() == {"a": "1"}
         assert sockets.emit("read") == {"a": "1", "b": "2"}
+
+
+def test_a_long_request_loads_the_session_anew_in_a_context_of_its_own() -> None:
+    """So a handler of flask-sock sees the changes of others, and a logout."""
+    app = make_app("memory:")
+    browser, other = app.test_client(), app.test_client()
+
+    @app.get("/set/<name>/<value>")
+    def set_(name: str, value: str) -> str:
+        session[name] = value
+        return ""
+
+    @app.get("/clear")
+    def clear() -> str:
+        session.clear()
+        return ""
+
+    @app.get("/socket")
+    def socket() -> dict[str, t.Any]:
+        seen = {"before": dict(session)}
+        other.get("/set/b/2")
+        with app.request_context(request.environ):
+            seen["changed"] = dict(session)
+            session["c"] = "3"
+            session.save()
+        other.get("/set/d/4")
+        with app.request_context(request.environ):
+            seen["saved"] = dict(session)
+        other.get("/clear")
+        with app.request_context(request.environ):
+            seen["logged out"] = dict(session)
+        return seen
+
+    browser.get("/set/a/1")
+    cookie = browser.get_cookie(app.config["SESSION_COOKIE_NAME"])
+    assert cookie is not None
+    other.set_cookie(cookie.key, cookie.value)
+    assert browser.get("/socket").json == {
+        "before": {"a": "1"},
+        "changed": {"a": "1", "b": "2"},
+        "saved": {"a": "1", "b": "2", "c": "3", "d": "4"},
+        "logged out": {},
+    }
 
 
 @pytest.mark.parametrize("place", ["cookie", "memory:"])

@@ -904,6 +904,53 @@ def test_settings_of_flask_session_are_an_error_that_says_what_to_write(
         BuffaloSession(flask_app(**settings), **t.cast(t.Any, arguments))
 
 
+@pytest.mark.parametrize(
+    ("settings", "call"),
+    [
+        (
+            {"SESSION_TYPE": "redis", "SESSION_KEY_PREFIX": "shop:"},
+            "FlaskSession('redis://host:6379',"
+            " key_prefix=app.config['SESSION_KEY_PREFIX'])",
+        ),
+        (
+            {"SESSION_TYPE": "redis", "SESSION_USE_SIGNER": True},
+            "FlaskSession('redis://host:6379',"
+            " use_signer=app.config['SESSION_USE_SIGNER'])",
+        ),
+        (
+            {"SESSION_TYPE": "redis", "SESSION_SERIALIZATION_FORMAT": "json"},
+            "FlaskSession('redis://host:6379',"
+            " serializer=app.config['SESSION_SERIALIZATION_FORMAT'])",
+        ),
+        (
+            {
+                "SESSION_TYPE": "sqlalchemy",
+                "SESSION_SQLALCHEMY_TABLE": "logins",
+                "SESSION_SQLALCHEMY_SCHEMA": "web",
+            },
+            "FlaskSession('postgresql://…',"
+            " table=app.config['SESSION_SQLALCHEMY_TABLE'],"
+            " schema=app.config['SESSION_SQLALCHEMY_SCHEMA'])",
+        ),
+        (
+            # These are the defaults, or do not concern this type.
+            {
+                "SESSION_TYPE": "redis",
+                "SESSION_KEY_PREFIX": "session:",
+                "SESSION_USE_SIGNER": False,
+                "SESSION_SQLALCHEMY_TABLE": "logins",
+            },
+            "FlaskSession('redis://host:6379')",
+        ),
+    ],
+)
+def test_the_error_names_each_parameter_that_finds_the_old_records(
+    settings: dict[str, t.Any], call: str
+) -> None:
+    """Without ``key_prefix``, say, no session would be found: all are logged out."""
+    assert f"[previous.{call}] nobody is logged out." in complaint(**settings)
+
+
 def test_every_setting_of_flask_session_is_known() -> None:
     """Its own list of defaults says which there are."""
     for key in vars(flask_session.defaults.Defaults):
