@@ -47,14 +47,14 @@ _OBJECTS = {
 
 # The parameters of previous.FlaskSession that find and read the old records, by their
 # settings, with Flask-Session's defaults.
-_PARAMETERS = {
+_PARAMETERS: dict[str, dict[str, tuple[str, object]]] = {
     "redis": {"SESSION_KEY_PREFIX": ("key_prefix", "session:")},
     "sqlalchemy": {
         "SESSION_SQLALCHEMY_TABLE": ("table", "sessions"),
         "SESSION_SQLALCHEMY_SCHEMA": ("schema", None),
     },
 }
-_PARAMETERS_OF_ALL = {
+_PARAMETERS_OF_ALL: dict[str, tuple[str, object]] = {
     "SESSION_USE_SIGNER": ("use_signer", False),
     "SESSION_SERIALIZATION_FORMAT": ("serializer", "msgpack"),
 }
