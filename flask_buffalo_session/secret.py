@@ -61,14 +61,19 @@ def find_secrets(settings: _Settings) -> tuple[bytes, ...]:
         or os.fsencode(os.environ.get("SESSION_SECRET", ""))
         or _from_file()
     )
-    fallbacks = _several(settings, "SESSION_SECRET_FALLBACKS")
-    if not fallbacks:
-        listed = os.environ.get("SESSION_SECRET_FALLBACKS", "")
-        fallbacks = [os.fsencode(text) for text in listed.split()]
+    fallbacks = (
+        _several(settings, "SESSION_SECRET_FALLBACKS") or environment_fallbacks()
+    )
     if secret:
         return (secret, *fallbacks)
     flasks = flask_secrets(settings)
     return (flasks[0], *fallbacks, *flasks[1:]) if flasks else ()
+
+
+def environment_fallbacks() -> list[bytes]:
+    """Return the fallbacks in the environment, newest first."""
+    listed = os.environ.get("SESSION_SECRET_FALLBACKS", "")
+    return [os.fsencode(text) for text in listed.split()]
 
 
 def flask_secrets(settings: _Settings) -> tuple[bytes, ...]:

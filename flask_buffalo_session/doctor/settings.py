@@ -10,7 +10,7 @@ from flask import Flask
 
 from ..config import DEFAULT_LIFETIME, Config
 from ..errors import SessionConfigError
-from ..secret import find_secrets, weakness
+from ..secret import environment_fallbacks, find_secrets, weakness
 from ..stores.base import Store
 from .finding import Finding
 
@@ -47,6 +47,12 @@ def check_secrets(
         if weak := weakness(secret):
             problem = f"it {weak}, so an attacker can guess it and forge sessions"
             fix = "Drop it, although that ends its sessions." if number else f"{make}."
+            if number and secret in environment_fallbacks():
+                fix += (
+                    " If it is a part of a secret that contains white space, put that"
+                    " secret into app.config: in the environment, white space"
+                    " separates fallbacks."
+                )
             yield Finding(place, problem, fix, lenient)
         if secret in secrets[:number]:
             same = "the secret in force" if secret == secrets[0] else "another fallback"

@@ -255,6 +255,19 @@ class TestNothingFound:
         assert store.load(token) is None
 
 
+def test_a_fallback_that_may_be_a_word_of_a_passphrase_is_explained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """White space separates fallbacks in the environment. Each word alone is a weak
+    secret, and the passphrase itself no longer verifies a cookie.
+    """
+    monkeypatch.setenv("SESSION_SECRET_FALLBACKS", "correct horse battery staple")
+    explanation = "put that secret into app.config"
+    assert report_of(sound_app()).count(explanation) == 4
+    given = sound_app(SESSION_SECRET_FALLBACKS=["tiny"])
+    assert explanation not in report_of(given)
+
+
 #: Settings, the expected message, and the settings that fix the problem.
 SETTINGS: list[tuple[dict[str, t.Any], str, dict[str, t.Any]]] = [
     ({"SESSION_SECRET": None}, "SESSION_SECRET: there is none", {}),
