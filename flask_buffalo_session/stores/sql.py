@@ -8,7 +8,13 @@ import threading
 import typing as t
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
@@ -256,6 +262,8 @@ class SQLStore:
                 attempts -= 1
                 dead = error.connection_invalidated
                 if not attempts or not (_was_rolled_back(error) or (repeat and dead)):
+                    if self._may_lack_table(error):
+                        self._prepared = False
                     raise
                 repeat = repeat and not dead
 
@@ -272,6 +280,15 @@ class SQLStore:
             if self._create_table:
                 self._make_table()
             self._prepared = True
+
+    def _may_lack_table(self, error: DBAPIError) -> bool:
+        """Return whether somebody may have dropped the table.
+
+        A server reports a missing table as a ProgrammingError. SQLite reports most
+        problems as an OperationalError.
+        """
+        sqlite = self._engine.dialect.name == "sqlite"
+        return isinstance(error, OperationalError if sqlite else ProgrammingError)
 
     def _make_table(self) -> None:
         if self._has_table():

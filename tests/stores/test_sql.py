@@ -235,6 +235,19 @@ class TestTable:
         }
         assert indexed == {("expires",), ("owner",)}
 
+    def test_a_table_that_somebody_drops_is_made_again(
+        self, engine: sa.Engine, name: str
+    ) -> None:
+        """One request fails. Otherwise all would, until each worker has restarted."""
+        store = SQLStore(engine, table=name)
+        store.save(None, b"before", expected=None, max_age=HOUR)
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"DROP TABLE {name}"))
+        with pytest.raises(SessionStoreError, match=name):
+            store.load("token")
+        token = store.save(None, b"after", expected=None, max_age=HOUR)
+        assert store.load(token) == b"after"
+
     def test_no_table_is_made_with_create_table_false(
         self, engine: sa.Engine, name: str
     ) -> None:
