@@ -32,11 +32,24 @@ _NOT_PROTECTED = (
     " in the environment or in app.config."
 )
 
-#: The error of an application without the extension.
-NO_EXTENSION = (
+#: The name of the extension in ``app.extensions``.
+EXTENSION = "buffalo_session"
+
+_NO_EXTENSION = (
     "This application has no BuffaloSession: call BuffaloSession(app) or init_app(app)"
     " first."
 )
+_REPLACED = (
+    "Something has replaced app.session_interface after BuffaloSession(app), so"
+    " BuffaloSession has no effect. Remove the other extension, such as"
+    " Flask-Session's Session(app)."
+)
+
+
+def missing_extension(app: Flask) -> SessionConfigError:
+    """Return the error for an application whose sessions are not of this package."""
+    replaced = EXTENSION in app.extensions
+    return SessionConfigError(_REPLACED if replaced else _NO_EXTENSION)
 
 
 class RequestSession(Session):

@@ -143,10 +143,12 @@ def wrong_setting(
 
 def kind_of(value: object) -> str:
     """Return the type of a value, with an article, for an error message."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     kind = type(value).__name__
     if isinstance(value, str | bytes) and not value:
         kind = f"empty {kind}"
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return f"{'an' if kind[0] in 'aeiouAEIO' else 'a'} {kind}"
 
 
 def suggestion(value: object, words: t.Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import weakref
 import flask
 from flask import Flask, has_request_context
 
-from .app_opener import AppOpener, RequestSession
+from .app_opener import EXTENSION, AppOpener, RequestSession
 from .cli import session_cli
 from .config import Config
 from .errors import SessionConfigError, SessionTypeError, kind_of
@@ -21,8 +21,6 @@ from .sessions import Session
 from .strangers import unknown_settings
 
 T = t.TypeVar("T")
-
-_KEY = "buffalo_session"
 
 
 class BuffaloSession:
@@ -78,7 +76,7 @@ class BuffaloSession:
                 f"BuffaloSession needs a Flask application, not {kind_of(app)}: call"
                 " BuffaloSession(app). The cookie's name is the argument name=."
             )
-        if _KEY in app.extensions:
+        if EXTENSION in app.extensions:
             raise SessionConfigError(
                 "This application already has a BuffaloSession: call init_app once."
             )
@@ -93,7 +91,7 @@ class BuffaloSession:
             interface.add(interface.make_named_opener(name, self._settings(), given))
         app.session_interface = interface
         self._interfaces.add(interface)
-        app.extensions[_KEY] = self
+        app.extensions[EXTENSION] = self
         app.cli.add_command(session_cli)
         # Flask, its test client and other extensions read the name from this setting.
         app.config["SESSION_COOKIE_NAME"] = config.name

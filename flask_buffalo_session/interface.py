@@ -9,7 +9,7 @@ import flask
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface
 
-from .app_opener import NO_EXTENSION, AppOpener, RequestSession
+from .app_opener import AppOpener, RequestSession, missing_extension
 from .cookies import restrict_caches
 from .doctor.finding import Finding
 from .errors import SessionConfigError
@@ -189,9 +189,10 @@ def current_interface() -> BuffaloInterface:
 def interface_of(app: Flask) -> BuffaloInterface:
     """Return the session interface of an application.
 
-    :raises SessionConfigError: the application has no BuffaloSession.
+    :raises SessionConfigError: the application has no BuffaloSession, or another
+        extension has replaced it.
     """
     interface = app.session_interface
     if not isinstance(interface, BuffaloInterface):
-        raise SessionConfigError(NO_EXTENSION)
+        raise missing_extension(app)
     return interface

@@ -11,7 +11,7 @@ import flask
 from flask import Flask
 from werkzeug.local import LocalProxy
 
-from .app_opener import NO_EXTENSION, RequestSession
+from .app_opener import RequestSession, missing_extension
 from .config import Config
 from .errors import SessionConfigError, kind_of, suggestion
 from .origin import Origin, call
@@ -141,7 +141,7 @@ def session_named(name: str) -> Session:
         # Outside of a request, this raises Flask's own error.
         main = flask.session._get_current_object()  # type: ignore[attr-defined]
         if not isinstance(main, RequestSession):
-            raise SessionConfigError(NO_EXTENSION)
+            raise missing_extension(flask.current_app)
         return main.named(name)
 
     return t.cast(Session, LocalProxy(find))

@@ -79,8 +79,11 @@ def engine_from_url(url: str, folder: Path) -> sa.Engine:
 def _engine(url: str, folder: Path) -> sa.Engine:
     parsed = sa.make_url(url)
     parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
-    parsed.get_dialect()
     kind = parsed.get_backend_name()
+    if parsed.get_dialect().is_async:
+        raise StoreURLError(
+            f"its driver is asynchronous; write {kind}: without the driver"
+        )
     if kind == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise StoreURLError("SQLite in memory serves one thread; use memory:")

@@ -64,6 +64,12 @@ def client_from_url(url: str, folder: str | Path) -> t.Any:
     try:
         return make(url, Path(folder))
     except ImportError as error:
+        if driver and make is _sql:
+            # The extra contains one driver for each database.
+            raise ImportError(
+                f"its driver is missing: install the driver, or write {kind}: and"
+                f" install flask-buffalo-session[{extra}]"
+            ) from error
         raise ImportError(
             f"its client is missing: install flask-buffalo-session[{extra}]"
         ) from error

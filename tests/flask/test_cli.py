@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
 
 from flask_buffalo_session import MemoryStore, Store, signals
 from flask_buffalo_session.cli import session_cli
@@ -96,6 +97,17 @@ def test_an_application_without_the_extension_gets_a_clear_error(
     result = run(app, *arguments)
     assert result.exit_code == 1
     assert result.output.startswith("Error: This application has no BuffaloSession")
+
+
+def test_an_application_whose_sessions_another_extension_keeps_gets_a_clear_error() -> (
+    None
+):
+    """Nothing else says so: ``session["x"]`` works, and keeps its value elsewhere."""
+    app = make_app()
+    app.session_interface = SecureCookieSessionInterface()
+    result = run(app, "doctor")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: Something has replaced app.session_interf")
 
 
 @pytest.mark.parametrize("nonsense", ["nonsense", "", "A" * 64, "0" * 63])

@@ -191,6 +191,31 @@ def test_the_error_of_a_missing_client_names_the_extra(
     assert f"install flask-buffalo-session[{extra}]" in last
 
 
+def test_the_error_of_a_missing_driver_does_not_promise_that_the_extra_has_it() -> None:
+    """The extra ``sql`` contains one driver for each database."""
+    with pytest.raises(SessionConfigError) as found:
+        BuffaloSession(Flask("shop"), store="postgresql+pg8000://localhost/db")
+    assert (
+        "its driver is missing: install the driver, or write postgresql: and install"
+        " flask-buffalo-session[sql]."
+    ) in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "instead"),
+    [
+        ("postgresql+asyncpg", "postgresql"),
+        ("mysql+aiomysql", "mysql"),
+        ("sqlite+aiosqlite", "sqlite"),
+    ],
+)
+def test_an_asynchronous_driver_is_refused_at_once(scheme: str, instead: str) -> None:
+    """Whether it is installed or not. Otherwise the first request would fail."""
+    text = f"its driver is asynchronous; write {instead}: without the driver"
+    with pytest.raises(SessionConfigError, match=re.escape(text)):
+        BuffaloSession(Flask("shop"), store=f"{scheme}:///x.db")
+
+
 class TestPaths:
     @pytest.mark.parametrize("scheme", ["file:", "sqlite:///"])
     def test_relative_paths_lie_under_the_instance_folder(
