@@ -14,6 +14,7 @@ from sqlalchemy.exc import (
     OperationalError,
     ProgrammingError,
     SQLAlchemyError,
+    TimeoutError,  # noqa: A004 - of a pool, and no subclass of Python's own
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -37,6 +38,13 @@ _BATCH = 1000
 
 # How often a statement is repeated that lost to another transaction.
 _ATTEMPTS = 10
+
+# SQLAlchemy's message does not say that the views hold the connections.
+_NO_CONNECTION = (
+    "no connection of the application's pool became free. A request that holds one"
+    " needs a second one for its session. Give sessions an engine of their own, as a"
+    " URL does, or set pool_size to twice the number of threads"
+)
 
 # The codes of PostgreSQL and MySQL for a serialization failure or a deadlock. The
 # database has rolled the statement back.
@@ -258,6 +266,10 @@ class SQLStore:
             try:
                 with self._engine.connect() as connection:
                     return outcome(connection.execute(statement, values))
+            except TimeoutError as error:
+                if not self._shares_pool:
+                    raise
+                raise TimeoutError(_NO_CONNECTION) from error
             except DBAPIError as error:
                 attempts -= 1
                 dead = error.connection_invalidated

@@ -220,6 +220,26 @@ class TestApplicationEngine:
             assert count.scalar() == 0
         assert store.load(token) == b"data"
 
+    def test_the_error_of_an_exhausted_pool_says_what_to_do(
+        self, tmp_path: Path
+    ) -> None:
+        """Views hold all connections, and wait for one that saves their session."""
+        engine = sa.create_engine(
+            f"sqlite:///{tmp_path}/app.db",
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=0.01,
+        )
+        store = SQLStore(engine)
+        token = store.save(None, b"data", expected=None, max_age=HOUR)
+        with (
+            engine.connect(),
+            pytest.raises(SessionStoreError, match="engine of their own"),
+        ):
+            store.load(token)
+        assert store.load(token) == b"data"
+        engine.dispose()
+
 
 class TestTable:
     def test_the_first_use_makes_the_table(self, engine: sa.Engine, name: str) -> None:
