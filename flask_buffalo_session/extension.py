@@ -59,8 +59,8 @@ class BuffaloSession:
         self._interfaces: weakref.WeakSet[BuffaloInterface] = weakref.WeakSet()
         # The arguments of named(), by name.
         self._named: dict[str, dict[str, t.Any]] = {}
-        self._exempt = Routes("_buffalo_session_exempt")
-        self._passive = Routes("_buffalo_session_passive")
+        self._exempt = Routes("exempt")
+        self._passive = Routes("passive")
         if app is not None:
             self.init_app(app)
 
@@ -146,6 +146,7 @@ class BuffaloSession:
 
         :param target: a view function, a view class or a blueprint.
         :returns: the target.
+        :raises TypeError: the target is none of them.
         """
         self._exempt.add(target)
         return target
@@ -165,6 +166,7 @@ class BuffaloSession:
 
         :param target: a view function, a view class or a blueprint.
         :returns: the target.
+        :raises TypeError: the target is none of them.
         """
         self._passive.add(target)
         return target

@@ -626,6 +626,17 @@ class TestNullMode:
         assert app.test_client().get(path).status_code == 200
         assert late == [{"late": 1}]
 
+    @pytest.mark.parametrize("call", ["exempt", "passive"])
+    def test_only_views_and_blueprints_can_be_exempt_or_passive(
+        self, call: str
+    ) -> None:
+        """An application was accepted, and its views still had a session."""
+        buffalo = BuffaloSession()
+        targets: list[object] = [Flask("shop"), "api", None]
+        for target in targets:
+            with pytest.raises(TypeError, match=rf"^{call}\(\) needs a view function"):
+                getattr(buffalo, call)(target)
+
     def test_a_decorator_around_an_exempt_view_keeps_it_exempt(self) -> None:
         """The decorator must use :func:`functools.wraps`."""
         import functools

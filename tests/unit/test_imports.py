@@ -154,7 +154,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "failures": (set(), {"flask"}),
     "preserved": ({"sessions"}, set()),
-    "routes": (set(), {"flask"}),
+    "routes": ({"errors"}, {"flask"}),
     "app_opener": (
         {
             *{"arrivals", "backends", "codec", "config", "cookies", "doctor", "errors"},
