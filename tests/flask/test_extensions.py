@@ -1,4 +1,4 @@
-"""Use the session with other extensions, as docs/howto/extensions.md and flask-login.md say."""
+"""Use the session with other extensions, as their pages in docs/howto say."""
 
 from __future__ import annotations
 
