@@ -33,6 +33,11 @@ nitpick_ignore_regex = [("py:class", r".*\.T")]
 
 # How the site looks
 html_theme = "furo"
+html_theme_options = {  # each page links to its source
+    "source_repository": "https://github.com/flask-buffalo-session/flask-buffalo-session",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
