@@ -7,8 +7,10 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 BUILD = DOCS.parent / "build"
 
-project = html_title = "Flask-Buffalo-Session"
-author = "The flask_buffalo_session authors"
+project = "Flask-Buffalo-Session"
+author = copyright = "The flask_buffalo_session authors"
+release = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["version"]
+html_title = f"{project} {release}"
 
 extensions = [
     "myst_parser",

@@ -24,7 +24,8 @@ _TYPES = {
     "filesystem": ("'file:folder'", None),
     "memcached": ("'memcached://host:11211'", None),
     "mongodb": (
-        f"another database: MongoDB is no store. {_DOCS}/howto/stores.md has all stores",
+        "another database: MongoDB is no store."
+        f" {_DOCS}/howto/stores.md has all stores",
         None,
     ),
     "dynamodb": ("a DynamoDbCache of cachelib", None),
