@@ -9,7 +9,8 @@ BUILD = DOCS.parent / "build"
 
 project = "Flask-Buffalo-Session"
 author = copyright = "The flask_buffalo_session authors"
-release = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["version"]
+_PACKAGE = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+release = _PACKAGE["version"]
 html_title = f"{project} {release}"
 
 extensions = [
