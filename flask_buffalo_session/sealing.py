@@ -98,7 +98,7 @@ class CookieSealer:
 
         :param header: the request's ``Cookie`` header.
         :param max_age: seconds after which a cookie is too old, unless its session has
-            a longer time-out of its own.
+            a longer timeout of its own.
         :param longest: seconds after which every cookie is too old.
         :returns: the first cookie that verifies, or the reason why the first one does
             not. An older cookie than `max_age` comes last.
