@@ -42,6 +42,7 @@ html_theme_options = {  # each page links to its source
     "source_directory": "docs/",
 }
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_copy_source = False
 
