@@ -438,7 +438,7 @@ class UnitOfWork:
         if self._logins.may_change_user(changes, rotated=rotated):
             return ENDED
         if self.pending.rotate is None and TIMEOUTS_NAME in changes:
-            # A cookie that holds the session has the earlier time-outs.
+            # A cookie that holds the session has the earlier timeouts.
             return None if self.backend.claims else MOVED
         return self.pending.rotate
 
