@@ -14,12 +14,13 @@ from .backends.make import make_backend
 from .backends.null import NullBackend
 from .codec import Codec
 from .config import Config
-from .cookies import SessionCookie, forbid_caching_cookie
+from .cookies import SessionCookie
 from .doctor.finding import Finding
 from .errors import Reason, SessionConfigError, SessionError, SessionSecretError
 from .opener import Opened
 from .origin import call
 from .owners import Owners
+from .routes import Routes
 from .seal import Ticket
 from .sealing import CookieSealer
 from .sessions import Session
@@ -36,10 +37,6 @@ NO_EXTENSION = (
     "This application has no BuffaloSession: call BuffaloSession(app) or init_app(app)"
     " first."
 )
-
-#: Returns whether the extension's ``exempt`` or ``passive`` covers the route that a
-#: request matched.
-IsChosen: t.TypeAlias = c.Callable[[Flask, Request], bool]
 
 
 class RequestSession(Session):
@@ -90,13 +87,12 @@ class AppOpener:
     """Opens an application's session for each request, saves it, and sends its cookie.
 
     :param config: the session's settings. Public as :attr:`config`.
-    :param exempt: returns whether the matched route has no session.
-    :param passive: returns whether requests to the matched route do not count as use of
-        the session.
+    :param exempt: the routes that have no session.
+    :param passive: the routes whose requests do not count as use of the session.
     """
 
     def __init__(
-        self, app: Flask, config: Config, *, exempt: IsChosen, passive: IsChosen
+        self, app: Flask, config: Config, *, exempt: Routes, passive: Routes
     ) -> None:
         self.config = config
         self.codec: Codec = config.format.codec
@@ -108,8 +104,8 @@ class AppOpener:
         #: For the main session: the openers of the named sessions.
         self.named: dict[str, AppOpener] = {}
         self._app = app
-        self._is_exempt = exempt
-        self._is_passive = passive
+        self._exempt = exempt
+        self._passive = passive
         self.cookie = SessionCookie.of(config)
         self._sealer = CookieSealer(app, config, self.cookie, config.origin.settings)
         self._null = NullBackend()
@@ -128,7 +124,7 @@ class AppOpener:
 
         :raises SessionConfigError: a setting is wrong.
         """
-        exempt, passive = self._is_exempt, self._is_passive
+        exempt, passive = self._exempt, self._passive
         return AppOpener(self._app, config, exempt=exempt, passive=passive)
 
     def named_opener(self, name: str) -> AppOpener:
@@ -165,37 +161,36 @@ class AppOpener:
 
     # At the end of a request
 
-    def used_session(self, main: RequestSession) -> Session | None:
-        """Return the request's session, if the request has used it.
-
-        :param main: the request's main session.
-        """
-        return main if self.name is None else main.used(self.name)
-
-    def save(self, main: RequestSession) -> Exception | None:
+    def save(self, main: RequestSession) -> Session | None:
         """Save what the request changed.
 
         :param main: the request's main session.
-        :returns: the error to answer the request with, if the session cannot be saved.
+        :returns: the session, if the request has used it or its cookie was due.
+        :raises Exception: the session cannot be saved. Answer the request with this
+            error.
         """
-        session = self.used_session(main)
-        if session is None:
-            self.refresh_untouched(main, main.source.environ.get("HTTP_COOKIE", ""))
-            return None
+        session: Session = main
+        if self.name is not None:
+            used = main.used(self.name)
+            if used is None:
+                header = main.source.environ.get("HTTP_COOKIE", "")
+                refreshed = self.refresh_untouched(main, header)
+                return main.used(self.name) if refreshed else None
+            session = used
         try:
-            session.save_once()
-        except Exception as error:  # noqa: BLE001 - handed to Flask's handlers
+            loaded = session.save_once()
+        except Exception as error:
             if session.modified or not isinstance(error, SessionError):
                 session.abandon()
-                return error
+                raise
             self._skip_refresh(session, error)
-        else:
-            if not session.loaded:
-                header = main.source.environ.get("HTTP_COOKIE", "")
-                self.refresh_untouched(main, header)
-            if self._startup.store_is_due and session.answered and self._sealer.seal:
-                self._startup.check_store()
-        return None
+            return session
+        if not loaded:
+            header = main.source.environ.get("HTTP_COOKIE", "")
+            self.refresh_untouched(main, header)
+        if self._startup.store_is_due and session.answered and self._sealer.seal:
+            self._startup.check_store()
+        return session
 
     def send_cookie(self, session: Session, text: str, response: Response) -> None:
         """Add the session's cookie to the response.
@@ -220,7 +215,6 @@ class AppOpener:
             for other in old.values():
                 response.headers.add("Set-Cookie", other.expire(secure=secure))
         response.headers.add("Set-Cookie", cookie)
-        forbid_caching_cookie(response)
 
     # Refresh a permanent session that the view did not touch
 
@@ -240,7 +234,7 @@ class AppOpener:
         issued = seal.issued(text)
         if issued is None or not self.policy.refresh_is_due(issued, permanent=True):
             return False
-        if self._is_passive(self._app, main.source):
+        if self._passive.chosen and self._passive.include(self._app, main.source):
             return False
         session = main if self.name is None else main.named(self.name)
         try:
@@ -263,21 +257,19 @@ class AppOpener:
 
     def open(self, source: Request) -> Opened:
         """Verify the request's cookies, and return where its session lives."""
-        if self.config.null or self._is_exempt(self._app, source):
+        app, exempt, passive = self._app, self._exempt, self._passive
+        if self.config.null or (exempt.chosen and exempt.include(app, source)):
             return Opened(self._null)
         seal = self._sealer.seal or self._sealer.in_force()
         if seal is None:
             return Opened(self._unprotected)
         header = source.environ.get("HTTP_COOKIE", "")
-        max_age, longest = self.policy.idle_timeout, self.policy.longest_idle
-        ticket, reason = self._sealer.unseal(
-            seal, header, max_age=max_age, longest=longest
-        )
+        ticket, reason = self._sealer.unseal(seal, header, self.policy)
         arrivals = None
         if self._previous is not None:
             arrivals = self._previous.arrivals(self.config.name, header, reason)
-        passive = self._is_passive(self._app, source)
-        return Opened(self.backend, ticket, reason, arrivals, passive)
+        is_passive = passive.chosen and passive.include(app, source)
+        return Opened(self.backend, ticket, reason, arrivals, is_passive)
 
     def listens_to(self, signal: NamedSignal) -> bool:
         """Return whether a signal has a receiver, or is logged."""

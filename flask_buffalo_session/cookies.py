@@ -143,23 +143,27 @@ class SessionCookie:
         return f"{self._start}; Expires={_EPOCH}; Max-Age=0{self._attributes[secure]}"
 
 
-def vary_on_cookie(response: Response) -> None:
-    """Add ``Cookie`` to the ``Vary`` header."""
-    # Most responses have no Vary header, and adding one is faster than parsing it.
-    # getlist() would cost 1 % of a request that reads.
-    if "vary" in [key.lower() for key, _ in response.headers]:
+def restrict_caches(response: Response, *, sets_cookie: bool) -> None:
+    """Add ``Cookie`` to the ``Vary`` header.
+
+    :param sets_cookie: whether to forbid shared caches to store the ``Set-Cookie``
+        header, too (RFC 9111, section 5.2.2.4).
+    """
+    # Most responses have neither header, and adding one is faster than parsing it.
+    # Looking for both at once saves 1 % of a request that writes.
+    present = [key.lower() for key, _ in response.headers]
+    if "vary" in present:
         response.vary.add("Cookie")
     else:
         response.headers.add("Vary", "Cookie")
+    if sets_cookie:
+        if "cache-control" in present:
+            _forbid_caching_cookie(response)
+        else:
+            response.headers.add("Cache-Control", 'no-cache="Set-Cookie"')
 
 
-def forbid_caching_cookie(response: Response) -> None:
-    """Forbid shared caches to store the ``Set-Cookie`` header (RFC 9111, section
-    5.2.2.4).
-    """
-    if "cache-control" not in [key.lower() for key, _ in response.headers]:
-        response.headers.add("Cache-Control", 'no-cache="Set-Cookie"')
-        return
+def _forbid_caching_cookie(response: Response) -> None:
     control = response.cache_control
     # If private and no-cache have a value, they concern only the fields it names.
     if control.no_store or control.private is True or control.no_cache is True:

@@ -6,7 +6,7 @@ import typing as t
 import weakref
 
 import flask
-from flask import Blueprint, Flask, Request, has_request_context
+from flask import Flask, has_request_context
 
 from .app_opener import AppOpener, RequestSession
 from .cli import session_cli
@@ -16,6 +16,7 @@ from .interface import BuffaloInterface, current_interface
 from .named import check_name, session_named
 from .origin import call
 from .owners import Owners, SessionInfo
+from .routes import Routes
 from .sessions import Session
 from .strangers import unknown_settings
 
@@ -60,8 +61,8 @@ class BuffaloSession:
         self._interfaces: weakref.WeakSet[BuffaloInterface] = weakref.WeakSet()
         # The arguments of named(), by name.
         self._named: dict[str, dict[str, t.Any]] = {}
-        self._exempt = _Routes("_buffalo_session_exempt")
-        self._passive = _Routes("_buffalo_session_passive")
+        self._exempt = Routes("_buffalo_session_exempt")
+        self._passive = Routes("_buffalo_session_passive")
         if app is not None:
             self.init_app(app)
 
@@ -86,9 +87,8 @@ class BuffaloSession:
             app.logger.warning(
                 "Unknown settings have no effect: %s.", ", ".join(unknown)
             )
-        exempt, passive = self._exempt.include, self._passive.include
-        main = AppOpener(app, config, exempt=exempt, passive=passive)
-        interface = BuffaloInterface(app, main, exempt=exempt)
+        main = AppOpener(app, config, exempt=self._exempt, passive=self._passive)
+        interface = BuffaloInterface(app, main, exempt=self._exempt)
         for name, given in self._named.items():
             interface.add(interface.make_named_opener(name, self._settings(), given))
         app.session_interface = interface
@@ -238,44 +238,6 @@ class BuffaloSession:
             for key, value in self._arguments.items()
             if value is not None
         }
-
-
-class _Routes:
-    """Views, view classes and blueprints that an application has chosen.
-
-    :param attribute: the name of the attribute that chosen views get.
-    """
-
-    def __init__(self, attribute: str) -> None:
-        self._attribute = attribute
-        self._any = False
-        self._blueprints: weakref.WeakSet[Blueprint] = weakref.WeakSet()
-
-    def add(self, target: object) -> None:
-        """Choose a view function, a view class or a blueprint."""
-        self._any = True
-        if isinstance(target, Blueprint):
-            self._blueprints.add(target)
-        else:
-            # functools.wraps copies the view's attributes to a decorated view.
-            setattr(target, self._attribute, True)
-
-    def include(self, app: Flask, request: Request) -> bool:
-        """Return whether the matched route was chosen."""
-        if not self._any:
-            return False
-        endpoint = request.endpoint
-        if endpoint is None:
-            return False
-        view = app.view_functions.get(endpoint)
-        return (
-            getattr(view, self._attribute, False)
-            or getattr(getattr(view, "view_class", None), self._attribute, False)
-            or any(
-                app.blueprints.get(name) in self._blueprints
-                for name in request.blueprints
-            )
-        )
 
 
 def _owners(name: str | None) -> Owners:

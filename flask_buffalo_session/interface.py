@@ -9,26 +9,28 @@ import flask
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface
 
-from .app_opener import NO_EXTENSION, AppOpener, IsChosen, RequestSession
-from .cookies import vary_on_cookie
+from .app_opener import NO_EXTENSION, AppOpener, RequestSession
+from .cookies import restrict_caches
 from .doctor.finding import Finding
 from .errors import SessionConfigError
 from .failures import answer_failure
 from .named import named_config, reworded
 from .preserved import PRESERVE, PreservedSession
+from .routes import Routes
+from .sessions import Session
 
 
 class BuffaloInterface(SessionInterface):
     """The session interface of one application.
 
     :param main: opens and saves the application's session. Public as :attr:`main`.
-    :param exempt: returns whether the matched route has no session.
+    :param exempt: the routes that have no session.
     """
 
-    def __init__(self, app: Flask, main: AppOpener, *, exempt: IsChosen) -> None:
+    def __init__(self, app: Flask, main: AppOpener, *, exempt: Routes) -> None:
         self.main = main
         self._app = app
-        self._is_exempt = exempt
+        self._exempt = exempt
         self._serving = False
         self._update()
 
@@ -116,26 +118,33 @@ class BuffaloInterface(SessionInterface):
                     response.call_on_close(session.check_saved)
                 return
         request: Request = session.source
-        if self._is_exempt(app, request):
+        if self._exempt.chosen and self._exempt.include(app, request):
             return
-        failed = [
-            (opener, error)
-            for opener in self._active
-            if (error := opener.save(session)) is not None
-        ]
+        saved: list[tuple[AppOpener, Session]] = []
+        failed: list[tuple[AppOpener, Exception]] = []
+        for opener in self._active:
+            try:
+                used = opener.save(session)
+            except Exception as error:  # noqa: BLE001 - handed to Flask's handlers
+                failed.append((opener, error))
+            else:
+                if used is not None:
+                    saved.append((opener, used))
         if failed:
             self._answer_failure(session, response, failed)
             return
         session.closed = True
         if PRESERVE in request.environ:
             request.environ[PRESERVE](PreservedSession(session))
-        for opener in self._active:
-            if (used := opener.used_session(session)) is not None:
-                # The application may keep a reference to a named session.
-                used.closed = True
-                vary_on_cookie(response)
-                if (text := used.cookie) is not None:
-                    opener.send_cookie(used, text, response)
+        sets_cookie = False
+        for opener, used in saved:
+            # The application may keep a reference to a named session.
+            used.closed = True
+            if (text := used.cookie) is not None:
+                opener.send_cookie(used, text, response)
+                sets_cookie = True
+        if saved:
+            restrict_caches(response, sets_cookie=sets_cookie)
         if type(response.response) is not list:
             # A change during streaming comes too late to be saved.
             response.call_on_close(session.check_saved)

@@ -18,7 +18,6 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
 from itsdangerous import Signer
-from itsdangerous.encoding import int_to_bytes
 
 from .errors import RejectedError, SessionConfigError
 
@@ -118,8 +117,7 @@ class SignedSeal:
         if not self._signer.verify_signature(value, signature):
             raise RejectedError("bad-signature", "the signature is wrong")
         value, _, timestamp = value.rpartition(b".")
-        issued = _timestamp(timestamp)
-        check_age(issued, max_age)
+        issued = _issued(timestamp, max_age)
         try:
             body = base64_decode(value[2:])
             if value[1:2] == _DEFLATED:
@@ -177,8 +175,7 @@ class EncryptedSeal:
         if base64_encode(sealed) != value[2:]:
             raise RejectedError("bad-signature", "not the canonical text for its bytes")
         body = self._decrypt(sealed[:12], sealed[12:], value[:2] + timestamp)
-        issued = _timestamp(timestamp)
-        check_age(issued, max_age)
+        issued = _issued(timestamp, max_age)
         return Ticket(body.decode("latin-1"), issued, value[:1] == _PERMANENT)
 
     def issued(self, text: str) -> int | None:
@@ -193,6 +190,10 @@ class EncryptedSeal:
         raise RejectedError("bad-signature", "it does not decrypt")
 
 
+# Bytes. HMAC pads its key to this length, or hashes a longer key.
+_SHA256_BLOCK = 64
+
+
 class _Signer(Signer):
     """A signer of itsdangerous that derives each key only once and accepts only one
     text for a signature. The seal adds and checks the timestamp.
@@ -205,42 +206,44 @@ class _Signer(Signer):
             key_derivation="hmac",
             digest_method=hashlib.sha256,
         )
-        self._hmacs = [_HMAC(self.derive_key(secret)) for secret in secrets]
+        self._hmacs = [HMAC(self.derive_key(secret)) for secret in secrets]
 
     def get_signature(self, value: t.Any) -> bytes:
-        return self._hmacs[0].signature(value)
+        return base64_encode(self._hmacs[0].digest(value))
 
     def verify_signature(self, value: t.Any, sig: t.Any) -> bool:
         # Several texts decode to the same signature, so the texts are compared.
         for keyed in self._hmacs:
-            if hmac.compare_digest(keyed.signature(value), sig):
+            if hmac.compare_digest(base64_encode(keyed.digest(value)), sig):
                 return True
         return False
 
 
-class _HMAC:
+class HMAC:
     """HMAC-SHA-256 (RFC 2104) with one key.
 
     Both hash objects have taken the padded key already, and each text continues a copy
-    of them. A signature costs less than half of what :func:`hmac.digest` takes, which
-    is 4 % of a request that reads and 5 % of one that writes.
+    of them. This takes less than half the time of :func:`hmac.digest`, which saves 4 %
+    of a request that reads and 5 % of one that writes.
 
-    :param key: at most 64 bytes, which is a block of SHA-256.
+    :param key: bytes of any length.
     """
 
     __slots__ = ("_inner", "_outer")
 
     def __init__(self, key: bytes) -> None:
-        block = key.ljust(64, b"\0")
+        if len(key) > _SHA256_BLOCK:
+            key = hashlib.sha256(key).digest()
+        block = key.ljust(_SHA256_BLOCK, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
-    def signature(self, text: bytes) -> bytes:
-        """Return the signature of a text, in Base64."""
+    def digest(self, text: bytes) -> bytes:
+        """Return the 32 bytes that authenticate a text."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(text)
         outer.update(inner.digest())
-        return base64_encode(outer.digest())
+        return outer.digest()
 
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
@@ -294,17 +297,24 @@ def require_secrets(secrets: c.Sequence[bytes]) -> None:
 
 def _encoded_time(issued: int | None) -> bytes:
     seconds = int(time.time()) if issued is None else issued
-    return base64_encode(int_to_bytes(seconds))
+    return base64_encode(seconds.to_bytes((seconds.bit_length() + 7) // 8))
 
 
-def _timestamp(data: bytes) -> int:
+def _issued(timestamp: bytes, max_age: int) -> int:
+    """Return when a text was sealed, in seconds since the epoch.
+
+    :raises RejectedError: the timestamp is malformed, or the text is too old.
+    """
     try:
-        seconds = a2b_base64(data.translate(_FROM_URL) + b"==")
+        # This does what base64_decode() does, without a call.
+        data = a2b_base64(timestamp.translate(_FROM_URL) + b"==")
     except Base64Error:
         raise RejectedError("corrupt", "the timestamp is malformed") from None
-    if len(seconds) > _LONGEST_TIMESTAMP:
+    if len(data) > _LONGEST_TIMESTAMP:
         raise RejectedError("corrupt", "the timestamp is malformed")
-    return int.from_bytes(seconds)
+    issued = int.from_bytes(data)
+    check_age(issued, max_age)
+    return issued
 
 
 def check_age(issued: int, max_age: int) -> None:

@@ -18,6 +18,7 @@ from .errors import (
     SessionSecretError,
     SessionTooLargeError,
 )
+from .policy import Policy
 from .records import RecordCipher
 from .seal import MAX_TOKEN, Seal, Ticket
 from .secret import DEVELOPMENT_SECRET, find_secrets
@@ -92,26 +93,25 @@ class CookieSealer:
         return t.cast(RecordCipher, self._cipher or self._development_cipher)
 
     def unseal(
-        self, seal: Seal, header: str, *, max_age: int, longest: int
+        self, seal: Seal, header: str, policy: Policy
     ) -> tuple[Ticket | None, Reason | None]:
         """Verify the cookies with the session's name.
 
         :param header: the request's ``Cookie`` header.
-        :param max_age: seconds after which a cookie is too old, unless its session has
-            a longer time-out of its own.
-        :param longest: seconds after which every cookie is too old.
+        :param policy: says when a cookie is too old.
         :returns: the first cookie that verifies, or the reason why the first one does
-            not. An older cookie than `max_age` comes last.
+            not. A cookie older than the idle timeout comes last: its session may have
+            a longer timeout of its own.
         """
         rejected = aged = None
         for text in self._cookie.candidates(header):
             try:
-                return seal.unseal(text, max_age=max_age), None
+                return seal.unseal(text, max_age=policy.idle_timeout), None
             except RejectedError as error:
                 rejected = rejected or error.reason
                 if error.reason == "expired" and aged is None:
                     with suppress(RejectedError):
-                        aged = seal.unseal(text, max_age=longest)
+                        aged = seal.unseal(text, max_age=policy.longest_idle)
         return aged, None if aged else rejected
 
     def __call__(

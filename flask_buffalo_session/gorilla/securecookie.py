@@ -11,12 +11,11 @@ import os
 import re
 import time
 import typing as t
-from base64 import urlsafe_b64encode
 from binascii import Error as Base64Error
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 
 from ..errors import RejectedError, SessionConfigError, SessionTooLargeError
-from ..seal import Ticket, base64_decode, check_age, require_secrets
+from ..seal import HMAC, Ticket, base64_decode, check_age, require_secrets
 
 #: The longest text, in bytes, that gorilla/securecookie makes or reads.
 MAX_LENGTH = 4096
@@ -25,6 +24,7 @@ MAX_LENGTH = 4096
 KeyPair: t.TypeAlias = tuple[bytes, bytes | None]
 
 _MAC_BYTES = 32
+_TO_URL = bytes.maketrans(b"+/", b"-_")
 _IV_BYTES = 16
 
 
@@ -49,7 +49,7 @@ class GorillaSeal:
         require_secrets([hash_key for hash_key, _ in pairs])
         hash_keys = [hash_key for hash_key, _ in pairs]
         self._pairs = [
-            _Pair(hash_key, _cipher(block_key), hash_keys.count(hash_key) > 1)
+            _Pair(HMAC(hash_key), _cipher(block_key), hash_keys.count(hash_key) > 1)
             for hash_key, block_key in pairs
         ]
         self._name = name.encode() + b"|"
@@ -75,8 +75,8 @@ class GorillaSeal:
         if pair.cipher is not None:
             iv = os.urandom(_IV_BYTES)
             body = iv + pair.cipher(iv, body)
-        value = b"%d|%s" % (issued, urlsafe_b64encode(body))
-        text = urlsafe_b64encode(value + b"|" + self._mac(pair, value))
+        value = b"%d|%s" % (issued, _encoded(body))
+        text = _encoded(value + b"|" + self._mac(pair, value))
         if len(text) > MAX_LENGTH:
             raise SessionTooLargeError(len(text), MAX_LENGTH, [])
         return text.decode("ascii")
@@ -118,7 +118,7 @@ class GorillaSeal:
             return None
 
     def _mac(self, pair: _Pair, value: bytes) -> bytes:
-        return hmac.digest(pair.hash_key, self._name + value, "sha256")
+        return pair.hmac.digest(self._name + value)
 
     def _opened(self, pairs: list[_Pair], body: bytes) -> bytes:
         for pair in pairs:
@@ -166,7 +166,7 @@ def is_wrapped_id(body: bytes) -> bool:
 
 
 class _Pair(t.NamedTuple):
-    hash_key: bytes
+    hmac: HMAC
     cipher: c.Callable[[bytes, bytes], bytes] | None
     ambiguous: bool
 
@@ -194,6 +194,11 @@ def _cipher(block_key: bytes | None) -> c.Callable[[bytes, bytes], bytes] | None
     return apply
 
 
+def _encoded(data: bytes) -> bytes:
+    """Return URL-safe Base64 with padding, as Go writes it."""
+    return b2a_base64(data, newline=False).translate(_TO_URL)
+
+
 def _decoded(data: bytes) -> bytes:
     """Decode base64 that only one text stands for. Go ignores line breaks and stray
     bits, and so reads several texts as the same bytes.
@@ -201,7 +206,7 @@ def _decoded(data: bytes) -> bytes:
     :raises binascii.Error: base64 makes this text of no bytes.
     """
     decoded = base64_decode(data)
-    if urlsafe_b64encode(decoded) != data:
+    if _encoded(decoded) != data:
         raise Base64Error("another text for the same bytes")
     return decoded
 

@@ -53,6 +53,9 @@ _EXACT = (
 
 _VERSION = b"\x01"
 
+# The seconds since the epoch that a date may have.
+_SECONDS = range(LAST_SECOND + 1)
+
 # The types of what a record holds.
 _BYTES_ALONE = frozenset({bytes})
 
@@ -84,7 +87,7 @@ class NativeCodec:
         if data[:1] != _VERSION:
             raise RejectedError("corrupt", "a record of an unknown version")
         body = data[5:]
-        if data[1:5] != zlib.crc32(body).to_bytes(4, "big"):
+        if int.from_bytes(data[1:5]) != zlib.crc32(body):
             raise RejectedError("corrupt", "a record with a wrong checksum")
         try:
             created, nonce, values, *rest = ormsgpack.unpackb(body)
@@ -98,7 +101,8 @@ class NativeCodec:
         except (ValueError, TypeError) as error:
             raise RejectedError("corrupt", "a malformed record") from error
         if not (
-            _is_second(created)
+            type(created) is int
+            and created in _SECONDS
             and type(nonce) is bytes
             and type(values) is dict
             and _BYTES_ALONE.issuperset(map(type, values.values()))
@@ -143,6 +147,9 @@ class NativeCodec:
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
         try:
+            # Most values are short. This saves them the call.
+            if len(data) <= _MAX_DEPTH:
+                return ormsgpack.unpackb(data, ext_hook=self._revived)
             return self._unpack(data)
         except ValueError as error:
             problem, self._scratch.problem = self._scratch.problem, None
@@ -388,16 +395,13 @@ def _ending(rest: list[t.Any]) -> tuple[int, dict[t.Hashable, bytes]]:
     """
     rotated, stamps = rest if len(rest) > 1 else (*rest, {})
     if not (
-        _is_second(rotated)
+        type(rotated) is int
+        and rotated in _SECONDS
         and type(stamps) is dict
         and _BYTES_ALONE.issuperset(map(type, stamps.values()))
     ):
         raise ValueError
     return rotated, stamps
-
-
-def _is_second(value: object) -> bool:
-    return type(value) is int and 0 <= value <= LAST_SECOND
 
 
 def _refusal(value: object) -> str:

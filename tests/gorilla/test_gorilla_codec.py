@@ -39,6 +39,7 @@ from flask_buffalo_session.gorilla.gob.types import (
     INT,
     INTERFACE,
     STRING,
+    GobError,
     GobType,
     gob_type,
     shared,
@@ -364,6 +365,23 @@ def test_a_malformed_value_does_not_affect_the_others() -> None:
     with pytest.raises(SessionTypeError, match="damaged"):
         CODEC.decode(record.values["user"], "user")
     assert CODEC.dumps(record) == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 0x7F, 0x80, 0xFF, 0x100])
+def test_texts_of_any_length_are_read(size: int) -> None:
+    """A longer length takes more bytes."""
+    text = "x" * size
+    assert values(dumped(**{text: text})) == {text: text}
+
+
+@pytest.mark.parametrize("beyond", [-1, 1, 0x80, 0x100])
+@pytest.mark.parametrize("size", [1, 0x7F])
+def test_a_text_of_another_length_than_announced_is_malformed(
+    size: int, beyond: int
+) -> None:
+    data = bytes((0, size)) + b"x" * (size + beyond)
+    with pytest.raises(GobError):
+        Boxed("string", STRING, data=data).read()
 
 
 def test_a_record_with_a_malformed_key_is_rejected() -> None:

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from flask import Flask, session
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from flask_buffalo_session import BuffaloSession, GorillaFormat, MemoryStore
@@ -58,6 +58,23 @@ def test_any_token_is_sealed_and_unsealed(block_key: bytes | None, token: str) -
         return
     ticket = seal.unseal(text, max_age=HOUR)
     assert ticket == Ticket(token, seal.issued(text) or 0, None)
+
+
+@given(key=st.binary(min_size=1, max_size=200), token=st.text("ab", max_size=90))
+@example(key=b"k" * 64, token="")
+@example(key=b"k" * 65, token="")
+def test_a_hash_key_may_have_any_length(key: bytes, token: str) -> None:
+    """Go, too, hashes a key that is longer than a block of SHA-256."""
+    assume(key.strip(b"\0"))
+    seal = seal_of(key)
+    text = seal.seal(token, permanent=False)
+    value, _, _ = base64.urlsafe_b64decode(text).rpartition(b"|" + mac_in(text))
+    assert signed(value, key) == text
+    assert seal.unseal(text, max_age=HOUR).token == token
+
+
+def mac_in(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text)[-32:]
 
 
 def test_an_encrypted_text_cannot_be_read() -> None:

@@ -123,7 +123,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "startup": ({"config", "doctor"}, {"flask"}),
     "cookies": ({"config"}, {"werkzeug"}),
     "sealing": (
-        {"config", "cookies", "doctor", "errors", "records", "seal", "secret"},
+        {"config", "cookies", "doctor", "errors", "policy", "records", "seal"}
+        | {"secret"},
         {"flask"},
     ),
     "previous.__init__": ({"previous"}, set()),
@@ -153,11 +154,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "failures": (set(), {"flask"}),
     "preserved": ({"sessions"}, set()),
+    "routes": (set(), {"flask"}),
     "app_opener": (
         {
             *{"arrivals", "backends", "codec", "config", "cookies", "doctor", "errors"},
-            *{"opener", "origin", "owners", "seal", "sealing", "sessions", "signals"},
-            "startup",
+            *{"opener", "origin", "owners", "routes", "seal", "sealing", "sessions"},
+            *{"signals", "startup"},
         },
         {"flask", "blinker"},
     ),
@@ -166,7 +168,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"flask", "werkzeug"},
     ),
     "interface": (
-        {"cookies", "doctor", "errors", "failures", "named", "app_opener", "preserved"},
+        {"cookies", "doctor", "errors", "failures", "named", "app_opener", "preserved"}
+        | {"routes", "sessions"},
         {"flask"},
     ),
     "testing": ({"interface", "app_opener", "sessions"}, {"flask"}),

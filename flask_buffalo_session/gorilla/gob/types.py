@@ -85,6 +85,9 @@ BASIC = {
     for kind in (BOOL, INT, UINT, FLOAT, BYTES, STRING, COMPLEX, INTERFACE)
 }
 
+#: The same by the byte that a stream holds for the number.
+BASIC_BYTES = {number << 1: kind for number, kind in BASIC.items()}
+
 #: How Go lays out a float64. gob sends the bytes as a number, in reverse.
 FLOAT64 = struct.Struct(">d")
 
