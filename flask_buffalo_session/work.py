@@ -261,8 +261,6 @@ class UnitOfWork:
         elif (
             self.pending is not NOTHING
             or self.tracker.touched
-            or self._state != "live"
-            or self._failed is not None
             or self._opener.policy.save_is_due(self.snapshot)
         ):
             # Most requests only read and end before this call, which saves 2 % of
