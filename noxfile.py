@@ -20,7 +20,6 @@ OLDEST, *_, NEWEST = PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 MINIMAL = re.compile(r"([\w-]+(?:\[[\w,]+\])?)>=([\d.]+)(;.*)?")
 
 nox.needs_version = ">=2025.5"
-nox.options.error_on_missing_interpreters = False
 
 
 @nox.session(python=PYTHONS)

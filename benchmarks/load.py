@@ -34,8 +34,8 @@ WORKERS: dict[str, tuple[str, ...]] = {"gthread": CASES, "gevent": ("mix",)}
 #: Browsers that send requests at the same time.
 BROWSERS = 16
 
-_ROUNDS = 6
-_SECONDS = 1
+_ROUNDS = 10
+_SECONDS = 2
 _WARM_UP = 2
 
 _SCRIPT = Path(__file__).with_name("browsers.lua")

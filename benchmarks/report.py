@@ -31,7 +31,7 @@ def _floor_table(suite: Suite, measure: Measure, results: Results) -> str:
     rows = []
     for index, (case, payload) in enumerate(suite.points()):
         peer = statistics.median(points[index][0].value for points in results.values())
-        goals = _goals(suite, measure, case, "floor")
+        goals = _goals(suite, measure, case, payload, "floor")
         cells = [
             _cell(points[index][1].value, goals.get(name))
             for name, points in results.items()
@@ -48,7 +48,7 @@ def _floor_table(suite: Suite, measure: Measure, results: Results) -> str:
 def _peer_table(suite: Suite, measure: Measure, results: Results) -> str:
     rows = []
     for index, (case, payload) in enumerate(suite.points()):
-        goals = _goals(suite, measure, case, "peer")
+        goals = _goals(suite, measure, case, payload, "peer")
         cells = [
             _cell(_added(points[index][1]) / _added(points[index][0]), goals.get(name))
             for name, points in results.items()
@@ -85,8 +85,8 @@ def stores_table(results: list[tuple[Suite, list[tuple[Ratio, Ratio]]]]) -> str:
     """Return one table of all stores."""
     rows = []
     for suite, pairs in results:
-        for (case, _), (peer, ours) in zip(suite.points(), pairs, strict=True):
-            goal = _goals(suite, "wall time", case, "peer").get(suite.name)
+        for (case, payload), (peer, ours) in zip(suite.points(), pairs, strict=True):
+            goal = _goals(suite, "wall time", case, payload, "peer").get(suite.name)
             added = _cell(_added(ours) / _added(peer), goal)
             shown = _shown([] if goal is None else [goal])
             cells = [_cell(peer.value), _cell(ours.value), added, shown]
@@ -203,12 +203,13 @@ def growth_table(measured: dict[str, Growth]) -> str:
 
 
 def _goals(
-    suite: Suite, measure: Measure, case: Case, against: str
+    suite: Suite, measure: Measure, case: Case, payload: str, against: str
 ) -> dict[str, float]:
     return {
         name: goal.at_most
         for goal in suite.goals
         if (goal.measure, goal.case, goal.against) == (measure, case, against)
+        and payload in goal.payloads
         for name in goal.ours
     }
 

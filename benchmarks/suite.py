@@ -60,6 +60,7 @@ class Goal:
     :param at_most: the highest ratio.
     :param ours: the names of our contenders.
     :param measure: the measure that the goal is for.
+    :param payloads: the payloads that the goal is for.
     """
 
     case: Case
@@ -67,6 +68,7 @@ class Goal:
     at_most: float
     ours: tuple[str, ...]
     measure: Measure = "instructions"
+    payloads: tuple[str, ...] = ("S", "L")
 
 
 @dataclass(frozen=True)

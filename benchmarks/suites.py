@@ -37,10 +37,21 @@ COOKIES = Suite(
         "memory": Contender("memory", lambda app: BuffaloSession(app, store="memory:")),
     },
     goals=(
-        Goal(UNTOUCHED, "floor", 1.01, ("signed", "encrypted", "memory")),
-        Goal(PERMANENT, "floor", 1.05, ("signed", "encrypted", "memory")),
-        Goal(READ, "peer", 0.40, ("signed",)),
-        Goal(WRITE, "peer", 0.35, ("signed",)),
+        Goal(UNTOUCHED, "floor", 1.008, ("signed", "encrypted", "memory")),
+        Goal(PERMANENT, "floor", 1.045, ("signed", "encrypted", "memory")),
+        *(
+            Goal(case, "peer", at_most, ("signed",), measure, (payload,))
+            for case, measure, payload, at_most in (
+                (READ, "instructions", "S", 0.26),
+                (READ, "instructions", "L", 0.28),
+                (WRITE, "instructions", "S", 0.27),
+                (WRITE, "instructions", "L", 0.26),
+                (READ, "wall time", "S", 0.30),
+                (READ, "wall time", "L", 0.28),
+                (WRITE, "wall time", "S", 0.30),
+                (WRITE, "wall time", "L", 0.27),
+            )
+        ),
     ),
     parities=(Parity("encrypted", "signed", 1.15),),
 )
@@ -68,6 +79,7 @@ GORILLA = Suite(
             answers_with_cookie=frozenset({WRITE}),
         )
     },
+    goals=(Goal(READ, "peer", 2.5, ("gorilla",), "wall time"),),
     cases=(UNTOUCHED, READ, WRITE),
     # The large payload exceeds the limit of gorilla/securecookie.
     payloads=("S",),

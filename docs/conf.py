@@ -7,8 +7,11 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 BUILD = DOCS.parent / "build"
 
-project = html_title = "Flask-Buffalo-Session"
-author = "The flask_buffalo_session authors"
+project = "Flask-Buffalo-Session"
+author = copyright = "The flask_buffalo_session authors"
+_PACKAGE = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+release = _PACKAGE["version"]
+html_title = f"{project} {release}"
 
 extensions = [
     "myst_parser",
@@ -33,7 +36,13 @@ nitpick_ignore_regex = [("py:class", r".*\.T")]
 
 # How the site looks
 html_theme = "furo"
+html_theme_options = {  # each page links to its source
+    "source_repository": "https://github.com/flask-buffalo-session/flask-buffalo-session",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_copy_source = False
 

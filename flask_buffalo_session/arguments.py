@@ -71,10 +71,10 @@ def info_text(call: str, info: object) -> str:
 
 
 def own_timeouts(idle: object, absolute: object, limit: int) -> str | None:
-    """Return a session's own time-outs as the session keeps them; None for none.
+    """Return a session's own timeouts as the session keeps them; None for none.
 
-    :param limit: the longest time-out that is allowed, in seconds.
-    :raises SessionTypeError: a time-out is neither a number of seconds above 0, nor a
+    :param limit: the longest timeout that is allowed, in seconds.
+    :raises SessionTypeError: a timeout is neither a number of seconds above 0, nor a
         ``timedelta``, nor None; or it is above the limit.
     """
     own = Timeouts(
@@ -97,10 +97,10 @@ def max_age(call: str, value: object) -> int:
 
 
 def _own_timeout(argument: str, value: object, limit: int) -> int | None:
-    """Return a time-out in seconds, rounded up.
+    """Return a timeout in seconds, rounded up.
 
     :param limit: the longest that is allowed, in seconds.
-    :raises SessionTypeError: the value cannot be a time-out.
+    :raises SessionTypeError: the value cannot be a timeout.
     """
     if value is None:
         return None
@@ -111,7 +111,7 @@ def _own_timeout(argument: str, value: object, limit: int) -> int | None:
         raise SessionTypeError(
             "session.set_timeouts()",
             f"{argument} must be at most SESSION_TIMEOUT_LIMIT, which is {limit}"
-            " seconds. Use a shorter time-out, or raise that setting",
+            " seconds. Use a shorter timeout, or raise that setting",
         )
     return seconds
 

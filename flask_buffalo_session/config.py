@@ -188,7 +188,7 @@ class Config:
         return config
 
     def policy(self) -> Policy:
-        """Return the time-outs, as sessions need them."""
+        """Return the timeouts, as sessions need them."""
         has_ids = not self.in_cookie or self.revocations is not None
         return Policy(
             self.format.codec,

@@ -23,7 +23,7 @@ class SessionInfo:
     :param id: :attr:`Session.id` of the session, as ``revoke`` takes it.
     :param created_at: when the session began, in UTC.
     :param last_seen: when the session was last used, in UTC. It may have been used up
-        to a tenth of the idle time-out later.
+        to a tenth of the idle timeout later.
     :param current: whether it is the session of this request.
     :param authenticated_at: when the user last logged in, in UTC. None without a login.
     :param info: what ``bind`` or ``authenticate`` was given about the session, such as

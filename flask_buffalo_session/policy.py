@@ -1,4 +1,4 @@
-"""Every time-out, and every question about the age of a session, an id or a cookie."""
+"""Every timeout, and every question about the age of a session, an id or a cookie."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .backends.base import AUTHENTICATED_NAME, TIMEOUTS_NAME, Snapshot
 from .codec import NO_VALUES, Codec, Encoded, Record, own_value
 from .errors import RejectedError
 
-#: The longest time-out that a session may have of its own, in seconds, unless
+#: The longest timeout that a session may have of its own, in seconds, unless
 #: ``SESSION_TIMEOUT_LIMIT`` says otherwise. Browsers keep no cookie longer.
 DEFAULT_TIMEOUT_LIMIT = 400 * 24 * 3600
 
@@ -21,14 +21,14 @@ _REFRESHES_IN_A_LIFETIME = 10
 
 
 class Timeouts(t.NamedTuple):
-    """A session's own time-outs, in seconds. None where the settings decide."""
+    """A session's own timeouts, in seconds. None where the settings decide."""
 
     idle: int | None = None
     absolute: int | None = None
 
     @classmethod
     def of(cls, codec: Codec, values: Encoded) -> t.Self:
-        """Return the time-outs that a session's values contain."""
+        """Return the timeouts that a session's values contain."""
         text = own_value(codec, values, TIMEOUTS_NAME)
         if type(text) is not str:
             return cls()
@@ -44,13 +44,13 @@ NO_TIMEOUTS: t.Final = Timeouts()
 
 
 class Policy:
-    """An application's time-outs. All times are in seconds.
+    """An application's timeouts. All times are in seconds.
 
-    :param codec: decodes what a session's values contain about its own time-outs.
+    :param codec: decodes what a session's values contain about its own timeouts.
     :param idle_timeout: how long a session lives without being used.
     :param absolute_timeout: how long a session lives at most after it began or its user
         last logged in; None for no limit.
-    :param timeout_limit: the longest time-out that a session may have of its own.
+    :param timeout_limit: the longest timeout that a session may have of its own.
     :param rotate_after: the age at which an id is replaced by itself; None for never.
     :param permanent_lifetime: how long browsers keep a permanent session's cookie.
     """
@@ -97,7 +97,7 @@ class Policy:
     def lacks_date(self, record: Record) -> bool:
         """Return whether a record must say when its session began, but does not,
         because another program wrote the record, or because the session has an
-        absolute time-out of its own.
+        absolute timeout of its own.
         """
         return record.created is None and (
             self._needs_created or self._limits(record.values)[1] is not None
@@ -111,23 +111,23 @@ class Policy:
         return seconds if type(seconds) is int else None
 
     def _own(self, values: Encoded) -> Timeouts:
-        """Return the time-outs that a session has of its own."""
+        """Return the timeouts that a session has of its own."""
         # Methods that every request calls check for the name before they call this
         # method. That saves 3 % of a write.
         if TIMEOUTS_NAME not in values:
             return NO_TIMEOUTS
-        # The limit may have been lowered since the session got its time-outs.
+        # The limit may have been lowered since the session got its timeouts.
         limit = self.timeout_limit
         own = Timeouts.of(self._codec, values)
         return Timeouts(*(None if one is None else min(one, limit) for one in own))
 
     def _limits(self, values: Encoded) -> tuple[int, int | None]:
-        """Return the idle and the absolute time-out that count for a session."""
+        """Return the idle and the absolute timeout that count for a session."""
         own = self._own(values)
         return own.idle or self.idle_timeout, own.absolute or self._absolute_timeout
 
     def _began(self, record: Record) -> int | None:
-        """Return when the absolute time-out began to count."""
+        """Return when the absolute timeout began to count."""
         authenticated = self.authenticated(record.values)
         if authenticated is None or record.created is None:
             return record.created if authenticated is None else authenticated
@@ -136,7 +136,7 @@ class Policy:
     # Whether it is over
 
     def check_age(self, record: Record) -> None:
-        """Check that a session has not reached its absolute time-out.
+        """Check that a session has not reached its absolute timeout.
 
         :raises RejectedError: it has, with the reason ``expired``.
         """
@@ -162,11 +162,11 @@ class Policy:
             raise RejectedError("expired", "the session was not used for too long")
 
     def check_times(self, issued: int, record: Record, *, alive: bool) -> None:
-        """Check that a session has reached none of its time-outs.
+        """Check that a session has reached none of its timeouts.
 
         :param issued: when its cookie was sealed; 0 if that is not known.
         :param alive: whether the session is alive in a store on a server. Then the
-            store enforces a shorter idle time-out of the session's own, because a
+            store enforces a shorter idle timeout of the session's own, because a
             request under way may have an older cookie.
         :raises RejectedError: it has, with the reason ``expired``.
         """
@@ -287,7 +287,7 @@ def whole_seconds(value: object) -> int | None:
 
 
 def _number(text: str) -> int | None:
-    # No time-out has more than a dozen digits.
+    # No timeout has more than a dozen digits.
     if not (text.isascii() and text.isdecimal()) or len(text) > 12:
         return None
     return int(text) or None

@@ -37,7 +37,7 @@ class RevocationList:
 
     :param store: keeps the entries. Public as :attr:`store`.
     :param cookie_life: seconds for which a cookie can be used, unless its session has
-        an idle time-out of its own. Such a session has an entry.
+        an idle timeout of its own. Such a session has an entry.
     :param cipher: decrypts the entries; None if they are not encrypted.
     """
 

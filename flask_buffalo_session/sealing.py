@@ -100,8 +100,8 @@ class CookieSealer:
         :param header: the request's ``Cookie`` header.
         :param policy: says when a cookie is too old.
         :returns: the first cookie that verifies, or the reason why the first one does
-            not. A cookie older than the idle time-out comes last: its session may have
-            a longer time-out of its own.
+            not. A cookie older than the idle timeout comes last: its session may have
+            a longer timeout of its own.
         """
         rejected = aged = None
         for text in self._cookie.candidates(header):

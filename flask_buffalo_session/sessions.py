@@ -170,7 +170,7 @@ class Session(SessionMixin):
         """Begin a login: call it in a login view, and in a view that asks for the
         password again.
 
-        The session gets a new id, the absolute time-out starts again, and
+        The session gets a new id, the absolute timeout starts again, and
         :attr:`authenticated_at` is now.
 
         :param owner: whose session it is, as :meth:`bind` takes it.
@@ -210,16 +210,16 @@ class Session(SessionMixin):
         idle: float | dt.timedelta | None = None,
         absolute: float | dt.timedelta | None = None,
     ) -> None:
-        """Give this session time-outs of its own::
+        """Give this session timeouts of its own::
 
             session.permanent = True                       # "Remember me"
             session.set_timeouts(idle=timedelta(days=90))
 
         :param idle: seconds or a ``timedelta`` since the last use. A permanent
-            session's cookie is kept for as long. None for the settings' time-out.
+            session's cookie is kept for as long. None for the settings' timeout.
         :param absolute: seconds or a ``timedelta`` since the session began or the user
-            last logged in. None for the settings' time-out.
-        :raises SessionTypeError: a time-out is neither, is not above 0 or is above
+            last logged in. None for the settings' timeout.
+        :raises SessionTypeError: a timeout is neither, is not above 0 or is above
             ``SESSION_TIMEOUT_LIMIT``.
         """
         limit = self._opener.policy.timeout_limit
@@ -293,7 +293,7 @@ class Session(SessionMixin):
     def created_at(self) -> dt.datetime:
         """When the session began: aware, in UTC. A new id does not change it.
 
-        In the gorilla format the session keeps this time only if an absolute time-out
+        In the gorilla format the session keeps this time only if an absolute timeout
         or the rotation of ids is set.
         """
         created = (self._work or self._load()).snapshot.record.created
@@ -316,7 +316,7 @@ class Session(SessionMixin):
         """When the session ends if it is not used again: aware, in UTC.
 
         Time counts from the last refresh of the cookie, which may be a tenth of the
-        idle time-out ago.
+        idle timeout ago.
         """
         seconds = (self._work or self._load()).expires()
         return dt.datetime.fromtimestamp(seconds, dt.UTC)

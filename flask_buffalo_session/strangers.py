@@ -12,6 +12,9 @@ from .secret import SECRET_SETTINGS
 _PREFIX = "SESSION_"
 _QUOTED = f"'{_PREFIX}"
 
+# An installed package has no docs/.
+_DOCS = "https://github.com/flask-buffalo-session/flask-buffalo-session/blob/main/docs"
+
 # What to write for each SESSION_TYPE of Flask-Session: SESSION_STORE, and the earlier
 # place, if Flask-Session's records there can be read.
 _TYPES = {
@@ -21,7 +24,8 @@ _TYPES = {
     "filesystem": ("'file:folder'", None),
     "memcached": ("'memcached://host:11211'", None),
     "mongodb": (
-        "one of the stores in docs/howto/stores.md: MongoDB is none of them",
+        "another database: MongoDB is no store."
+        f" {_DOCS}/howto/stores.md has all stores",
         None,
     ),
     "dynamodb": ("a DynamoDbCache of cachelib", None),
@@ -103,7 +107,7 @@ def check_flask_session(settings: c.Mapping[str, object]) -> None:
     if kind not in _TYPES:
         kinds = (_kind_of(key) for key in found)
         kind = next((of_key for of_key in kinds if of_key), "")
-    any_store = ("a store of docs/howto/stores.md, or 'cookie'", None)
+    any_store = (f"'cookie' or a store. {_DOCS}/howto/stores.md has all stores", None)
     store, place = _TYPES.get(kind, any_store)
     given = f"{_PREFIX}{kind.upper()}"
     if given in found:
@@ -119,7 +123,7 @@ def check_flask_session(settings: c.Mapping[str, object]) -> None:
     raise SessionConfigError(
         f"{key} is a setting of Flask-Session. Set SESSION_STORE instead, to"
         f" {store}.{then} Without SESSION_STORE, sessions would move into a cookie that"
-        " their user can read. docs/howto/from-flask-session.md has each setting."
+        f" their user can read. {_DOCS}/howto/from-flask-session.md has each setting."
     )
 
 

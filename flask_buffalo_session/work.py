@@ -261,8 +261,6 @@ class UnitOfWork:
         elif (
             self.pending is not NOTHING
             or self.tracker.touched
-            or self._state != "live"
-            or self._failed is not None
             or self._opener.policy.save_is_due(self.snapshot)
         ):
             # Most requests only read and end before this call, which saves 2 % of
@@ -438,7 +436,7 @@ class UnitOfWork:
         if self._logins.may_change_user(changes, rotated=rotated):
             return ENDED
         if self.pending.rotate is None and TIMEOUTS_NAME in changes:
-            # A cookie that holds the session has the earlier time-outs.
+            # A cookie that holds the session has the earlier timeouts.
             return None if self.backend.claims else MOVED
         return self.pending.rotate
 

@@ -244,7 +244,9 @@ class Formatting:
 
     def kept(self, data: bytes, token: str, *secrets: str) -> bytes:
         """Return what a store on a server keeps of a record."""
-        if not self.encrypt or not isinstance(self.make(*secrets), NativeFormat):
+        encrypted = self.encrypt and isinstance(self.make(*secrets), NativeFormat)
+        # cryptography before version 45 refuses to encrypt nothing.
+        if not encrypted or not data:
             return data
         cipher = RecordCipher([secret.encode() for secret in secrets])
         return cipher.encrypt(data, storage_key(token))

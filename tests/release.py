@@ -31,10 +31,11 @@ METADATA = {
 NEXT = f"""
 dist/ is ready for release. What is left to do:
 
-1. git tag -a v{VERSION} -m "Version {VERSION}"
-2. git push origin v{VERSION}
-3. Approve the job "publish" of the workflow "Publish" on GitHub.
-4. pip install flask-buffalo-session=={VERSION} in a clean environment.
+1. Push the commit, and wait until its workflow "Tests" passes.
+2. git tag -a v{VERSION} -m "Version {VERSION}"
+3. git push origin v{VERSION}
+4. Approve the job "publish" of the workflow "Publish" on GitHub.
+5. pip install flask-buffalo-session=={VERSION} in a clean environment.
 
 docs/releasing.md describes each step.
 """
@@ -45,12 +46,16 @@ def check_version(tag: str | None) -> None:
 
     :param tag: the tag of the release, if there is one yet.
     """
+    changes = (ROOT / "CHANGES.md").read_text()
     heading = rf"^## \[{re.escape(VERSION)}\] - \d{{4}}-\d\d-\d\d$"
-    if not re.search(heading, (ROOT / "CHANGES.md").read_text(), re.MULTILINE):
+    if not re.search(heading, changes, re.MULTILINE):
         sys.exit(
             f"CHANGES.md has no heading for this version: rename [Unreleased] to"
             f" '## [{VERSION}] - <date>', and begin an empty [Unreleased] above it."
         )
+    link = f"[{VERSION}]: {CONFIG['project']['urls']['Source']}/releases/tag/v{VERSION}"
+    if link not in changes.splitlines():
+        sys.exit(f"CHANGES.md has no link for this version: add '{link}' at its top.")
     if tag not in (None, f"v{VERSION}"):
         sys.exit(
             f"The tag {tag} is not that of version {VERSION}: change the version in"

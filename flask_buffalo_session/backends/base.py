@@ -21,7 +21,7 @@ OWNER_NAME = "_owner_"
 #: epoch.
 AUTHENTICATED_NAME = "_authenticated_"
 
-#: The session name that holds the session's own time-outs, idle and absolute: a str of
+#: The session name that holds the session's own timeouts, idle and absolute: a str of
 #: seconds such as ``"7776000,"``. A list would not do: Go programs read only types that
 #: they have registered.
 TIMEOUTS_NAME = "_timeouts_"

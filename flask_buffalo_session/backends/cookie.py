@@ -200,7 +200,7 @@ class CookieBackend(KeptBackend):
 
     def _enter(self, revocations: RevocationList, written: Snapshot) -> bytes | None:
         """Enter the session's owner, what is known about the login, and the session's
-        own time-outs in the list.
+        own timeouts in the list.
 
         :returns: the entry; None if there is nothing to enter and was no entry.
         """

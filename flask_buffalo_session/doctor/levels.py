@@ -14,7 +14,7 @@ _DAY = 24 * _HOUR
 
 
 class _Limits(t.NamedTuple):
-    """The time-outs of one level, in seconds.
+    """The timeouts of one level, in seconds.
 
     :param clause: the section of the standard.
     :param overall: since the user has authenticated.
@@ -39,7 +39,7 @@ LEVELS: tuple[str, ...] = tuple(_LIMITS)
 
 
 def check_level(config: Config, level: str) -> c.Iterator[Finding]:
-    """Check the time-outs and the cookie against a level.
+    """Check the timeouts and the cookie against a level.
 
     :param level: one of :data:`LEVELS`.
     """

@@ -195,12 +195,12 @@ def _check_cookie(
 
 
 def _check_times(config: Config) -> c.Iterator[Finding]:
-    # A time-out at its default contradicts nothing.
+    # A timeout at its default contradicts nothing.
     absolute, idle = config.absolute_timeout, config.idle_timeout
     if absolute is not None and absolute < idle != DEFAULT_LIFETIME:
         yield Finding(
             "SESSION_ABSOLUTE_TIMEOUT",
-            "it is less than SESSION_IDLE_TIMEOUT, so the idle time-out never applies",
+            "it is less than SESSION_IDLE_TIMEOUT, so the idle timeout never applies",
             "Set SESSION_IDLE_TIMEOUT to less than SESSION_ABSOLUTE_TIMEOUT.",
         )
     if idle < config.permanent_lifetime != DEFAULT_LIFETIME:

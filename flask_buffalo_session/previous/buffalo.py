@@ -86,6 +86,11 @@ class Buffalo:
         chain = ChainMap(settings, t.cast(t.Any, config.origin.settings))
         try:
             before = Config.of(app, chain)
+            if before.null:
+                raise SessionConfigError(
+                    'SESSION_STORE was "null", which keeps no sessions. Name the'
+                    " store that kept them."
+                )
             return BuffaloSessions(app, before, chain, config.format.codec)
         except SessionConfigError as error:
             raise unusable(self, error) from error

@@ -26,7 +26,7 @@ _DRIVERS = {
     "mariadb": "mariadb+pymysql",
 }
 
-# PostgreSQL counts in milliseconds, the others in seconds. SQLite's time-out is how
+# PostgreSQL counts in milliseconds, the others in seconds. SQLite's timeout is how
 # long to wait while others write.
 _POSTGRESQL: dict[str, t.Any] = {
     "connect_timeout": TIMEOUT,
@@ -140,10 +140,10 @@ def _check_options(engine: sa.Engine) -> None:
 def _connect_with_deadline(
     dialect: object, record: object, args: list[t.Any], settings: dict[str, t.Any]
 ) -> t.Any:
-    """Connect to PostgreSQL in such a way that no answer takes longer than a time-out.
+    """Connect to PostgreSQL in such a way that no answer takes longer than a timeout.
 
     The kernel of a server that hangs still confirms what it receives, so
-    tcp_user_timeout does not end the wait. libpq has no other time-out for an answer.
+    tcp_user_timeout does not end the wait. libpq has no other timeout for an answer.
     psycopg waits for answers in one method.
     """
     import psycopg

@@ -28,7 +28,7 @@ class MemcachedStore:
 
     :param client: a ``PooledClient`` of pymemcache with ``default_noreply=False``, and
         without ``serde``, ``serializer``, ``deserializer`` and ``ignore_exc``. Give it
-        time-outs: without any, a request hangs as long as the server does.
+        timeouts: without any, a request hangs as long as the server does.
     :raises SessionConfigError: this is not such a client.
     """
 

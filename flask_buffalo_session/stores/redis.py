@@ -59,7 +59,7 @@ class RedisStore:
     A read takes one round trip, and a change two. The server expires records by its
     own clock, so the clocks of the machines need not agree.
 
-    :param client: a client of redis-py or valkey-py. Give it time-outs: without any, a
+    :param client: a client of redis-py or valkey-py. Give it timeouts: without any, a
         request hangs as long as the server does. Turn its retries off: a repeated
         write can find its own first attempt, which then looks like another request's.
     :param prefix: what the keys begin with.

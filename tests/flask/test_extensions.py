@@ -1,4 +1,4 @@
-"""Use the session with other extensions, as docs/howto/extensions.md says."""
+"""Use the session with other extensions, as their pages in docs/howto say."""
 
 from __future__ import annotations
 

@@ -240,6 +240,15 @@ class TestCaching:
             assert response.headers["Vary"] == "Cookie"
             assert response.headers["Cache-Control"] == 'no-cache="Set-Cookie"'
 
+    def test_a_response_without_the_cookie_may_be_cached(self, store: Store) -> None:
+        """A cache may keep it for the same cookie. The view decides about more."""
+        client = client_of(store)
+        client.get("/set/a/1")
+        response = client.get("/get")
+        assert "Set-Cookie" not in response.headers
+        assert response.headers["Vary"] == "Cookie"
+        assert "Cache-Control" not in response.headers
+
     @pytest.mark.parametrize(
         ("given", "expected"),
         [

@@ -1005,6 +1005,7 @@ def test_a_wrong_secret_is_an_error(make: t.Callable[[], object]) -> None:
     ("place", "setting"),
     [
         (previous.Buffalo(store="rediss"), "SESSION_STORE"),
+        (previous.Buffalo(store="null"), "SESSION_STORE"),
         (previous.FlaskCookie(name="a;b"), "SESSION_NAME"),
         (previous.FlaskCookie(domain="a; Path=/"), "SESSION_COOKIE_DOMAIN"),
         (previous.FlaskCookie(path=t.cast(t.Any, 3)), "SESSION_COOKIE_PATH"),

@@ -448,6 +448,22 @@ class TestOwnTimeOuts:
         assert browser.values == {"a": 1, "_permanent": True}
         assert lasts(90)
 
+    def test_an_aged_cookie_does_not_hide_a_younger_one(
+        self, store: Store, formatting: Formatting, clock: Clock
+    ) -> None:
+        """A browser may send a cookie of another path first. That cookie could belong
+        to a session with a longer timeout of its own, but here it does not.
+        """
+        browser = Browser(store, formatting, SESSION_IDLE_TIMEOUT=100)
+        browser.do(write(a="aged"))
+        aged = browser.cookie
+        clock.tick(102)
+        browser.do(write(a="young"))
+        client = browser.app.test_client(use_cookies=False)
+        browser.act = lambda: dict(session)
+        client.get("/", headers={"Cookie": f"{NAME}={aged}; {NAME}={browser.cookie}"})
+        assert browser.result == {"a": "young"}
+
     def test_damaged_time_outs_do_not_count(self, clock: Clock) -> None:
         """Another program may write anything under these names."""
         format = FORMATS["gorilla"].settings(SECRET)

@@ -391,6 +391,15 @@ def test_a_record_with_a_malformed_key_is_rejected() -> None:
         CODEC.loads(data.replace(b"\x03abc", b"\x04abc"))
 
 
+def test_a_type_with_a_number_of_go_s_own_types_cannot_be_defined() -> None:
+    """A negative number announces a definition."""
+    data = CODEC.dumps(Record(None, b"", {"abc": CODEC.encode(1, "abc")}))
+    number = b"\x06string\x0c"
+    assert number in data
+    with pytest.raises(RejectedError, match="corrupt"):
+        CODEC.loads(data.replace(number, b"\x06string\x0d"))
+
+
 def test_a_malformed_value_can_be_replaced() -> None:
     """The new value is encoded as if the name were new."""
     broken = CODEC.encode("abc", "n")[:-1]

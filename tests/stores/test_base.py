@@ -49,6 +49,10 @@ from tests.support.servers import (
             "(2003, \"Can't connect to MySQL server on 'db' (refused)\")",
             '(2003, "Can\'t connect to MySQL server on *** (refused)")',
         ),
+        (
+            "All failures were:\n- host: 'db.example', port: 5432, hostaddr: '::1': no",
+            "All failures were:\n- host: ***, port: 5432, hostaddr: ***: no",
+        ),
         ("No master found: <Redis(<Pool(host=db.example)>)>", "No master found: ***"),
         ("no answer from //ann:geheim@host", "no answer from ***"),
         ('relation "sessions" does not exist', 'relation "sessions" does not exist'),

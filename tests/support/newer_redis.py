@@ -24,7 +24,7 @@ class NewerRedis(socketserver.ThreadingTCPServer):
     :ivar seen: the names of the commands that came, such as ``SET IFEQ``.
     :ivar loses_reply: makes the next comparing SET close the connection instead of
         sending its reply.
-    :ivar is_older: makes it refuse what the older server does not know.
+    :ivar is_older: makes it refuse the comparing SET, as an older server does.
     """
 
     daemon_threads = True
@@ -67,13 +67,17 @@ class _Connection(socketserver.StreamRequestHandler):
     def older(self, command: list[bytes]) -> list[bytes]:
         """Return the command that the older server knows."""
         name = command[0].upper().decode()
-        if command[3:4] == [b"IFEQ"] and not self.server.is_older:
+        comparing = command[3:4] == [b"IFEQ"]
+        if comparing and not self.server.is_older:
             self.server.seen.append("SET IFEQ")
             self.loses_reply, self.server.loses_reply = self.server.loses_reply, False
             _, key, data, _, expected, unit, seconds = command
             script = [b"EVAL", _COMPARING_SET, b"1", key]
             return [*script, expected, data, unit, seconds]
         self.server.seen.append(name)
+        if comparing:
+            # The server behind may know the option. It refuses a word without meaning.
+            return [*command[:3], b"UNKNOWN"]
         return command
 
     def read_command(self) -> list[bytes]:

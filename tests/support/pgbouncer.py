@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import typing as t
 from pathlib import Path
 
@@ -31,6 +32,10 @@ class PgBouncer(Server):
         if os.getuid() != 0:
             return {}
         return {"user": "postgres", "group": "postgres", "extra_groups": []}
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        # After SIGTERM, PgBouncer 1.23 and newer wait for the clients to disconnect.
+        super().stop(how)
 
     @property
     def url(self) -> str:

@@ -245,11 +245,13 @@ def _keys_in_table(name: str, servers: Servers) -> set[str]:
 def _keys_in_memcached(port: int) -> set[str]:
     with socket.create_connection(("127.0.0.1", port), 2) as connection:
         connection.sendall(b"lru_crawler metadump all\r\n")
-        lines = connection.makefile("rb")
         found = set()
-        while (line := lines.readline()) != b"END\r\n":
-            assert line.startswith(b"key="), line
-            found.add(line.split()[0].decode())
+        with connection.makefile("rb") as lines:
+            while (line := lines.readline()) != b"END\r\n":
+                # Newer servers confirm the command first.
+                if line != b"OK\r\n":
+                    assert line.startswith(b"key="), line
+                    found.add(line.split()[0].decode())
     return found
 
 

@@ -14,8 +14,8 @@ import typing as t
 import numpy
 import pydantic
 import pytest
-import sqlalchemy.orm
 from flask_login import current_user
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from werkzeug.datastructures import FileStorage
 from werkzeug.local import LocalProxy
 
@@ -25,14 +25,14 @@ from flask_buffalo_session.native.codec import NativeCodec
 from flask_buffalo_session.registry import Registry
 
 
-class Base(sqlalchemy.orm.DeclarativeBase):
+class Base(DeclarativeBase):
     pass
 
 
 class User(Base):
     __tablename__ = "users"
-    id: sqlalchemy.orm.Mapped[int] = sqlalchemy.orm.mapped_column(primary_key=True)
-    password: sqlalchemy.orm.Mapped[str]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    password: Mapped[str]
 
 
 class Form(pydantic.BaseModel):

@@ -185,6 +185,23 @@ def test_the_figures_in_the_readme_are_the_measured_ones() -> None:
         assert f"| {words} | {' | '.join(measured[request])} |" in readme
 
 
+def test_the_soak_in_the_readme_is_that_of_the_evidence() -> None:
+    """Copy the figures of Redis when they change."""
+    page = (DOCS / "explanation/evidence.md").read_text()
+    found = re.search(
+        r"redis: 600 s, (\d+) browsers, ([\d,]+) requests, .*?, (\d+) store restarts,"
+        r" (\d+) workers killed, .*?; 0 lost updates, 0 resurrected sessions,",
+        page,
+    )
+    assert found is not None
+    browsers, requests, restarts, killed = found.groups()
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{browsers} browsers sent {requests} requests" in readme
+    assert (
+        f"Redis restarted {restarts} times and {killed} workers were killed" in readme
+    )
+
+
 def test_every_setting_is_documented() -> None:
     """Each setting that the configuration reads is in the table."""
     read = (ROOT / "flask_buffalo_session/config.py").read_text()

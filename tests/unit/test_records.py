@@ -55,7 +55,8 @@ def test_the_documented_owner_is_indexed_as_documented() -> None:
     assert RecordCipher([OLD, SECRET]).owner_names("42")[1] == name
 
 
-@given(data=st.binary(), token=st.text(), other=st.text())
+# No record is empty. cryptography before version 45 refuses to encrypt nothing.
+@given(data=st.binary(min_size=1), token=st.text(), other=st.text())
 def test_a_record_decrypts_under_its_own_id(
     data: bytes, token: str, other: str
 ) -> None:
