@@ -232,7 +232,7 @@ def _times(value: float) -> str:
 
 
 def _shown(goals: c.Iterable[float]) -> str:
-    return ", ".join(f"≤ {goal:.2f}" for goal in sorted(set(goals)))
+    return ", ".join(f"≤ {goal:g}" for goal in sorted(set(goals)))
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
