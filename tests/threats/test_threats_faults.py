@@ -404,16 +404,19 @@ class TestTheApplicationsTransaction:
         self, engine: sa.Engine, formatting: Formatting
     ) -> None:
         """The store's SQL fails, and the application's transaction still commits."""
-        store = SQLStore(engine, table="vanishing")
+        store = SQLStore(engine, table="replaced")
         target = Target(store, formatting)
         with engine.begin() as connection:
-            connection.execute(sa.text("DROP TABLE vanishing"))
+            connection.execute(sa.text("DROP TABLE replaced"))
+            connection.execute(sa.text("CREATE TABLE replaced (other integer)"))
         with engine.begin() as connection:
             connection.execute(sa.text("INSERT INTO orders VALUES (1)"))
             for path in ("/", "/set/more"):
                 assert target.send(target.cookie, path).status_code == 500
             assert target.ask("", "/login").status_code == 500
             connection.execute(sa.text("INSERT INTO orders VALUES (2)"))
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE replaced"))
         with engine.connect() as connection:
             found = connection.execute(sa.text("SELECT id FROM orders")).scalars()
             assert set(found) == {1, 2}
