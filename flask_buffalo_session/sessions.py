@@ -81,10 +81,7 @@ class Session(SessionMixin):
 
     def _writable(self) -> UnitOfWork:
         work = self._work or self._load()
-        closed = self.closed and not self.detached
-        if closed or not work.backend.keeps:
-            # Nearly every write does without this check, which saves 1 % of it.
-            work.check_writable(closed=closed)
+        work.check_writable(closed=self.closed and not self.detached)
         return work
 
     # Buffalo's methods

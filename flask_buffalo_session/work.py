@@ -39,7 +39,7 @@ from .tracking import Changes, Tracker, Values
 #: Whether a session can be saved. "live": it is saved at the end of the request.
 #: "retired": the id was retired before this request. Changes are dropped, and this is
 #: logged. "abandoned": nothing more is saved or logged, and the cookie stays as last
-#: saved. Not an Enum, because reading its members would cost 1 % of a read.
+#: saved.
 State: t.TypeAlias = t.Literal["live", "retired", "abandoned"]
 
 
@@ -300,9 +300,7 @@ class UnitOfWork:
                 # The date may be the stored one again, and then it is no change.
                 changes.pop(AUTHENTICATED_NAME, None)
                 changes |= self.tracker.change(AUTHENTICATED_NAME)
-        limited = None
-        if self._opener.owner_limit is not None:
-            limited = self._limited_owner(changes)
+        limited = self._limited_owner(changes)
         if limited is not None:
             changes |= self._logins.date_binding()
         if changes or self.snapshot.token is not None:
@@ -343,7 +341,7 @@ class UnitOfWork:
         """Return the owner whose sessions are to be counted after this save: where the
         session gets an owner, or the owner a new id. None for no owner.
         """
-        if self.backend.owned is None:
+        if self._opener.owner_limit is None or self.backend.owned is None:
             return None
         if OWNER_NAME in changes or self._rotation(changes) is not None:
             return self._logins.owner()
@@ -394,8 +392,9 @@ class UnitOfWork:
                 self._logins.keep_own_info(values)
             record = self._record(values, changes)
             leaving = kind
-            if kind is None and seen.token is not None and seen.used is None:
-                leaving = MOVED if policy.id_is_old(record) else None
+            counts_as_use = seen.token is not None and seen.used is None
+            if kind is None and counts_as_use and policy.id_is_old(record):
+                leaving = MOVED
             try:
                 if leaving is None:
                     written = self.backend.write(seen, record, changed=changes)
@@ -500,7 +499,7 @@ class UnitOfWork:
         if self.tracker.stamped:
             stamps = self.tracker.stamps(changes, values)
         record = Record(created, nonce, values, rotated, stamps)
-        if created is None and self._opener.policy.lacks_date(record):
+        if self._opener.policy.lacks_date(record):
             record = record._replace(created=int(time.time()))
         return record
 

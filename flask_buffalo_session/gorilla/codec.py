@@ -280,7 +280,7 @@ def _basic_head(name: str, kind: GobType) -> bytes:
 
 def _chunk(data: bytes) -> bytes:
     if len(data) < 0x80:
-        # Nearly every value, which saves 3 % of a read.
+        # Nearly every value, and a reader splits a session into many.
         return bytes((len(data),)) + data
     writer = Writer(TypeTable())
     writer.chunk(data)

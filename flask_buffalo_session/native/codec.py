@@ -147,9 +147,6 @@ class NativeCodec:
 
     def decode(self, data: bytes, name: t.Hashable) -> t.Any:
         try:
-            # Most values are short. This saves them the call.
-            if len(data) <= _MAX_DEPTH:
-                return ormsgpack.unpackb(data, ext_hook=self._revived)
             return self._unpack(data)
         except ValueError as error:
             problem, self._scratch.problem = self._scratch.problem, None

@@ -75,7 +75,7 @@ class Boxed:
             and data[0] == 0
             and data[1] == size
         ):
-            # A short text, as nearly all names are. This saves a tenth of a read.
+            # A short text, as nearly all names are. This saves 2 % of a read.
             self._value = _text(data[2:])
         else:
             reader = Reader(data)
@@ -160,8 +160,7 @@ class Reader:
         return {number: self._type(number, 0) for number in self._definitions}
 
     # A session of five values has fifty numbers, nearly all of them below 0x80. So
-    # unsigned(), chunk() and _announced() call as little as possible, which saves a
-    # quarter of a read.
+    # unsigned(), chunk() and _announced() call as little as possible.
 
     def unsigned(self) -> int:
         try:
